@@ -1,0 +1,64 @@
+# Every command a developer or CI runs. `make` alone lists them.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCK   := requirements.lock
+ARGS   ?=
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.stamp: $(LOCK) pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -q uv
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --require-hashes -r $(LOCK)
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install -q --no-deps -e .
+	@touch $@
+
+venv: $(VENV)/.stamp ## .venv with everything for development, from the hashed lock
+
+lock: ## resolve the lock anew (host-free: names no registry)
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --extra demo --group dev pyproject.toml -o $(LOCK)
+
+demo: venv ## one good and one bad release on the embedded sandbox (ARGS="--once --json")
+	@$(BIN)/linnet demo $(ARGS)
+
+unit: venv ## the fast suites alone
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/sandbox tests/docs $(ARGS)
+
+test: venv ## everything that can run here; what is missing is listed at the end
+	@$(BIN)/python -m tests.testbed.run $(ARGS)
+
+lint: venv ## ruff, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: venv ## mypy --strict and pyright
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+crds: venv ## write the CRDs into the chart
+	$(BIN)/python -m daemon.api.crds charts/linnet
+
+mutants: venv ## apply each committed patch to shipped code; its test must go red
+	$(BIN)/python -m tests.mutants.run $(ARGS)
+
+bench: venv ## every benchmark, as tables
+	$(BIN)/python -m bench.decide $(ARGS)
+	$(BIN)/python -m bench.api $(ARGS)
+
+bench-api: venv ## what the daemon costs an API server (ARGS=--json)
+	$(BIN)/python -m bench.api $(ARGS)
+
+docs: venv ## the generated pages of docs/reference
+	$(BIN)/python -m daemon.cli.reference docs/reference
+
+image: ## build the container image
+	docker build -t linnet:dev -f Containerfile .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help venv lock demo unit test lint types crds mutants bench bench-api docs image clean

@@ -1,0 +1,3 @@
+"""Linnet: a progressive-delivery daemon for Kubernetes."""
+
+__version__ = "0.1.0"
