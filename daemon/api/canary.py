@@ -1,0 +1,223 @@
+"""`Canary.spec`: what a user writes to have a workload released step by step.
+
+There are no schema defaults: a default in the CRD would hide the profile's value. `daemon.api.defaults` merges object over
+profile over built-in values, and the merged result is what a rollout snapshots.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, ObjectName, Percent, Query, Risk, Word, doc, planned
+
+EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"]
+
+
+class WorkloadRef(Model):
+    """The workload whose template changes are releases. Any kind may be named; only a Deployment is accepted."""
+
+    name: ObjectName
+    api_version: Word | None = None
+    kind: Word | None = None
+
+
+class ServiceRef(Model):
+    """The Service whose requests are split; found by its selector when left out."""
+
+    name: ObjectName
+    port: Annotated[int | str | None, doc("Port number or name; needed only where the Service has several.")] = None
+
+
+class RouteRef(Model):
+    """A route object whose weights Linnet moves."""
+
+    name: ObjectName
+    kind: Literal["HTTPRoute"] = "HTTPRoute"
+    group: Literal["gateway.networking.k8s.io"] = "gateway.networking.k8s.io"
+
+
+class Traffic(Model):
+    """How requests reach the canary."""
+
+    mode: Annotated[
+        Literal["Auto", "Routes", "PodRatio", "None"] | None,
+        doc("Auto takes Routes where a route points at the Service, else PodRatio.", planned_values=("None",)),
+    ] = None
+    service_ref: ServiceRef | None = None
+    routes: Annotated[Annotated[list[RouteRef], msgspec.Meta(max_length=8)] | None, doc("Routes whose weights move.", built_items=1)] = None
+    identity: Annotated[
+        Literal["Auto", "Isolated", "Shared"] | None,
+        doc("Isolated: only a route reaches canary pods. Shared: they keep the labels of stable.", planned_values=("Shared",)),
+    ] = None
+
+
+class Strategy(Model):
+    """The shape of a release."""
+
+    type: Annotated[Literal["Canary", "BlueGreen"] | None, doc("Kind of release.", planned_values=("BlueGreen",))] = None
+    ramp: Annotated[
+        Literal["Steps", "Adaptive"] | None,
+        doc("Steps: each weight for its time.", planned_values=("Adaptive",)),
+    ] = None
+    baseline: Annotated[Literal["Stable", "Fresh"] | None, doc("What the canary is compared with.", planned_values=("Fresh",))] = None
+    placement: Annotated[Literal["Auto", "SideBySide", "InPlace"] | None, doc("Where canary pods live.", planned_values=("InPlace",))] = (
+        None
+    )
+
+
+class Dwell(Model):
+    """The least time and the least canary requests of a step; both must be reached."""
+
+    min_duration: Duration | None = None
+    min_requests: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | None = None
+
+
+class CohortStep(Model):
+    """The share of one cohort that sees a flag."""
+
+    name: Name
+    percent: Percent
+
+
+class FlagStep(Model):
+    """What a step makes of a flag; what is not named carries over from the step before."""
+
+    name: Name
+    percent: Percent | None = None
+    cohorts: Annotated[Annotated[list[CohortStep], msgspec.Meta(max_length=16)] | None, planned("Shares by cohort.")] = None
+
+
+class Pause(Model):
+    """Wait for a time, or (without a duration) until `linnet resume`: an endless wait that its owner wrote down."""
+
+    duration: Duration | None = None
+
+
+class Approval(Model):
+    timeout: Duration
+    on_timeout: Literal["Rollback", "Promote", "Wait"] | None = None
+
+
+class StepMatch(Model):
+    headers: Annotated[dict[str, str], msgspec.Meta(max_length=8)] | None = None
+    cookies: Annotated[dict[str, str], msgspec.Meta(max_length=8)] | None = None
+    cohort: Name | None = None
+
+
+class Step(Model):
+    """An exposure (`weight` and/or `flags`, optional `dwell`), or exactly one other kind of step."""
+
+    name: Name | None = None
+    weight: Percent | None = None
+    flags: Annotated[list[FlagStep], msgspec.Meta(max_length=8)] | None = None
+    dwell: Dwell | None = None
+    pause: Pause | None = None
+    approval: Annotated[Approval | None, planned("Waits for a person.")] = None
+    analysis: Annotated[LocalRef | None, planned("A blocking AnalysisRun.")] = None
+    match: Annotated[StepMatch | None, planned("Requests with these headers, cookies or this cohort, no weight.")] = None
+    mirror: Annotated[Percent | None, planned("Copies requests to the canary.")] = None
+    scale: Annotated[Percent | None, planned("Canary pods without traffic.")] = None
+    gate: Annotated[LocalRef | None, planned("A Job or signed webhook that must agree.")] = None
+
+
+class Flag(Model):
+    """A feature flag that moves with the traffic."""
+
+    name: Name
+    key: FlagKey | None = None
+    source_ref: LocalRef | None = None
+    mode: Annotated[
+        Literal["Gated", "Aligned", "Independent"] | None,
+        doc("Gated: only requests on canary pods can see the flag.", planned_values=("Aligned", "Independent")),
+    ] = None
+    stickiness: Annotated[Word | None, planned("The context field whose value decides the bucket.")] = None
+    on_promotion: Annotated[
+        Literal["Keep", "Open", "Remove", "HandOver"] | None,
+        doc("What the flag becomes when the release is promoted.", planned_values=("HandOver",)),
+    ] = None
+
+
+class RatioMetric(Model):
+    """Two counters: events that are bad, and all events. Selectors in Prometheus syntax, without functions."""
+
+    errors: Query
+    total: Query
+
+
+class ArmLabels(Model):
+    """Label matchers that pick one arm's series, where pod names do not: `service="shop-canary@..."`."""
+
+    stable: Query
+    canary: Query
+
+
+class Metric(Model):
+    """One thing the canary must not do worse than the baseline."""
+
+    name: Name
+    preset: Word | None = None
+    ratio: RatioMetric | None = None
+    histogram: Annotated[Query | None, planned("Latency from histogram buckets.")] = None
+    gauge: Annotated[Query | None, planned("A value per pod.")] = None
+    source_ref: LocalRef | None = None
+    arm_labels: ArmLabels | None = None
+    lag: Annotated[Duration | None, planned("Delay from exposure to outcome.")] = None
+    direction: Annotated[Literal["LowerIsBetter", "HigherIsBetter"] | None, planned("Which way is worse.")] = None
+    rollback_if_worse_by: Annotated[Margin | None, doc("Tolerated: 0.5pp, 10% or 1.1x.")] = None
+    promote_if_within: Annotated[Margin | None, doc("Acceptable: 1pp, 25% or 1.25x.")] = None
+
+
+class Outcome(Model):
+    """What to do when the evidence does not decide."""
+
+    action: Literal["Wait", "Rollback", "Promote"]
+    then_after: Duration | None = None
+    then: Literal["Rollback", "Promote"] | None = None
+
+
+class Outcomes(Model):
+    inconclusive: Outcome | None = None
+    no_data: Outcome | None = None
+    provider_error: Outcome | None = None
+    stable_broken: Annotated[Outcome | None, planned("When the stable version itself is not healthy.")] = None
+
+
+class Analysis(Model):
+    """How the canary is compared with the baseline."""
+
+    judge: Annotated[
+        Literal["Statistical", "TemplatesOnly"] | None,
+        doc("Statistical compares arms at every scrape.", planned_values=("TemplatesOnly",)),
+    ] = None
+    metrics: Annotated[list[Metric], msgspec.Meta(max_length=16)] | None = None
+    templates: Annotated[Annotated[list[LocalRef], msgspec.Meta(max_length=8)] | None, planned("Threshold templates.")] = None
+    max_false_rollback_percent: Risk | None = None
+    max_bad_promotion_percent: Risk | None = None
+    interval: Annotated[Duration | None, doc("Time between looks; the scrape interval. Default 15s.")] = None
+    warm_up: Annotated[Duration | None, doc("Time in which new pods are judged for catastrophes only. Default 60s.")] = None
+    deadline: Duration | None = None
+    outcomes: Outcomes | None = None
+
+
+class NotifyRoute(Model):
+    """Which Notifier hears of which events; all of them when `on` is left out."""
+
+    notifier_ref: LocalRef
+    on: Annotated[list[EventKind], msgspec.Meta(max_length=8)] | None = None
+
+
+class CanarySpec(Model):
+    workload_ref: WorkloadRef
+    profile_ref: LocalRef | None = None
+    mode: Annotated[Literal["Enforce", "Observe"] | None, doc("Enforce releases step by step.", planned_values=("Observe",))] = None
+    hold: Annotated[Literal["Auto", "Always"] | None, doc("Always keeps the Deployment paused between releases, where policies lack.")] = (
+        None
+    )
+    traffic: Traffic | None = None
+    strategy: Strategy | None = None
+    steps: Annotated[list[Step], msgspec.Meta(max_length=32)] | None = None
+    flags: Annotated[Annotated[list[Flag], msgspec.Meta(max_length=8)] | None, doc("Flags that move with the traffic.")] = None
+    analysis: Analysis | None = None
+    progress_deadline: Annotated[Duration | None, doc("Longest wait for pods, routes or flags to follow. Default 10m.")] = None
+    on_rollback: Literal["Auto", "Restore", "Hold"] | None = None
+    notify: Annotated[list[NotifyRoute], msgspec.Meta(max_length=8)] | None = None

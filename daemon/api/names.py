@@ -1,0 +1,55 @@
+"""Every name that is visible outside the process, in one place.
+
+A label, annotation or field manager that is spelt twice is sooner or later spelt two ways; users, policies, the chart
+and the documentation all refer to these.
+"""
+
+from typing import Final
+
+GROUP: Final = "linnet.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+FIELD_MANAGER: Final = "linnet"
+FINALIZER: Final = f"{GROUP}/restore"
+
+# What a user writes on a Deployment.
+PROFILE: Final = f"{GROUP}/profile"  # opts in; the value names a CanaryProfile
+STEPS: Final = f"{GROUP}/steps"
+FLAGS: Final = f"{GROUP}/flags"
+ROUTE: Final = f"{GROUP}/route"
+NOTIFY: Final = f"{GROUP}/notify"
+HOLD: Final = f"{GROUP}/hold"  # "off" is the break-glass that lets anyone un-pause
+OPT_IN_ANNOTATIONS: Final = (PROFILE, STEPS, FLAGS, ROUTE, NOTIFY)
+
+# What Linnet writes on a user's Deployment.
+CANARY_MARK: Final = f"{GROUP}/canary"  # adopted: the value is the Canary's name; the hold policies look for it
+HELD_MARK: Final = f"{GROUP}/held"  # set by the policy (or by `hold: Always`) in the write that pauses
+
+# What Linnet reads on a Canary (verbs bound to a revision, so that a replayed GitOps value does nothing).
+ACTION: Final = f"{GROUP}/action"  # promote@REV | abort@REV | pause@REV | resume@REV | override@REV
+
+# Labels on Linnet's own objects.
+TRACK: Final = f"{GROUP}/track"
+REVISION: Final = f"{GROUP}/revision"
+OWNER: Final = f"{GROUP}/owned-by"  # the Canary's name
+ROLE: Final = f"{GROUP}/role"
+
+TRACK_CANARY: Final = "canary"
+TRACK_ENV: Final = "LINNET_TRACK"  # given to every container by the downward API; what the app hands to its flag SDK
+
+HELD_BY_POLICY: Final = "policy"
+HELD_ALWAYS: Final = "always"
+
+NAME_LIMIT: Final = 63
+CANARY_SUFFIX: Final = "-canary"
+REVISION_LENGTH: Final = 5
+
+
+def canary_service(service: str) -> str:
+    """Name of the Service that selects the canary pods of `service`; one name for good."""
+    return f"{service}{CANARY_SUFFIX}"
+
+
+def canary_workload(workload: str, revision: str) -> str:
+    """Name of the Deployment that runs `revision` beside `workload`; a new revision is a new object."""
+    return f"{workload}{CANARY_SUFFIX}-{revision}"

@@ -1,0 +1,171 @@
+"""`Canary.status`: what is wanted, what was written, what is seen, and what every wait waits for.
+
+Everything the controller must remember across a restart is here or in observed objects; nothing lives only in memory.
+Numbers that people read are rounded; numbers that decide are integers.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from daemon.api.fields import Model, Text, Time, Word
+
+Phase = Literal[
+    "Pending",  # adopted, stable not yet recorded (or refused: see Stalled)
+    "Idle",  # stable recorded, nothing to release
+    "Starting",  # a new template is held; the canary gets its capacity
+    "Progressing",  # in a step
+    "Paused",  # by a step or a person
+    "Promoting",  # judged fine: the native controller rolls stable, then traffic returns
+    "RollingBack",  # exposure ends, then pods, then the template
+    "Inconclusive",  # the deadline passed without a proof either way
+    "Held",  # a rejected template is kept held
+    "Settling",  # two ReplicaSets of stable are active: finish that roll first
+    "Bypassed",  # a template rolled without being judged
+    "StableLost",  # no ReplicaSet and no stored template of stable
+    "Deleting",
+]
+
+PromotionStage = Literal["FullShift", "Releasing", "Rolling", "Returning", "Cleaning"]
+RollbackStage = Literal["Exposure", "Draining", "Template", "Cleaning"]
+
+
+class Condition(Model):
+    type: Word
+    status: Literal["True", "False", "Unknown"]
+    reason: Word
+    message: Annotated[str, msgspec.Meta(max_length=4096)] = ""
+    observed_generation: int | None = None
+    last_transition_time: Time | None = None
+    observed_revision: Word | None = None
+
+
+class ArmStatus(Model):
+    name: Literal["stable", "canary"]
+    workload: Word | None = None
+    revision: Word | None = None
+    replicas: int = 0
+    available: int = 0
+    weight: int = 0
+
+
+class RouteStatus(Model):
+    kind: Word
+    name: Word
+    wanted: int = 0  # percent of requests to the canary that the current step asks for
+    written: int | None = None  # what we last wrote
+    accepted: bool | None = None  # every parent reports it at the generation we wrote
+    observed: int | None = None  # what the object says now
+    message: Text = ""
+
+
+class FlagStatus(Model):
+    name: Word
+    key: Word
+    source: Word
+    wanted: int = 0
+    written: int | None = None
+    written_at: Time | None = None
+    seen: bool = False
+    original: str | None = None  # what the provider needs to restore the flag as it was found
+    message: Text = ""
+
+
+class MetricStatus(Model):
+    name: Word
+    canary_events: int = 0
+    canary_total: int = 0
+    baseline_events: int = 0
+    baseline_total: int = 0
+    odds_worse: str = ""  # odds against 'no worse than tolerated'
+    odds_fine: str = ""  # odds against 'worse than acceptable'
+    bound: str = ""  # at most this much worse, as people say it
+
+
+class RestoreEntry(Model):
+    """One line of the undo log: a leaf of a user's object, as it was before our first write."""
+
+    api_version: Word
+    kind: Word
+    namespace: Word
+    name: Word
+    pointer: Annotated[str, msgspec.Meta(max_length=512)]
+    original: str | None = None  # JSON; None = the leaf did not exist
+    written: str | None = None  # JSON of our last write
+    owners: str | None = None  # metadata.managedFields before our first write, JSON
+
+
+class Waiting(Model):
+    """What is waited for, until when, and the legal way out."""
+
+    reason: Word
+    message: Text = ""
+    since: Time | None = None
+    until: Time | None = None
+    way_out: Text = ""
+
+
+class VerdictStatus(Model):
+    result: Literal["Pass", "Fail", "Inconclusive", "NoData", "Pending"]
+    revision: Word
+    reason: Word = ""
+    sentence: Annotated[str, msgspec.Meta(max_length=2048)] = ""
+    at: Time | None = None
+
+
+class HistoryEntry(Model):
+    revision: Word
+    outcome: Word
+    sentence: Annotated[str, msgspec.Meta(max_length=2048)] = ""
+    started_at: Time | None = None
+    ended_at: Time | None = None
+
+
+class RolloutStatus(Model):
+    """The release under way. `spec` is the merged spec as it was at the start."""
+
+    revision: Word
+    started_at: Time
+    step: int = 0
+    step_started_at: Time | None = None  # the wish of this step was first written
+    exposed_at: Time | None = None  # weight, flags and settle of this step are done: samples count from here
+    weight_reached: int = 0
+    judge_from: Time | None = None
+    paused_at: Time | None = None
+    resumed_step: int | None = None  # an endless pause that a person ended
+    promote_reason: Word | None = None
+    promotion: PromotionStage | None = None
+    rollback: RollbackStage | None = None
+    rollback_reason: Word | None = None
+    rollback_cause: Text = ""
+    stage_started_at: Time | None = None
+    deadline_at: Time | None = None
+    overridden: bool = False
+    flags_zeroed_at: Time | None = None
+    weight_zeroed_at: Time | None = None
+    abort_at: Time | None = None
+    spec: dict[str, Any] | None = None
+
+
+class CanaryStatus(Model):
+    observed_generation: int | None = None
+    phase: Phase = "Pending"
+    observed_revision: Word | None = None  # the candidate the conditions speak of
+    stable_revision: Word | None = None
+    step: Word | None = None  # "2/4 half"
+    weight: int | None = None
+    flags_text: Word | None = None
+    verdict_text: Word | None = None
+    sentence: Annotated[str, msgspec.Meta(max_length=2048)] = ""
+    plan: Annotated[str, msgspec.Meta(max_length=2048)] = ""
+    rollout: RolloutStatus | None = None
+    verdict: VerdictStatus | None = None
+    waiting: Waiting | None = None
+    last_action: Word | None = None  # the last verb carried out, as written
+    arms: list[ArmStatus] = []
+    routes: list[RouteStatus] = []
+    flags: list[FlagStatus] = []
+    metrics: list[MetricStatus] = []
+    restore: list[RestoreEntry] = []
+    conditions: list[Condition] = []
+    history: list[HistoryEntry] = []
