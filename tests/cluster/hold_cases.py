@@ -1,0 +1,411 @@
+"""One table of what the hold policies do to writes, for every API server that claims to evaluate them.
+
+The real API server compiles the CEL of `charts/linnet/files/hold-policies.yaml`; the sandbox evaluates the same text with a library of
+its own. Whether both mean the same is not argued but run: each case is a few writes by the owner or by Linnet through a small
+client protocol, what must be seen after the last one, and (`harm`) what is seen without the policies. A case whose harm equals its
+promise would prove nothing, and `test_hold_policies.py` refuses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import yaml
+
+User = Literal["owner", "linnet"]
+POLICIES = Path(__file__).parents[2] / "charts" / "linnet" / "files" / "hold-policies.yaml"
+
+MERGE = "application/merge-patch+json"
+STRATEGIC = "application/strategic-merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+APPLY = "application/apply-patch+yaml"
+JSON = "application/json"
+
+ADOPTED = {"linnet.dev/profile": "web", "linnet.dev/canary": "checkout"}
+GOOD, BAD, WORSE = "shop:1", "shop:2", "shop:3"
+
+
+def policies(usernames: list[str]) -> list[dict[str, Any]]:
+    """The policy objects, as the chart and the sandbox load them, with Linnet being these users."""
+    literal = "[" + ", ".join(f"'{name}'" for name in usernames) + "]"
+    text = POLICIES.read_text().replace("LINNET_USERNAMES", literal)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+class Api(Protocol):
+    """Sends one request as the owner (anyone who may write Deployments) or as Linnet's ServiceAccount; status code and decoded body."""
+
+    async def __call__(
+        self, method: str, path: str, *, user: User, body: object = None, content_type: str = JSON
+    ) -> tuple[int, dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a case ends with: the code of the last write, a part of its message, and the stored Deployment."""
+
+    code: int = 200
+    image: str
+    paused: bool
+    held: bool
+    adopted: bool = True
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """The Deployment of a case, seen through the client protocol."""
+
+    api: Api
+    namespace: str
+    name: str = "checkout"
+
+    @property
+    def path(self) -> str:
+        return f"/apis/apps/v1/namespaces/{self.namespace}/deployments/{self.name}"
+
+    async def read(self) -> dict[str, Any]:
+        code, body = await self.api("GET", self.path, user="owner")
+        assert code == 200, body
+        return body
+
+    async def create(self, **changes: Any) -> tuple[int, dict[str, Any]]:
+        collection, _, _ = self.path.rpartition("/")
+        return await self.api("POST", collection, user="owner", body=manifest(self.name, **changes))
+
+
+Step = Callable[[Subject], Awaitable[tuple[int, dict[str, Any]]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A few writes on one Deployment; `promise` is seen with the policies, `harm` without them (None: no difference)."""
+
+    name: str
+    steps: tuple[Step, ...]
+    promise: Seen
+    harm: Seen | None
+    annotations: Mapping[str, str] | None = None
+    paused: bool = False
+
+
+def manifest(
+    name: str, *, image: str = GOOD, annotations: Mapping[str, str] | None = None, paused: bool | None = None, replicas: int = 1
+) -> dict[str, Any]:
+    """An ordinary Deployment, as a user keeps it in Git."""
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, **({"annotations": dict(annotations)} if annotations else {})},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            **({} if paused is None else {"paused": paused}),
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "app", "image": image}]}},
+        },
+    }
+
+
+# -- writes --------------------------------------------------------------------------------------------------------------------------
+
+
+def set_image(image: str, user: User = "owner") -> Step:
+    """`kubectl set image`."""
+    body = {"spec": {"template": {"spec": {"containers": [{"name": "app", "image": image}]}}}}
+    return lambda subject: subject.api("PATCH", subject.path, user=user, body=body, content_type=STRATEGIC)
+
+
+def merge(body: Mapping[str, Any], user: User = "owner") -> Step:
+    """`kubectl patch --type merge`, `annotate`, `rollout pause` and `resume`."""
+    return lambda subject: subject.api("PATCH", subject.path, user=user, body=body, content_type=MERGE)
+
+
+def pause(paused: bool) -> Step:
+    return merge({"spec": {"paused": paused}})
+
+
+def annotate(**annotations: str | None) -> Step:
+    """Annotations under `linnet.dev/`; None removes one."""
+    return merge({"metadata": {"annotations": {f"linnet.dev/{key}": value for key, value in annotations.items()}}})
+
+
+def json_patch(*operations: Mapping[str, Any], user: User = "owner") -> Step:
+    return lambda subject: subject.api("PATCH", subject.path, user=user, body=list(operations), content_type=JSON_PATCH)
+
+
+def replace(**changes: Any) -> Step:
+    """`kubectl replace -f`: a PUT of the user's own file, without anything that the server or Linnet added."""
+    return lambda subject: subject.api("PUT", subject.path, user="owner", body=manifest(subject.name, **changes))
+
+
+def apply(**changes: Any) -> Step:
+    """`kubectl apply --server-side --force-conflicts`."""
+
+    async def step(subject: Subject) -> tuple[int, dict[str, Any]]:
+        path = f"{subject.path}?fieldManager=git&force=true"
+        return await subject.api("PATCH", path, user="owner", body=manifest(subject.name, **changes), content_type=APPLY)
+
+    return step
+
+
+def scale(replicas: int) -> Step:
+    """`kubectl scale`."""
+    body = {"spec": {"replicas": replicas}}
+    return lambda subject: subject.api("PATCH", f"{subject.path}/scale", user="owner", body=body, content_type=MERGE)
+
+
+def observed(*, pods: int, updated: int, seconds: float = 30.0) -> Step:
+    """Waits until the Deployment's controller has written what it sees (`pods` in all, `updated` of the newest template)."""
+
+    async def step(subject: Subject) -> tuple[int, dict[str, Any]]:
+        deadline = time.monotonic() + seconds
+        while True:
+            body = await subject.read()
+            status = body.get("status", {})
+            caught_up = status.get("observedGeneration") == body["metadata"]["generation"]
+            if caught_up and (status.get("replicas", 0), status.get("updatedReplicas", 0)) == (pods, updated):
+                return 200, body
+            assert time.monotonic() < deadline, f"no controller wrote {pods} pods, {updated} updated: {status}"
+            await asyncio.sleep(0.05)
+
+    return step
+
+
+async def run(case: Case, api: Api, namespace: str) -> Seen:
+    """Plays a case in an empty namespace; every write but the last must be accepted."""
+    subject = Subject(api=api, namespace=namespace)
+    code, body = await subject.create(annotations=case.annotations, paused=True if case.paused else None)
+    assert code == 201, body
+    for step in case.steps[:-1]:
+        code, body = await step(subject)
+        assert code == 200, body
+    code, body = await case.steps[-1](subject)
+    after = await subject.read()
+    marks = after["metadata"].get("annotations", {})
+    return Seen(
+        code=code,
+        image=after["spec"]["template"]["spec"]["containers"][0]["image"],
+        paused=bool(after["spec"].get("paused", False)),
+        held="linnet.dev/held" in marks,
+        adopted="linnet.dev/canary" in marks,
+        message=str(body.get("message", "")) if code >= 400 else "",
+    )
+
+
+# -- the table -----------------------------------------------------------------------------------------------------------------------
+
+HELD = Seen(image=BAD, paused=True, held=True)
+ROLLED = Seen(image=BAD, paused=False, held=False)
+ROLLED_UNMARKED = Seen(image=BAD, paused=False, held=False, adopted=False)
+REFUSED = Seen(code=403, image=BAD, paused=True, held=True, message="linnet promote --override")
+RELEASED = Seen(image=BAD, paused=False, held=False)
+hold_it = set_image(BAD)
+# Both worlds start the second half from a Deployment that is held, also the one whose policies are gone.
+mark_held = merge({"metadata": {"annotations": {"linnet.dev/held": "policy"}}, "spec": {"paused": True}}, user="linnet")
+unpause = {"op": "replace", "path": "/spec/paused", "value": False}
+unmark = {"op": "remove", "path": "/metadata/annotations/linnet.dev~1held"}
+
+CASES = (
+    # The hold.
+    Case(name="set image is held in the same write", annotations=ADOPTED, steps=(set_image(BAD),), promise=HELD, harm=ROLLED),
+    Case(name="server-side apply is held", annotations=ADOPTED, steps=(apply(annotations=ADOPTED, image=BAD),), promise=HELD, harm=ROLLED),
+    Case(
+        name="apply of a manifest with paused false is held",
+        annotations=ADOPTED,
+        steps=(apply(image=BAD, paused=False),),
+        promise=HELD,
+        harm=ROLLED,
+    ),
+    Case(
+        name="replace without annotations is held and stays adopted",
+        annotations=ADOPTED,
+        steps=(replace(image=BAD),),
+        promise=HELD,
+        harm=ROLLED_UNMARKED,
+    ),
+    Case(
+        name="rollout restart (an annotation of the template) is held",
+        annotations=ADOPTED,
+        steps=(merge({"spec": {"template": {"metadata": {"annotations": {"restartedAt": "now"}}}}}),),
+        promise=Seen(image=GOOD, paused=True, held=True),
+        harm=Seen(image=GOOD, paused=False, held=False),
+    ),
+    Case(
+        name="adopting and changing in one write is held",
+        steps=(replace(image=BAD, annotations=ADOPTED),),
+        promise=HELD,
+        harm=ROLLED,
+    ),
+    Case(
+        name="a newer template while held stays held",
+        annotations=ADOPTED,
+        steps=(hold_it, set_image(WORSE)),
+        promise=Seen(image=WORSE, paused=True, held=True),
+        harm=Seen(image=WORSE, paused=False, held=False),
+    ),
+    Case(
+        name="a replace with a newer template while held stays held",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, replace(image=WORSE)),
+        promise=Seen(image=WORSE, paused=True, held=True),
+        harm=Seen(image=WORSE, paused=False, held=False, adopted=False),
+    ),
+    Case(
+        name="pause, set image, resume ends in a hold",
+        annotations=ADOPTED,
+        steps=(observed(pods=1, updated=1), pause(True), set_image(BAD), observed(pods=1, updated=0), pause(False)),
+        promise=HELD,
+        harm=ROLLED,
+    ),
+    Case(
+        name="resume and a new image in one write are held",
+        annotations=ADOPTED,
+        steps=(pause(True), replace(image=BAD, annotations=ADOPTED, paused=False)),
+        promise=HELD,
+        harm=ROLLED,
+    ),
+    # The release.
+    Case(
+        name="rollout resume is refused",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, pause(False)),
+        promise=REFUSED,
+        harm=Seen(image=BAD, paused=False, held=True),
+    ),
+    Case(
+        name="replace of the held template is refused",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, replace(image=BAD)),
+        promise=REFUSED,
+        harm=ROLLED_UNMARKED,
+    ),
+    Case(
+        name="apply with paused false is refused",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, apply(image=BAD, paused=False)),
+        promise=REFUSED,
+        harm=Seen(image=BAD, paused=False, held=True),
+    ),
+    Case(
+        name="a JSON Patch of paused is refused",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, json_patch(unpause)),
+        promise=REFUSED,
+        harm=Seen(image=BAD, paused=False, held=True),
+    ),
+    Case(
+        name="removing paused is refused",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, json_patch({"op": "remove", "path": "/spec/paused"})),
+        promise=REFUSED,
+        harm=Seen(image=BAD, paused=False, held=True),
+    ),
+    Case(
+        name="removing the mark is refused",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, annotate(held=None)),
+        promise=REFUSED,
+        harm=Seen(image=BAD, paused=True, held=False),
+    ),
+    Case(
+        name="removing the canary mark does not open the hold",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, annotate(canary=None), pause(False)),
+        promise=Seen(code=403, image=BAD, paused=True, held=True, adopted=False, message="linnet promote --override"),
+        harm=Seen(image=BAD, paused=False, held=True, adopted=False),
+    ),
+    # What stays free.
+    Case(
+        name="Linnet releases what it judged",
+        annotations=ADOPTED,
+        steps=(
+            hold_it,
+            mark_held,
+            json_patch({"op": "test", "path": "/spec/template/spec/containers/0/image", "value": BAD}, unmark, unpause, user="linnet"),
+        ),
+        promise=RELEASED,
+        harm=None,
+    ),
+    Case(name="Linnet's own template is not held", annotations=ADOPTED, steps=(set_image(BAD, user="linnet"),), promise=ROLLED, harm=None),
+    Case(
+        name="break-glass: hold off, then resume",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, annotate(hold="off"), pause(False)),
+        promise=Seen(image=BAD, paused=False, held=True),
+        harm=None,
+    ),
+    Case(
+        name="break-glass in one write",
+        annotations=ADOPTED,
+        steps=(
+            hold_it,
+            mark_held,
+            merge({"metadata": {"annotations": {"linnet.dev/hold": "off", "linnet.dev/held": None}}, "spec": {"paused": False}}),
+        ),
+        promise=RELEASED,
+        harm=None,
+    ),
+    Case(
+        name="hold off lets every template roll",
+        annotations={**ADOPTED, "linnet.dev/hold": "off"},
+        steps=(set_image(BAD),),
+        promise=ROLLED,
+        harm=None,
+    ),
+    Case(
+        name="another value of hold is not off",
+        annotations={**ADOPTED, "linnet.dev/hold": "on"},
+        steps=(set_image(BAD),),
+        promise=HELD,
+        harm=ROLLED,
+    ),
+    Case(
+        name="an owner's own pause and resume",
+        annotations=ADOPTED,
+        steps=(observed(pods=1, updated=1), pause(True), observed(pods=1, updated=1), pause(False)),
+        promise=Seen(image=GOOD, paused=False, held=False),
+        harm=None,
+    ),
+    Case(
+        name="a new template under an owner's pause stays the owner's",
+        annotations=ADOPTED,
+        steps=(pause(True), set_image(BAD)),
+        promise=Seen(image=BAD, paused=True, held=False),
+        harm=None,
+    ),
+    Case(name="scale while held", annotations=ADOPTED, steps=(hold_it, mark_held, scale(3)), promise=HELD, harm=None),
+    Case(
+        name="labels and replicas while held",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, merge({"metadata": {"labels": {"team": "shop"}}, "spec": {"replicas": 2}})),
+        promise=HELD,
+        harm=None,
+    ),
+    Case(
+        name="replicas alone are not held",
+        annotations=ADOPTED,
+        steps=(merge({"spec": {"replicas": 2}}),),
+        promise=Seen(image=GOOD, paused=False, held=False),
+        harm=None,
+    ),
+    Case(
+        name="an opt-in that was not adopted",
+        annotations={"linnet.dev/profile": "wbe"},
+        steps=(set_image(BAD),),
+        promise=ROLLED_UNMARKED,
+        harm=None,
+    ),
+    Case(name="a foreign Deployment", steps=(set_image(BAD),), promise=ROLLED_UNMARKED, harm=None),
+    Case(
+        name="a foreign Deployment is paused and resumed",
+        steps=(pause(True), set_image(BAD), pause(False)),
+        promise=ROLLED_UNMARKED,
+        harm=None,
+    ),
+)
