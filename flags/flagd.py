@@ -1,0 +1,211 @@
+"""flagd: flags as JSON in a ConfigMap, the provider that needs no server.
+
+The ConfigMap gives real compare-and-set (`resourceVersion`), RBAC and an audit trail. What it does not give is an
+acknowledgement: a mounted file reaches the SDK when the kubelet syncs it, so a write counts as seen after `settle` seconds.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from flags import splice
+from flags.errors import Busy, Conflict, Missing, Retryable
+from flags.flagd_checks import admit, already, foreign, preflight, refuse_drift, restored
+from flags.flagd_owners import give_back
+from flags.flagd_rules import rule_for, targeting_for
+from flags.flagd_view import Original, View, annotation_for, digest, operations, original_of, put_rule, view, writer_of
+from flags.model import Capabilities, Converged, Desired, FlagRef, Owner, Result, State, Waiting
+from flags.provider import DEADLINE, ObjectRef, ObjectStore
+
+_ATTEMPTS = 3
+
+
+class FlagdSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the flag file is. `settle` is how long a mounted ConfigMap may take to reach every pod; 0 where it is projected at once."""
+
+    namespace: str
+    config_map: str
+    key: str = "flags.json"
+    settle: float = 90.0
+
+
+class FlagdProvider:
+    """Drives flags of one ConfigMap for one Canary."""
+
+    def __init__(self, source: FlagdSource, owner: Owner, store: ObjectStore, clock: Callable[[], float] = time.time) -> None:
+        self._source = source
+        self._mark = owner.mark()
+        self._owner = owner
+        self._store = store
+        self._clock = clock
+        self._ref = ObjectRef(api_version="v1", kind="ConfigMap", namespace=source.namespace, name=source.config_map)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Gates and compare-and-set; no cohorts and no acknowledgement in this version."""
+        return Capabilities(
+            name="flagd",
+            cohorts=False,
+            gates=True,
+            compare_and_set=True,
+            witnessed=False,
+            stickiness=("targetingKey",),
+            on_promotion=("Keep", "Open", "Remove"),
+        )
+
+    async def read(self, flag: FlagRef) -> State:
+        """What is there now; `original` belongs into the caller's undo log before the first `apply`."""
+        async with _deadline("read", flag):
+            seen = await self._look(flag)
+        return State(
+            flag=flag,
+            enabled=seen.enabled,
+            own=seen.mark == self._mark,
+            owner=seen.mark,
+            foreign=foreign(seen),
+            revision=seen.revision,
+            percent=None if seen.wrote is None else seen.wrote.percent,
+            gate=None if seen.wrote is None else seen.wrote.gate,
+            written_by=writer_of(seen),
+            original=None if seen.mark == self._mark else original_of(seen),
+        )
+
+    async def apply(self, flag: FlagRef, desired: Desired, expected: Desired | None) -> Result:
+        """Write `desired` if the flag is what we left it to be."""
+        admit(flag, desired)
+
+        def change(seen: View) -> tuple[str, str | None]:
+            self._refuse_other(seen)
+            if seen.mark != self._mark or not already(seen, desired):
+                if expected is None:
+                    preflight(seen, desired)
+                else:
+                    refuse_drift(seen, expected)
+            text = put_rule(seen.text, flag.key, rule_for(desired, seen.variants))
+            if seen.targeting.absent:
+                text = splice.put(text, ("flags", flag.key, "targeting"), json.dumps(targeting_for(flag.key, seen.variants)))
+            return text, self._mark
+
+        async with _deadline("apply", flag):
+            return await self._edit(flag, desired.percent, change)
+
+    async def verify(self, flag: FlagRef, desired: Desired, since: float) -> Converged | Waiting:
+        """Still what we wrote, and long enough ago."""
+        async with _deadline("verify", flag):
+            seen = await self._look(flag)
+        self._refuse_other(seen)
+        refuse_drift(seen, desired)
+        until = since + self._source.settle
+        if self._clock() >= until:
+            return Converged(revision=seen.revision)
+        return Waiting(until=until, why=f"{seen.where} is mounted: pods have the flag after {self._source.settle:g} s at the latest")
+
+    async def zero(self, flag: FlagRef) -> Result:
+        """Our evaluator to 0 %, whatever it is now. Nothing of ours there means nothing to do."""
+
+        def change(seen: View) -> tuple[str, str | None]:
+            self._refuse_other(seen)
+            if seen.rule is None:
+                return seen.text, seen.mark
+            gate = None if seen.wrote is None else seen.wrote.gate
+            return put_rule(seen.text, flag.key, rule_for(Desired(percent=0, gate=gate), seen.variants)), seen.mark
+
+        async with _deadline("zero", flag):
+            try:
+                return await self._edit(flag, 0, change)
+            except Missing:
+                return Result(flag=flag, changed=False, percent=0, revision="", at=self._clock())
+
+    async def restore(self, flag: FlagRef, original: str) -> Result:
+        """Take our members out again; with nobody else's edits in between, the file is byte for byte what it was."""
+        found = msgspec.json.decode(original, type=Original)
+
+        def change(seen: View) -> tuple[str, str | None]:
+            self._refuse_other(seen)
+            return restored(seen, found), None
+
+        async with _deadline("restore", flag):
+            result = await self._edit(flag, 0, change, found)
+            await self._give_back(flag, found)
+        return result
+
+    async def release(self, flag: FlagRef) -> Result:
+        """Remove our mark and leave the rule."""
+
+        def change(seen: View) -> tuple[str, str | None]:
+            self._refuse_other(seen)
+            return seen.text, None
+
+        async with _deadline("release", flag):
+            return await self._edit(flag, None, change)
+
+    async def _look(self, flag: FlagRef) -> View:
+        return view(await self._store.get(self._ref), self._source.key, flag.key)
+
+    async def _edit(
+        self, flag: FlagRef, percent: int | None, change: Callable[[View], tuple[str, str | None]], original: Original | None = None
+    ) -> Result:
+        """Read, decide, write with a test on the revision read; again when somebody was faster."""
+        for _ in range(_ATTEMPTS):
+            seen = await self._look(flag)
+            text, mark = change(seen)
+            patch = operations(seen, text, mark, keep_annotations=original is None or original.annotations)
+            try:
+                after = await self._store.patch(self._ref, patch) if patch else None
+            except Conflict:
+                continue
+            return Result(
+                flag=flag,
+                changed=after is not None,
+                percent=percent if percent is not None else seen.wrote.percent if seen.wrote else 0,
+                revision=seen.revision if after is None else _revision(after),
+                at=self._clock(),
+                original=original_of(seen) if mark is not None and seen.mark is None else None,
+                exact=None if original is None else digest(text) == original.sha256,
+            )
+        raise Conflict(
+            f"{self._ref.kind} {self._ref.namespace}/{self._ref.name} was written by others {_ATTEMPTS} times while flag {flag.key} was."
+        )
+
+    async def _give_back(self, flag: FlagRef, original: Original) -> None:
+        """Our patches made us owner of the data key; the user's next server-side apply would conflict."""
+        for _ in range(_ATTEMPTS):
+            configmap = await self._store.get(self._ref)
+            patch = give_back(configmap, self._source.key, self._store.manager, original.owners)
+            if not patch:
+                return
+            try:
+                await self._store.patch(self._ref, patch)
+            except Conflict:
+                continue
+            return
+        raise Conflict(
+            f"the owners of {self._ref.kind} {self._ref.namespace}/{self._ref.name} could not be given back yet; flag {flag.key} is restored."
+        )
+
+    def _refuse_other(self, seen: View) -> None:
+        if seen.mark is None or seen.mark == self._mark:
+            return
+        raise Busy(
+            f"flag {seen.key} in {seen.where} is driven by Canary {seen.mark}. Wait for it, or if that Canary is gone: "
+            f"kubectl -n {self._source.namespace} annotate configmap {self._source.config_map} {annotation_for(seen.key)}-",
+            owner=seen.mark,
+        )
+
+
+@asynccontextmanager
+async def _deadline(verb: str, flag: FlagRef) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(DEADLINE):
+            yield
+    except TimeoutError:
+        raise Retryable(f"flag source {flag.source} did not {verb} flag {flag.key} within {DEADLINE:g} s") from None
+
+
+def _revision(configmap: Mapping[str, Any]) -> str:
+    return str((configmap.get("metadata") or {}).get("resourceVersion", ""))

@@ -1,0 +1,49 @@
+"""Give the ownership of a data key back to the managers that had it.
+
+A JSON Patch makes us owner of the leaf it changes, and whoever applied the file before would meet a conflict at the next
+server-side apply. Restoring the bytes is therefore only half of "as it was". The API server accepts managedFields only in a
+patch of its own, so this comes after the data.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_SAME = ("manager", "operation", "apiVersion")
+
+
+def give_back(configmap: Mapping[str, Any], data_key: str, manager: str, owners: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
+    """The patch that makes `owners` owners of the key instead of `manager`; empty when we do not own it alone."""
+    metadata = configmap.get("metadata") or {}
+    managed = copy.deepcopy(list(metadata.get("managedFields") or ()))
+    leaf = f"f:{data_key}"
+    holders = [entry for entry in managed if leaf in _data(entry)]
+    if not holders or any(entry.get("manager") != manager for entry in holders):
+        return []
+    if any(owner.get("manager") == manager for owner in owners):
+        return []
+    for entry in holders:
+        _forget(entry, leaf)
+    for owner in owners:
+        entry = next((entry for entry in managed if all(entry.get(name) == owner.get(name) for name in _SAME)), None)
+        if entry is None:
+            entry = {**owner, "fieldsV1": {}}
+            managed.append(entry)
+        entry.setdefault("fieldsV1", {}).setdefault("f:data", {})[leaf] = {}
+        # Without the mark of the whole map, pruning on the owner's next apply would treat the map as somebody else's.
+        entry["fieldsV1"]["f:data"].setdefault(".", {})
+    return [
+        {"op": "test", "path": "/metadata/resourceVersion", "value": metadata.get("resourceVersion")},
+        {"op": "replace", "path": "/metadata/managedFields", "value": [entry for entry in managed if entry.get("fieldsV1")]},
+    ]
+
+
+def _data(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (entry.get("fieldsV1") or {}).get("f:data") or {}
+
+
+def _forget(entry: dict[str, Any], leaf: str) -> None:
+    fields = entry["fieldsV1"]
+    fields["f:data"].pop(leaf)
+    if not fields["f:data"]:
+        fields.pop("f:data")

@@ -1,0 +1,117 @@
+"""The words every flag provider speaks: which flag, what is wanted, what was found.
+
+Values only, no I/O. Percentages are integers because that is what all providers agree on: fractions of a percent are
+0 % in some SDKs and rounded in others.
+"""
+
+from typing import Literal
+
+import msgspec
+
+OnPromotion = Literal["Keep", "Open", "Remove"]
+
+
+class FlagRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A flag of a source. `key` is the name at the provider, `source` the FlagSource's name as people know it."""
+
+    key: str
+    source: str
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """The Canary that drives a flag. The uid tells a recreated Canary from the one that took the flag."""
+
+    cluster: str
+    namespace: str
+    name: str
+    uid: str
+
+    def mark(self) -> str:
+        """How the owner is written beside the flag."""
+        return f"{self.cluster}/{self.namespace}/{self.name}/{self.uid}"
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits a flag to pods whose SDK context has this attribute at this value."""
+
+    attribute: str = "track"
+    value: str = "canary"
+
+
+class Cohort(msgspec.Struct, frozen=True, kw_only=True):
+    """A named group with a percentage of its own."""
+
+    name: str
+    percent: int
+
+
+class Desired(msgspec.Struct, frozen=True, kw_only=True):
+    """What a flag should be. Below 100 % the share is by targeting key and anonymous requests stay off; 100 % is every request."""
+
+    percent: int
+    gate: Gate | None = None
+    cohorts: tuple[Cohort, ...] = ()
+    stickiness: str = "targetingKey"
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found. `percent` and `gate` are our rule's (None: there is no rule of ours).
+
+    `original` is what `restore` would need if the flag were taken now; None once it is ours.
+    """
+
+    flag: FlagRef
+    enabled: bool
+    own: bool
+    owner: str | None
+    foreign: tuple[str, ...]
+    revision: str
+    percent: int | None
+    gate: Gate | None
+    written_by: str
+    original: str | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """Outcome of a write. `original` is set by the write that first took the flag: keep it, `restore` needs it."""
+
+    flag: FlagRef
+    changed: bool
+    percent: int
+    revision: str
+    at: float
+    original: str | None = None
+    exact: bool | None = None
+
+
+class Converged(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """SDKs are taken to have the value."""
+
+    revision: str
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Not before `until` (Unix seconds) can SDKs be taken to have the value."""
+
+    until: float
+    why: str
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider can do, so that validation can refuse a spec before the first write."""
+
+    name: str
+    cohorts: bool
+    gates: bool
+    compare_and_set: bool
+    witnessed: bool
+    stickiness: tuple[str, ...]
+    on_promotion: tuple[OnPromotion, ...]
+
+
+def settled(desired: Desired, on_promotion: OnPromotion) -> Desired | None:
+    """What a gated flag becomes at promotion; None means that the flag is put back as it was found."""
+    if on_promotion == "Remove":
+        return None
+    percent = 100 if on_promotion == "Open" else desired.percent
+    return Desired(percent=percent, gate=None, cohorts=desired.cohorts, stickiness=desired.stickiness)

@@ -1,0 +1,41 @@
+"""Which providers there are: a new one is a module, a line here and a run of the contract suite."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from flags.errors import Invalid
+from flags.flagd import FlagdProvider, FlagdSource
+from flags.model import Owner
+from flags.provider import FlagProvider, ObjectStore
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """How a provider reaches the world; the daemon gives them."""
+
+    objects: ObjectStore
+
+
+Build = Callable[[dict[str, Any], Owner, Ports], FlagProvider]
+
+PROVIDERS: dict[str, Build] = {
+    "flagd": lambda options, owner, ports: FlagdProvider(msgspec.convert(options, FlagdSource), owner, ports.objects),
+}
+
+
+def build(kind: str, options: dict[str, Any], owner: Owner, ports: Ports) -> FlagProvider:
+    """The provider of a FlagSource."""
+    if kind not in PROVIDERS:
+        raise Invalid(
+            field="FlagSource.spec.provider",
+            value=kind,
+            problem="no such provider in this version",
+            way_out=f"Use one of: {', '.join(sorted(PROVIDERS))}.",
+        )
+    try:
+        return PROVIDERS[kind](options, owner, ports)
+    except msgspec.ValidationError as problem:
+        raise Invalid(
+            field=f"FlagSource.spec.{kind}", value=options, problem=str(problem), way_out="See the FlagSource reference."
+        ) from None
