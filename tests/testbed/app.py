@@ -1,0 +1,129 @@
+"""The application of the cluster tests: a small shop that behaves like a service worth releasing carefully.
+
+Slow to be ready (3 s), drains what it is serving on SIGTERM, fails in a known share of requests, counts for Prometheus, and keeps
+a log of its own with one line per request, so that a test can compare what clients saw with what the app did. It imports nothing of
+Linnet's. Everything is set by the environment:
+
+    LINNET_IMAGE      `shop:v2`, `shop:bad-3` (3 % errors), `shop:slow-200` (200 ms), `shop:flagbad-3` (3 % errors where the flag is on)
+    ERROR_PERCENT     overrides the image's share;  STARTUP_SECONDS (3), DRAIN_SECONDS (10), PORT (8080)
+    FLAG_FILE, FLAG_KEY   a flagd file and the flag that switches the new code on;  LINNET_TRACK  handed to flagd as `track`
+    POD_NAME, LINNET_POD_IP, LINNET_TESTBED_LOGS   set by the node agent (the first by the manifest)
+
+Requests: `/` and any other path answer; `?sleep=2` holds one for two seconds; `X-User` is the flag's targeting key, `X-Request-Id` is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import OpenFeatureError
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+
+class Flag:
+    """One boolean flag, evaluated by flagd's own engine on the file as it is now."""
+
+    def __init__(self, file: str, key: str, track: str) -> None:
+        self.file = Path(file) if file else None
+        self.key = key
+        self.track = track
+        self._engine = FlagdCore()
+        self._seen: tuple[int, int] | None = None
+
+    def on(self, user: str) -> bool | None:
+        """Is the flag on for this user? None without a flag."""
+        if self.file is None:
+            return None
+        try:
+            state = self.file.stat()
+            stamp = (state.st_ino, state.st_mtime_ns)
+            if stamp != self._seen:
+                self._engine.set_flags(self.file.read_text())
+                self._seen = stamp
+            context = EvaluationContext(targeting_key=user, attributes={"track": self.track})
+            return bool(self._engine.resolve_boolean_value(self.key, False, context).value)
+        except (OSError, ValueError, OpenFeatureError):
+            return False
+
+
+class Shop:
+    """State of one process of the app."""
+
+    def __init__(self, env: dict[str, str]) -> None:
+        self.image = env.get("LINNET_IMAGE", "shop:dev")
+        self.version = self.image.rpartition(":")[2]
+        self.track = env.get("LINNET_TRACK", "")
+        self.pod = env.get("POD_NAME") or env.get("HOSTNAME", "local")
+        self.flag = Flag(env.get("FLAG_FILE", ""), env.get("FLAG_KEY", "new-checkout"), self.track)
+        found = re.match(r"(bad|slow|flagbad)-([0-9.]+)", self.version)
+        kind, number = (found[1], float(found[2])) if found else ("", 0.0)
+        self.error_percent = float(env.get("ERROR_PERCENT") or (number if "bad" in kind else 0.0))
+        self.only_behind_flag = kind == "flagbad"
+        self.delay = number / 1000 if kind == "slow" else 0.0
+        self.ready_at = time.monotonic() + float(env.get("STARTUP_SECONDS", "3"))
+        self.drain = float(env.get("DRAIN_SECONDS", "10"))
+        self.dice = random.Random(f"{self.pod}{os.getpid()}")
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter("http_requests", "requests by status", ["code"], registry=registry)
+        self.latency = Histogram("http_request_duration_seconds", "time to answer", registry=registry)
+        Gauge("app_info", "the version that runs", ["version", "track"], registry=registry).labels(self.version, self.track).set(1)
+        for code in ("200", "500"):
+            self.requests.labels(code)  # a counter that appears with its first error hides that error
+        folder = env.get("LINNET_TESTBED_LOGS")
+        self.log = (Path(folder) / f"{self.pod}.{os.getpid()}.jsonl").open("a", buffering=1) if folder else None
+
+    async def serve(self, request: web.Request) -> web.Response:
+        started = time.monotonic()
+        flag = self.flag.on(request.headers.get("X-User", "anonymous"))
+        await asyncio.sleep(float(request.query.get("sleep", "0")) + self.delay)
+        exposed = flag is True or not self.only_behind_flag
+        status = 500 if exposed and self.dice.random() * 100 < self.error_percent else 200
+        self.requests.labels(str(status)).inc()
+        self.latency.observe(time.monotonic() - started)
+        seen = {"pod": self.pod, "version": self.version, "track": self.track, "flag": flag, "status": status}
+        if self.log is not None:
+            line = {"time": time.time(), "id": request.headers.get("X-Request-Id", ""), "path": request.path, **seen}
+            self.log.write(json.dumps(line) + "\n")
+        return web.json_response(seen, status=status)
+
+    async def ready(self, request: web.Request) -> web.Response:
+        good = time.monotonic() >= self.ready_at
+        return web.Response(status=200 if good else 503, text="ready" if good else "starting")
+
+    async def healthy(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def application(shop: Shop) -> web.Application:
+    app = web.Application()
+    app.router.add_get("/readyz", shop.ready)
+    app.router.add_get("/healthz", shop.healthy)
+    app.router.add_get("/metrics", shop.metrics)
+    app.router.add_route("*", "/{path:.*}", shop.serve)
+    return app
+
+
+def main() -> None:
+    env: dict[str, Any] = dict(os.environ)
+    shop = Shop(env)
+    host = env.get("LINNET_POD_IP", "127.0.0.1")
+    # On SIGTERM: no new connections, requests being served are finished (up to `shutdown_timeout`), then the end.
+    web.run_app(application(shop), host=host, port=int(env.get("PORT", "8080")), shutdown_timeout=shop.drain, access_log=None, print=None)
+
+
+if __name__ == "__main__":
+    main()
