@@ -35,7 +35,9 @@ class Store(Protocol):
 
     def update(self, res: str, obj: Object, *, user: str, subresource: str | None = None) -> Object: ...
 
-    def delete(self, res: str, ns: str | None, name: str, *, propagation: str | None = None, uid: str | None = None) -> Any: ...
+    def delete(
+        self, res: str, ns: str | None, name: str, *, propagation: str | None = None, uid: str | None = None, grace: int | None = None
+    ) -> Any: ...
 
     def subscribe(self, callback: Listener) -> Callable[[], None]: ...
 
@@ -74,6 +76,10 @@ class Access:
         except ApiError as error:
             if error.reason not in {"NotFound", "Conflict"}:
                 raise
+
+    def remove(self, resource: str, obj: Object) -> None:
+        """Take a pod out of the store at once: what a kubelet does when the pod's processes have ended."""
+        self._store.delete(resource, namespace_of(obj) or None, name_of(obj), propagation="Background", uid=uid_of(obj), grace=0)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self._store.subscribe(listener)
