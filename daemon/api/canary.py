@@ -13,7 +13,7 @@ from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, 
 EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"]
 
 
-class WorkloadRef(Model):
+class WorkloadRef(Model, frozen=True, kw_only=True):
     """The workload whose template changes are releases. Any kind may be named; only a Deployment is accepted."""
 
     name: ObjectName
@@ -21,14 +21,14 @@ class WorkloadRef(Model):
     kind: Word | None = None
 
 
-class ServiceRef(Model):
+class ServiceRef(Model, frozen=True, kw_only=True):
     """The Service whose requests are split; found by its selector when left out."""
 
     name: ObjectName
     port: Annotated[int | str | None, doc("Port number or name; needed only where the Service has several.")] = None
 
 
-class RouteRef(Model):
+class RouteRef(Model, frozen=True, kw_only=True):
     """A route object whose weights Linnet moves."""
 
     name: ObjectName
@@ -36,7 +36,7 @@ class RouteRef(Model):
     group: Literal["gateway.networking.k8s.io"] = "gateway.networking.k8s.io"
 
 
-class Traffic(Model):
+class Traffic(Model, frozen=True, kw_only=True):
     """How requests reach the canary."""
 
     mode: Annotated[
@@ -51,7 +51,7 @@ class Traffic(Model):
     ] = None
 
 
-class Strategy(Model):
+class Strategy(Model, frozen=True, kw_only=True):
     """The shape of a release."""
 
     type: Annotated[Literal["Canary", "BlueGreen"] | None, doc("Kind of release.", planned_values=("BlueGreen",))] = None
@@ -65,21 +65,21 @@ class Strategy(Model):
     )
 
 
-class Dwell(Model):
+class Dwell(Model, frozen=True, kw_only=True):
     """The least time and the least canary requests of a step; both must be reached."""
 
     min_duration: Duration | None = None
     min_requests: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] | None = None
 
 
-class CohortStep(Model):
+class CohortStep(Model, frozen=True, kw_only=True):
     """The share of one cohort that sees a flag."""
 
     name: Name
     percent: Percent
 
 
-class FlagStep(Model):
+class FlagStep(Model, frozen=True, kw_only=True):
     """What a step makes of a flag; what is not named carries over from the step before."""
 
     name: Name
@@ -87,24 +87,24 @@ class FlagStep(Model):
     cohorts: Annotated[Annotated[list[CohortStep], msgspec.Meta(max_length=16)] | None, planned("Shares by cohort.")] = None
 
 
-class Pause(Model):
+class Pause(Model, frozen=True, kw_only=True):
     """Wait for a time, or (without a duration) until `linnet resume`: an endless wait that its owner wrote down."""
 
     duration: Duration | None = None
 
 
-class Approval(Model):
+class Approval(Model, frozen=True, kw_only=True):
     timeout: Duration
     on_timeout: Literal["Rollback", "Promote", "Wait"] | None = None
 
 
-class StepMatch(Model):
+class StepMatch(Model, frozen=True, kw_only=True):
     headers: Annotated[dict[str, str], msgspec.Meta(max_length=8)] | None = None
     cookies: Annotated[dict[str, str], msgspec.Meta(max_length=8)] | None = None
     cohort: Name | None = None
 
 
-class Step(Model):
+class Step(Model, frozen=True, kw_only=True):
     """An exposure (`weight` and/or `flags`, optional `dwell`), or exactly one other kind of step."""
 
     name: Name | None = None
@@ -120,7 +120,7 @@ class Step(Model):
     gate: Annotated[LocalRef | None, planned("A Job or signed webhook that must agree.")] = None
 
 
-class Flag(Model):
+class Flag(Model, frozen=True, kw_only=True):
     """A feature flag that moves with the traffic."""
 
     name: Name
@@ -137,21 +137,21 @@ class Flag(Model):
     ] = None
 
 
-class RatioMetric(Model):
+class RatioMetric(Model, frozen=True, kw_only=True):
     """Two counters: events that are bad, and all events. Selectors in Prometheus syntax, without functions."""
 
     errors: Query
     total: Query
 
 
-class ArmLabels(Model):
+class ArmLabels(Model, frozen=True, kw_only=True):
     """Label matchers that pick one arm's series, where pod names do not: `service="shop-canary@..."`."""
 
     stable: Query
     canary: Query
 
 
-class Metric(Model):
+class Metric(Model, frozen=True, kw_only=True):
     """One thing the canary must not do worse than the baseline."""
 
     name: Name
@@ -167,7 +167,7 @@ class Metric(Model):
     promote_if_within: Annotated[Margin | None, doc("Acceptable: 1pp, 25% or 1.25x.")] = None
 
 
-class Outcome(Model):
+class Outcome(Model, frozen=True, kw_only=True):
     """What to do when the evidence does not decide."""
 
     action: Literal["Wait", "Rollback", "Promote"]
@@ -175,14 +175,14 @@ class Outcome(Model):
     then: Literal["Rollback", "Promote"] | None = None
 
 
-class Outcomes(Model):
+class Outcomes(Model, frozen=True, kw_only=True):
     inconclusive: Outcome | None = None
     no_data: Outcome | None = None
     provider_error: Outcome | None = None
     stable_broken: Annotated[Outcome | None, planned("When the stable version itself is not healthy.")] = None
 
 
-class Analysis(Model):
+class Analysis(Model, frozen=True, kw_only=True):
     """How the canary is compared with the baseline."""
 
     judge: Annotated[
@@ -199,16 +199,16 @@ class Analysis(Model):
     outcomes: Outcomes | None = None
 
 
-class NotifyRoute(Model):
+class NotifyRoute(Model, frozen=True, kw_only=True):
     """Which Notifier hears of which events; all of them when `on` is left out."""
 
     notifier_ref: LocalRef
     on: Annotated[list[EventKind], msgspec.Meta(max_length=8)] | None = None
 
 
-class CanarySpec(Model):
-    workload_ref: WorkloadRef
-    profile_ref: LocalRef | None = None
+class ReleaseSpec(Model, frozen=True, kw_only=True):
+    """How a workload is released: what a Canary and a CanaryProfile have in common, so that a profile can say all of it."""
+
     mode: Annotated[Literal["Enforce", "Observe"] | None, doc("Enforce releases step by step.", planned_values=("Observe",))] = None
     hold: Annotated[Literal["Auto", "Always"] | None, doc("Always keeps the Deployment paused between releases, where policies lack.")] = (
         None
@@ -221,3 +221,10 @@ class CanarySpec(Model):
     progress_deadline: Annotated[Duration | None, doc("Longest wait for pods, routes or flags to follow. Default 10m.")] = None
     on_rollback: Literal["Auto", "Restore", "Hold"] | None = None
     notify: Annotated[list[NotifyRoute], msgspec.Meta(max_length=8)] | None = None
+
+
+class CanarySpec(ReleaseSpec, frozen=True, kw_only=True):
+    """One workload, and how it is released; what is left out comes from the profile, then from Linnet."""
+
+    workload_ref: WorkloadRef
+    profile_ref: LocalRef | None = None

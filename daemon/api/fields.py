@@ -13,6 +13,7 @@ PLANNED: Final = "x-linnet-planned"  # the whole field
 PLANNED_VALUES: Final = "x-linnet-planned-values"  # these enum values
 BUILT_ITEMS: Final = "x-linnet-built-items"  # a list longer than this
 CEL: Final = "x-kubernetes-validations"
+PORT_NAME_LIMIT: Final = 63
 
 
 def planned(description: str) -> msgspec.Meta:
@@ -47,7 +48,7 @@ Query = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Time = Annotated[str, msgspec.Meta(max_length=40)]  # RFC 3339, UTC, whole seconds or microseconds
 
 
-class LocalRef(Model):
+class LocalRef(Model, frozen=True, kw_only=True):
     """Names an object of a known kind, looked up in the Canary's namespace and then in the catalogue namespace."""
 
     name: ObjectName

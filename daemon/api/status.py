@@ -30,7 +30,7 @@ PromotionStage = Literal["FullShift", "Releasing", "Rolling", "Returning", "Clea
 RollbackStage = Literal["Exposure", "Draining", "Template", "Cleaning"]
 
 
-class Condition(Model):
+class Condition(Model, frozen=True, kw_only=True):
     type: Word
     status: Literal["True", "False", "Unknown"]
     reason: Word
@@ -40,7 +40,7 @@ class Condition(Model):
     observed_revision: Word | None = None
 
 
-class ArmStatus(Model):
+class ArmStatus(Model, frozen=True, kw_only=True):
     name: Literal["stable", "canary"]
     workload: Word | None = None
     revision: Word | None = None
@@ -49,7 +49,7 @@ class ArmStatus(Model):
     weight: int = 0
 
 
-class RouteStatus(Model):
+class RouteStatus(Model, frozen=True, kw_only=True):
     kind: Word
     name: Word
     wanted: int = 0  # percent of requests to the canary that the current step asks for
@@ -59,7 +59,7 @@ class RouteStatus(Model):
     message: Text = ""
 
 
-class FlagStatus(Model):
+class FlagStatus(Model, frozen=True, kw_only=True):
     name: Word
     key: Word
     source: Word
@@ -71,7 +71,7 @@ class FlagStatus(Model):
     message: Text = ""
 
 
-class MetricStatus(Model):
+class MetricStatus(Model, frozen=True, kw_only=True):
     name: Word
     canary_events: int = 0
     canary_total: int = 0
@@ -82,7 +82,7 @@ class MetricStatus(Model):
     bound: str = ""  # at most this much worse, as people say it
 
 
-class RestoreEntry(Model):
+class RestoreEntry(Model, frozen=True, kw_only=True):
     """One line of the undo log: a leaf of a user's object, as it was before our first write."""
 
     api_version: Word
@@ -95,7 +95,7 @@ class RestoreEntry(Model):
     owners: str | None = None  # metadata.managedFields before our first write, JSON
 
 
-class Waiting(Model):
+class Waiting(Model, frozen=True, kw_only=True):
     """What is waited for, until when, and the legal way out."""
 
     reason: Word
@@ -105,7 +105,7 @@ class Waiting(Model):
     way_out: Text = ""
 
 
-class VerdictStatus(Model):
+class VerdictStatus(Model, frozen=True, kw_only=True):
     result: Literal["Pass", "Fail", "Inconclusive", "NoData", "Pending"]
     revision: Word
     reason: Word = ""
@@ -113,7 +113,7 @@ class VerdictStatus(Model):
     at: Time | None = None
 
 
-class HistoryEntry(Model):
+class HistoryEntry(Model, frozen=True, kw_only=True):
     revision: Word
     outcome: Word
     sentence: Annotated[str, msgspec.Meta(max_length=2048)] = ""
@@ -121,7 +121,7 @@ class HistoryEntry(Model):
     ended_at: Time | None = None
 
 
-class RolloutStatus(Model):
+class RolloutStatus(Model, frozen=True, kw_only=True):
     """The release under way. `spec` is the merged spec as it was at the start."""
 
     revision: Word
@@ -130,7 +130,9 @@ class RolloutStatus(Model):
     step_started_at: Time | None = None  # the wish of this step was first written
     exposed_at: Time | None = None  # weight, flags and settle of this step are done: samples count from here
     weight_reached: int = 0
-    judge_from: Time | None = None
+    judge_from: Time | None = None  # the first exposure: samples count from here
+    requests_before: int = 0  # canary requests judged before this step
+    no_data_since: Time | None = None
     paused_at: Time | None = None
     resumed_step: int | None = None  # an endless pause that a person ended
     promote_reason: Word | None = None
@@ -139,15 +141,17 @@ class RolloutStatus(Model):
     rollback_reason: Word | None = None
     rollback_cause: Text = ""
     stage_started_at: Time | None = None
+    told: bool = False  # people were told of this stage's trouble
     deadline_at: Time | None = None
     overridden: bool = False
     flags_zeroed_at: Time | None = None
     weight_zeroed_at: Time | None = None
     abort_at: Time | None = None
+    weight_at_abort: int = 0
     spec: dict[str, Any] | None = None
 
 
-class CanaryStatus(Model):
+class CanaryStatus(Model, frozen=True, kw_only=True):
     observed_generation: int | None = None
     phase: Phase = "Pending"
     observed_revision: Word | None = None  # the candidate the conditions speak of

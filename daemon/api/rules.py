@@ -1,0 +1,279 @@
+"""What the shape of a kind cannot say: rules in CEL for the API server, keys of named lists, and the way out of what is planned.
+
+Tables by struct and field, so that a rule follows its struct into every kind that contains it. `daemon.api.validation` says the
+same in Python for the merged spec, where profile and object have met; one table of wrong objects is run through both.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from daemon.api import names
+
+Key = tuple[str, str]
+
+STEP_KINDS: Final = ("pause", "approval", "analysis", "match", "mirror", "scale", "gate")
+METRIC_KINDS: Final = ("preset", "ratio", "histogram", "gauge")
+SERVICE_LIMIT: Final = names.NAME_LIMIT - len(names.CANARY_SUFFIX)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One CEL rule. `field` is the path under the node that the error names, `expression` a message with the value in it."""
+
+    rule: str
+    message: str
+    expression: str | None = None
+    field: str | None = None
+
+    def to_schema(self) -> dict[str, Any]:
+        wire = {"rule": self.rule, "message": self.message, "messageExpression": self.expression, "fieldPath": self.field}
+        return {key: value for key, value in wire.items() if value is not None}
+
+
+def _count(fields: tuple[str, ...]) -> str:
+    return " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in fields)
+
+
+_HAS_STEP_FLAGS = "(has(self.flags) && size(self.flags) > 0)"
+_STEP_NAMES = "self.steps.all(s, !has(s.name) || self.steps.exists_one(t, has(t.name) && t.name == s.name))"
+_WEIGHTS = "self.steps.filter(s, has(s.weight)).map(s, s.weight)"
+_SAME_FLAG = (
+    "(has(g.key) ? g.key : g.name) == (has(f.key) ? f.key : f.name) && "
+    "(has(g.sourceRef) ? g.sourceRef.name : '') == (has(f.sourceRef) ? f.sourceRef.name : '')"
+)
+_UNDECLARED = "s.flags.all(f, has(self.flags) && self.flags.exists(g, g.name == f.name))"
+
+POSITIVE: Final = Rule(rule="duration(self) > duration('0s')", message="must be longer than 0s; leave it out for the default")
+PORT: Final = Rule(
+    rule="type(self) == int ? (int(self) >= 1 && int(self) <= 65535) : string(self).matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
+    message="must be a port number from 1 to 65535 or a port's name",
+)
+FACTOR: Final = Rule(
+    rule="!self.matches('^0+([.][0-9]*)?x$')",
+    message="a factor below 1x would refuse even a canary as good as stable; write 1.1x or 10% for 'a tenth worse'",
+)
+
+_RELEASE: Final = (
+    Rule(
+        rule=f"!has(self.steps) || {_WEIGHTS}.isSorted()",
+        message="weights must not fall from step to step; to go back, abort the release (linnet abort)",
+        field=".steps",
+    ),
+    Rule(rule=f"!has(self.steps) || {_STEP_NAMES}", message="two steps have the same name; each needs a name of its own", field=".steps"),
+    Rule(
+        rule=f"!has(self.flags) || size(self.flags) == 0 || !has(self.steps) || self.steps.all(s, !has(s.flags) || {_UNDECLARED})",
+        message="a step moves a flag that spec.flags does not declare; declare it there or correct its name",
+        field=".steps",
+    ),
+    Rule(
+        rule=f"!has(self.flags) || self.flags.all(f, self.flags.exists_one(g, {_SAME_FLAG}))",
+        message="two entries of spec.flags stand for the same key of the same source; keep one",
+        field=".flags",
+    ),
+    Rule(
+        rule="!has(self.notify) || self.notify.all(n, self.notify.exists_one(m, m.notifierRef.name == n.notifierRef.name))",
+        message="a Notifier is named twice; keep one entry with all its events in `on`",
+        field=".notify",
+    ),
+)
+
+STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
+    "Canary": (
+        Rule(
+            rule=f"size(self.metadata.name) <= {names.NAME_LIMIT}",
+            message=f"metadata.name: must have at most {names.NAME_LIMIT} characters, since it becomes a label of the canary's objects",
+        ),
+    ),
+    "CanarySpec": (
+        *_RELEASE,
+        Rule(
+            rule="(has(self.flags) && size(self.flags) > 0) || has(self.profileRef) || !has(self.steps) || "
+            "self.steps.all(s, !has(s.flags) || size(s.flags) == 0)",
+            message="a step moves a flag but spec.flags declares none; declare it there",
+            field=".steps",
+        ),
+    ),
+    "CanaryProfileSpec": _RELEASE,
+    "Traffic": (
+        Rule(
+            rule="!has(self.mode) || !(self.mode in ['PodRatio', 'None']) || !has(self.routes) || size(self.routes) == 0",
+            message="routes are moved only in mode Routes; remove them, or set mode to Routes",
+            field=".routes",
+        ),
+        Rule(
+            rule="!has(self.mode) || self.mode != 'PodRatio' || !has(self.identity) || self.identity != 'Isolated'",
+            message="with mode PodRatio the Service itself reaches canary pods, so they cannot be Isolated; leave identity out",
+            field=".identity",
+        ),
+    ),
+    "Step": (
+        Rule(
+            rule=f"(has(self.weight) || {_HAS_STEP_FLAGS} || has(self.dwell) ? 1 : 0) + {_count(STEP_KINDS)} == 1",
+            message=f"a step is an exposure (weight and/or flags, with dwell) or exactly one of {', '.join(STEP_KINDS)}; make it two steps",
+        ),
+        Rule(
+            rule=f"!has(self.dwell) || has(self.weight) || {_HAS_STEP_FLAGS}",
+            message="dwell goes with weight or flags; a pause has a duration of its own",
+            field=".dwell",
+        ),
+    ),
+    "FlagStep": (
+        Rule(rule="has(self.percent) || has(self.cohorts)", message="percent is missing: say what share sees the flag, 0 to 100"),
+    ),
+    "Dwell": (
+        Rule(rule="has(self.minDuration) || has(self.minRequests)", message="needs minDuration, minRequests or both; or leave dwell out"),
+    ),
+    "Metric": (
+        Rule(
+            rule=f"{_count(METRIC_KINDS)} == 1",
+            message=f"a metric has exactly one of {', '.join(METRIC_KINDS)}; for errors: preset: HTTPErrorRatio",
+        ),
+    ),
+    "Analysis": (
+        Rule(
+            rule="!has(self.interval) || !has(self.deadline) || duration(self.interval) < duration(self.deadline)",
+            message="must be shorter than deadline, or the canary is never looked at in time",
+            field=".interval",
+        ),
+        Rule(
+            rule="!has(self.warmUp) || !has(self.deadline) || duration(self.warmUp) < duration(self.deadline)",
+            message="must be shorter than deadline, or the judge never starts",
+            field=".warmUp",
+        ),
+    ),
+    "Outcome": (
+        Rule(
+            rule="self.action == 'Wait' || !has(self.thenAfter)",
+            message="goes with action Wait alone; remove it or set action: Wait",
+            field=".thenAfter",
+        ),
+        Rule(
+            rule="self.action == 'Wait' || !has(self.then)",
+            message="goes with action Wait alone; remove it or set action: Wait",
+            field=".then",
+        ),
+    ),
+    "MetricSourceSpec": (
+        Rule(
+            rule="self.type != 'Prometheus' || has(self.prometheus)",
+            message="type Prometheus needs prometheus with its url",
+            field=".prometheus",
+        ),
+        Rule(rule="self.type != 'Scrape' || has(self.scrape)", message="type Scrape needs scrape with its port", field=".scrape"),
+        Rule(
+            rule="self.type == 'Prometheus' || !has(self.prometheus)",
+            message="goes with type Prometheus; remove it or change type",
+            field=".prometheus",
+        ),
+        Rule(rule="self.type == 'Scrape' || !has(self.scrape)", message="goes with type Scrape; remove it or change type", field=".scrape"),
+    ),
+    "FlagSourceSpec": (
+        Rule(rule="self.type != 'Flagd' || has(self.flagd)", message="type Flagd needs flagd with its configMapRef", field=".flagd"),
+        Rule(rule="self.type == 'Flagd' || !has(self.flagd)", message="goes with type Flagd; remove it or change type", field=".flagd"),
+    ),
+    "HttpAuth": (
+        Rule(
+            rule="has(self.bearerSecretRef) != has(self.basic)",
+            message="needs exactly one of bearerSecretRef and basic; without a login leave auth out",
+        ),
+    ),
+}
+
+FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
+    ("CanarySpec", "workloadRef"): (
+        Rule(
+            rule="self.name == oldSelf.name && (has(self.kind) ? self.kind : 'Deployment') == (has(oldSelf.kind) ? oldSelf.kind : 'Deployment')",
+            message="cannot be changed: delete this Canary and create one for the other workload",
+        ),
+    ),
+    ("ServiceRef", "name"): (
+        Rule(
+            rule=f"size(self) <= {SERVICE_LIMIT}",
+            message=f"must have at most {SERVICE_LIMIT} characters, since the canary's Service is named after it with {names.CANARY_SUFFIX}",
+        ),
+    ),
+    ("ServiceRef", "port"): (PORT,),
+    ("ScrapeSource", "port"): (PORT,),
+    ("ScrapeSource", "interval"): (POSITIVE,),
+    ("Pause", "duration"): (Rule(rule=POSITIVE.rule, message="must be longer than 0s; leave it out to wait for linnet resume"),),
+    ("Dwell", "minDuration"): (POSITIVE,),
+    ("ReleaseSpec", "progressDeadline"): (POSITIVE,),
+    ("Analysis", "interval"): (POSITIVE,),
+    ("Analysis", "deadline"): (POSITIVE,),
+    ("Outcome", "thenAfter"): (POSITIVE,),
+    ("Metric", "rollbackIfWorseBy"): (FACTOR,),
+    ("Metric", "promoteIfWithin"): (FACTOR,),
+}
+
+# Named lists: entries are merged and owned one by one. All other lists of objects are atomic.
+LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
+    ("ReleaseSpec", "flags"): ("name",),
+    ("Traffic", "routes"): ("group", "kind", "name"),
+    ("Step", "flags"): ("name",),
+    ("FlagStep", "cohorts"): ("name",),
+    ("Analysis", "metrics"): ("name",),
+    ("Analysis", "templates"): ("name",),
+    ("AnalysisTemplateSpec", "metrics"): ("name",),
+    ("AnalysisTemplateSpec", "args"): ("name",),
+    ("CanaryStatus", "conditions"): ("type",),
+    ("CanaryStatus", "arms"): ("name",),
+    ("CanaryStatus", "metrics"): ("name",),
+    ("AnalysisRunStatus", "metrics"): ("name",),
+}
+SETS: Final[frozenset[Key]] = frozenset(
+    {
+        ("NotifyRoute", "on"),
+        ("MetricSourceSpec", "allowedNamespaces"),
+        ("FlagSourceSpec", "allowedNamespaces"),
+        ("FlagSourceSpec", "allowedFlags"),
+        ("NotifierSpec", "allowedNamespaces"),
+        ("CanaryProfileSpec", "allowedNamespaces"),
+    }
+)
+# A key of a named list must be in every entry, so these alone have a default in the schema.
+KEY_DEFAULTS: Final[dict[Key, str]] = {("RouteRef", "group"): "gateway.networking.k8s.io", ("RouteRef", "kind"): "HTTPRoute"}
+
+# What works today instead of what is planned.
+INSTEAD: Final[dict[Key, str]] = {
+    ("Step", "approval"): "use pause and linnet resume",
+    ("Step", "analysis"): "use spec.analysis.metrics, which judge in every step",
+    ("Step", "match"): "use a step with a small weight",
+    ("Step", "mirror"): "use a step with a small weight",
+    ("Step", "scale"): "use a step with weight; the canary is sized for it",
+    ("Step", "gate"): "use pause and let your job run linnet resume",
+    ("FlagStep", "cohorts"): "use percent",
+    ("Flag", "stickiness"): "leave it out; the provider's own bucketing applies",
+    ("Flag", "mode"): "use Gated",
+    ("Flag", "onPromotion"): "use Keep, Open or Remove",
+    ("Traffic", "mode"): "use Auto, Routes or PodRatio",
+    ("Traffic", "routes"): "name one route",
+    ("Traffic", "identity"): "use Isolated, or mode PodRatio",
+    ("Strategy", "type"): "use Canary",
+    ("Strategy", "ramp"): "use Steps",
+    ("Strategy", "baseline"): "use Stable",
+    ("Strategy", "placement"): "use SideBySide or Auto",
+    ("ReleaseSpec", "mode"): "use Enforce",
+    ("Metric", "histogram"): "use preset or ratio",
+    ("Metric", "gauge"): "use preset or ratio",
+    ("Metric", "lag"): "leave it out and give the last step a longer dwell",
+    ("Metric", "direction"): "leave it out; a higher ratio is worse",
+    ("Analysis", "judge"): "use Statistical",
+    ("Analysis", "templates"): "use metrics with ratio",
+    ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
+    ("AnalysisTemplateSpec", "metrics"): "use spec.analysis.metrics of the Canary",
+    ("AnalysisTemplateSpec", "args"): "use spec.analysis.metrics of the Canary",
+    ("PrometheusSource", "caSecretRef"): "use a certificate that the image's CA bundle knows, or plain http inside the cluster",
+    ("FlagSourceSpec", "type"): "use Flagd",
+    ("FlagSourceSpec", "unleash"): "use flagd",
+    ("FlagSourceSpec", "launchDarkly"): "use flagd",
+    ("FlagSourceSpec", "http"): "use flagd",
+    ("NotifierSpec", "template"): "leave it out; messages carry the sentence",
+}
+
+
+def lookup(table: dict[Key, Any], struct: str, field: str) -> Any:
+    """The entry for a field of a struct; both specs share the fields of `ReleaseSpec`."""
+    found = table.get((struct, field))
+    if found is None and struct in ("CanarySpec", "CanaryProfileSpec"):
+        return table.get(("ReleaseSpec", field))
+    return found

@@ -1,0 +1,142 @@
+"""Where metrics and flags live, and who is told: the objects a platform team writes once and releases refer to by name.
+
+They may hold the name of a Secret, never its content. One in the catalogue namespace serves only those whom it admits: naming
+the platform's source must not be enough to use the platform's token.
+"""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from daemon.api.fields import Duration, Model, Name, ObjectName, Word, doc, planned
+
+ALL: Final = "*"
+
+NamespacePattern = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$")]
+FlagPattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.~-]*\*?$")]
+AllowedNamespaces = Annotated[list[NamespacePattern], msgspec.Meta(max_length=256)]
+SecretKey = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
+Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+HeaderValue = Annotated[str, msgspec.Meta(max_length=1024)]
+
+ADMITS = "Namespaces whose Canaries may use this object from the catalogue namespace; '*' is all, nothing is none."
+
+
+class SecretRef(Model, frozen=True, kw_only=True):
+    """One key of a Secret in the namespace of the object that names it."""
+
+    name: ObjectName
+    key: SecretKey
+
+
+class BasicAuth(Model, frozen=True, kw_only=True):
+    username_secret_ref: SecretRef
+    password_secret_ref: SecretRef
+
+
+class HttpAuth(Model, frozen=True, kw_only=True):
+    """How to sign in: a bearer token, or user and password."""
+
+    bearer_secret_ref: SecretRef | None = None
+    basic: BasicAuth | None = None
+
+
+class PrometheusSource(Model, frozen=True, kw_only=True):
+    """A Prometheus, or anything that answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
+
+    url: Annotated[Url, doc("Base address without query, such as http://prometheus.monitoring:9090.")]
+    auth: HttpAuth | None = None
+    headers: Annotated[
+        Annotated[dict[str, HeaderValue], msgspec.Meta(max_length=16)] | None,
+        doc("Sent with each query, such as X-Scope-OrgID; nothing secret."),
+    ] = None
+    ca_secret_ref: Annotated[SecretRef | None, planned("CA bundle that signs the server's certificate.")] = None
+
+
+class ScrapeSource(Model, frozen=True, kw_only=True):
+    """The pods' own metrics page, read by Linnet: no Prometheus needed."""
+
+    port: Annotated[int | str, doc("Port number, or the name of a container port.")]
+    path: Annotated[Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=r"^/[^\s#]*$")] | None, doc("Default /metrics.")] = (
+        None
+    )
+    interval: Annotated[Duration | None, doc("Time between two scrapes. Default 15s.")] = None
+
+
+class MetricSourceSpec(Model, frozen=True, kw_only=True):
+    type: Annotated[Literal["Prometheus", "Scrape"], doc("Which of the fields below is used.")]
+    prometheus: PrometheusSource | None = None
+    scrape: ScrapeSource | None = None
+    ingestion_delay: Annotated[Duration | None, doc("How late samples may arrive: 0s, or 30s behind remote write. Default 0s.")] = None
+    allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
+
+
+class ConfigMapRef(Model, frozen=True, kw_only=True):
+    """The flag file of flagd."""
+
+    name: ObjectName
+    key: Annotated[SecretKey, doc("The file's key in the ConfigMap.")]
+    namespace: Annotated[Name | None, doc("Another namespace than the source's own; only in the catalogue namespace.")] = None
+
+
+class FlagdSource(Model, frozen=True, kw_only=True):
+    """flagd, reading its flags from a ConfigMap."""
+
+    config_map_ref: ConfigMapRef
+    settle: Annotated[Duration | None, doc("Longest time until all readers see a change; a mounted ConfigMap needs 90s, the default.")] = (
+        None
+    )
+
+
+class RemoteFlagSource(Model, frozen=True, kw_only=True):
+    """A flag service behind HTTP."""
+
+    url: Url
+    token_secret_ref: SecretRef
+    project: Word | None = None
+    environment: Word | None = None
+
+
+class FlagSourceSpec(Model, frozen=True, kw_only=True):
+    type: Annotated[
+        Literal["Flagd", "Unleash", "LaunchDarkly", "HTTP"],
+        doc("Which flag service holds the flags.", planned_values=("Unleash", "LaunchDarkly", "HTTP")),
+    ]
+    flagd: FlagdSource | None = None
+    unleash: Annotated[RemoteFlagSource | None, planned("Unleash and its admin API.")] = None
+    launch_darkly: Annotated[RemoteFlagSource | None, planned("LaunchDarkly and its REST API.")] = None
+    http: Annotated[RemoteFlagSource | None, planned("A flag service of your own, behind a documented contract.")] = None
+    allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
+    allowed_flags: Annotated[
+        Annotated[list[FlagPattern], msgspec.Meta(max_length=256)] | None,
+        doc("Flag keys that Canaries may move, exact or with a trailing '*'; left out, all of the source's."),
+    ] = None
+
+
+class NotifierSpec(Model, frozen=True, kw_only=True):
+    url_secret_ref: Annotated[SecretRef, doc("Secret that holds an apprise URL, or a Slack or Teams webhook address as it is.")]
+    template: Annotated[Annotated[str, msgspec.Meta(max_length=4096)] | None, planned("A text of your own for messages.")] = None
+    allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
+
+
+def admits_namespace(allowed: list[str] | None, namespace: str) -> bool:
+    """May a Canary of `namespace` use a catalogue object with this `allowedNamespaces`?"""
+    return any(entry in (ALL, namespace) for entry in allowed or ())
+
+
+def admits_flag(allowed: list[str] | None, key: str) -> bool:
+    """May a Canary move the flag `key` through a source with this `allowedFlags`?"""
+    if not allowed:
+        return True
+    return any(key.startswith(entry[:-1]) if entry.endswith(ALL) else key == entry for entry in allowed)
+
+
+def config_map_namespace(spec: FlagSourceSpec, *, source_namespace: str, catalogue: str) -> str | None:
+    """Namespace of a flagd source's ConfigMap, or None where the source may not name the one it names.
+
+    A tenant's FlagSource that names another namespace would let the tenant write there with Linnet's hands.
+    """
+    named = spec.flagd.config_map_ref.namespace if spec.flagd else None
+    if named is None or named == source_namespace:
+        return source_namespace
+    return named if source_namespace == catalogue else None
