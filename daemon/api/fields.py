@@ -43,7 +43,14 @@ Word = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Duration = Annotated[str, msgspec.Meta(min_length=2, max_length=24, pattern=r"^([0-9]{1,5}(h|m|s|ms)){1,4}$")]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 Risk = Annotated[float, msgspec.Meta(gt=0, le=50)]
-Margin = Annotated[str, msgspec.Meta(min_length=2, max_length=16, pattern=r"^[0-9]{1,4}(\.[0-9]{1,4})?(pp|%|x)$")]
+Margin = Annotated[
+    str,
+    msgspec.Meta(
+        min_length=2,
+        max_length=24,
+        pattern=r"^([0-9]{1,4}(\.[0-9]{1,4})?(%|x)(\+[0-9]{1,3}(\.[0-9]{1,4})?pp)?|[0-9]{1,3}(\.[0-9]{1,4})?pp)$",
+    ),
+]
 Query = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 Time = Annotated[str, msgspec.Meta(max_length=40)]  # RFC 3339, UTC, whole seconds or microseconds
 

@@ -49,7 +49,7 @@ PORT: Final = Rule(
     message="must be a port number from 1 to 65535 or a port's name",
 )
 FACTOR: Final = Rule(
-    rule="!self.matches('^0+([.][0-9]*)?x$')",
+    rule="!self.matches('^0+([.][0-9]*)?x')",
     message="a factor below 1x would refuse even a canary as good as stable; write 1.1x or 10% for 'a tenth worse'",
 )
 

@@ -1,0 +1,166 @@
+"""What holds where a user says nothing: the profile's word first, then Linnet's.
+
+Not in the CRDs: a default written into the object by the API server would look like the user's own word and hide the profile.
+"""
+
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from daemon.api.canary import (
+    Analysis,
+    CanarySpec,
+    Dwell,
+    Flag,
+    Metric,
+    NotifyRoute,
+    Outcome,
+    Outcomes,
+    ServiceRef,
+    Step,
+    Strategy,
+    Traffic,
+    WorkloadRef,
+)
+from daemon.api.fields import LocalRef, Model
+from daemon.api.kinds import CanaryProfileSpec
+from daemon.api.quantities import format_duration, parse_duration, parse_margin
+
+__all__ = ["DEFAULT_SOURCE", "DWELL", "effective", "format_duration", "merge", "parse_duration", "parse_margin"]
+
+DEFAULT_SOURCE: Final = "default"  # name of the MetricSource and FlagSource that are meant when none is named
+DWELL: Final = Dwell(min_duration="2m")
+WEIGHTS: Final = (5, 25, 50)
+ERRORS: Final = Metric(name="errors", preset="HTTPErrorRatio")
+TOLERATED: Final = "1.1x+0.02pp"
+ACCEPTABLE: Final = "1.25x+0.3pp"
+
+_OUTCOMES: Final = Outcomes(
+    inconclusive=Outcome(action="Wait", then_after="24h", then="Rollback"),
+    no_data=Outcome(action="Wait", then_after="30m", then="Rollback"),
+    provider_error=Outcome(action="Wait", then_after="30m", then="Rollback"),
+)
+_BUILT_IN: Final = CanarySpec(
+    workload_ref=WorkloadRef(name="unnamed", api_version="apps/v1", kind="Deployment"),
+    mode="Enforce",
+    hold="Auto",
+    traffic=Traffic(mode="Auto"),
+    strategy=Strategy(type="Canary", ramp="Steps", baseline="Stable", placement="Auto"),
+    steps=[Step(weight=weight) for weight in WEIGHTS],
+    analysis=Analysis(
+        judge="Statistical",
+        metrics=[ERRORS],
+        max_false_rollback_percent=1.0,
+        max_bad_promotion_percent=5.0,
+        interval="15s",
+        warm_up="60s",
+        deadline="1h",
+        outcomes=_OUTCOMES,
+    ),
+    progress_deadline="10m",
+    on_rollback="Auto",
+)
+# Structs whose fields only make sense together: the nearer word replaces the whole.
+_ATOMIC: Final = (Outcome, LocalRef, ServiceRef)
+
+M = TypeVar("M", bound=Model)
+
+
+def merge(spec: CanarySpec, profile: CanaryProfileSpec | None) -> CanarySpec:
+    """`spec` over `profile`: scalars override, lists replace, structs merge; unset and empty mean the same.
+
+    Metrics and flags that name no source get the profile's.
+    """
+    if profile is None:
+        return spec
+    shared = {name: getattr(profile, name) for name in CanaryProfileSpec.__struct_fields__ if name in CanarySpec.__struct_fields__}
+    merged = _over(spec, CanarySpec(workload_ref=spec.workload_ref, **shared))
+    if profile.metric_source_ref is not None:
+        analysis = merged.analysis or Analysis()
+        metrics = [_sourced(metric, profile.metric_source_ref) for metric in analysis.metrics or [ERRORS]]
+        merged = msgspec.structs.replace(merged, analysis=msgspec.structs.replace(analysis, metrics=metrics))
+    if profile.flag_source_ref is not None and merged.flags:
+        merged = msgspec.structs.replace(merged, flags=[_sourced(flag, profile.flag_source_ref) for flag in merged.flags])
+    return merged
+
+
+def effective(spec: CanarySpec) -> CanarySpec:
+    """The merged spec with every built field filled in: what a rollout snapshots and acts on."""
+    full = _over(spec, _BUILT_IN)
+    analysis, traffic = full.analysis, full.traffic
+    if analysis is None or traffic is None:
+        raise AssertionError("the built-in spec fills both")
+    return msgspec.structs.replace(
+        full,
+        workload_ref=_over(spec.workload_ref, _BUILT_IN.workload_ref),
+        traffic=_with_identity(traffic),
+        steps=[_with_dwell(step) for step in full.steps or []],
+        flags=[_full_flag(flag) for flag in full.flags or []],
+        analysis=msgspec.structs.replace(
+            analysis,
+            metrics=[_full_metric(metric) for metric in analysis.metrics or []],
+            outcomes=_full_outcomes(analysis.outcomes or _OUTCOMES),
+        ),
+        notify=[_full_route(route) for route in full.notify or []],
+    )
+
+
+def _over(upper: M, lower: M) -> M:
+    """`upper`, with what it leaves out taken from `lower`."""
+    changes: dict[str, Any] = {}
+    for name in upper.__struct_fields__:
+        ours, theirs = getattr(upper, name), getattr(lower, name)
+        if ours is None or ours == []:
+            if theirs is not None and theirs != ours:
+                changes[name] = theirs
+        elif isinstance(ours, Model) and type(ours) is type(theirs) and not isinstance(ours, _ATOMIC):
+            changes[name] = _over(ours, theirs)
+    return msgspec.structs.replace(upper, **changes)
+
+
+S = TypeVar("S", Metric, Flag)
+
+
+def _sourced(entry: S, source: LocalRef) -> S:
+    return entry if entry.source_ref is not None else msgspec.structs.replace(entry, source_ref=source)
+
+
+def _with_identity(traffic: Traffic) -> Traffic:
+    """By pod ratio the Service itself reaches canary pods, so nothing can be isolated there."""
+    if traffic.identity in (None, "Auto"):
+        return msgspec.structs.replace(traffic, identity="Auto" if traffic.mode == "PodRatio" else "Isolated")
+    return traffic
+
+
+def _with_dwell(step: Step) -> Step:
+    """An exposure without a dwell would be over before anything was measured."""
+    exposes = step.weight is not None or step.flags
+    return msgspec.structs.replace(step, dwell=DWELL) if exposes and step.dwell is None else step
+
+
+def _full_flag(flag: Flag) -> Flag:
+    sourced = _sourced(flag, LocalRef(name=DEFAULT_SOURCE))
+    return _over(sourced, Flag(name=flag.name, key=flag.name, mode="Gated", on_promotion="Keep"))
+
+
+def _full_metric(metric: Metric) -> Metric:
+    sourced = _sourced(metric, LocalRef(name=DEFAULT_SOURCE))
+    if metric.rollback_if_worse_by is None and metric.promote_if_within is None:
+        return msgspec.structs.replace(sourced, rollback_if_worse_by=TOLERATED, promote_if_within=ACCEPTABLE)
+    return sourced
+
+
+def _full_outcomes(outcomes: Outcomes) -> Outcomes:
+    """A wait without an end gets the built-in one: every waiting state has a deadline."""
+    changes = {}
+    for name in ("inconclusive", "no_data", "provider_error"):
+        outcome, built_in = getattr(outcomes, name), getattr(_OUTCOMES, name)
+        if outcome.action == "Wait":
+            changes[name] = _over(outcome, built_in)
+    return msgspec.structs.replace(outcomes, **changes)
+
+
+def _full_route(route: NotifyRoute) -> NotifyRoute:
+    if route.on:
+        return route
+    return msgspec.structs.replace(route, on=["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"])

@@ -1,0 +1,63 @@
+"""Durations and margins as people write them, and as numbers.
+
+Both are strings in the API, since `2m` and `0.5pp` cannot be misread the way 120 and 0.005 can.
+"""
+
+import re
+from typing import Final
+
+from daemon.api.errors import ApiError
+from daemon.api.fields import Model
+
+_UNITS: Final = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}  # in milliseconds, so that sums stay exact
+_PART: Final = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
+_DURATION: Final = re.compile(r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}")
+_MARGIN: Final = re.compile(r"(?P<number>[0-9]{1,4}(?:\.[0-9]{1,4})?)(?P<unit>pp|%|x)(?:\+(?P<slack>[0-9]{1,3}(?:\.[0-9]{1,4})?)pp)?")
+
+
+class MarginValue(Model, frozen=True, kw_only=True):
+    """At most `ratio` times the baseline's rate plus `slack` (a fraction: 0.005 is 0.5 pp)."""
+
+    ratio: float
+    slack: float
+
+    def covers(self, other: "MarginValue") -> bool:
+        """Is this margin nowhere narrower than `other`?"""
+        return self.ratio >= other.ratio and self.slack >= other.slack
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a Gateway API duration such as `1h30m` or `500ms`."""
+    if not _DURATION.fullmatch(text):
+        raise ApiError(f"{text!r} is not a duration: write numbers with h, m, s or ms, such as 90s, 2m or 1h30m", reason="InvalidDuration")
+    return sum(int(number) * _UNITS[unit] for number, unit in _PART.findall(text)) / 1000
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest duration that says `seconds` to the millisecond."""
+    rest = round(seconds * 1000)
+    if rest < 0 or rest >= 100_000 * _UNITS["h"]:
+        raise ApiError(f"{seconds} s cannot be written as a duration: it must be between 0s and 99999h", reason="InvalidDuration")
+    parts = []
+    for unit, size in _UNITS.items():
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def parse_margin(text: str) -> MarginValue:
+    """`0.5pp` (absolute), `10%` or `1.1x` (relative to the baseline), or a relative and an absolute part: `1.1x+0.02pp`."""
+    found = _MARGIN.fullmatch(text)
+    if found is None or (found["unit"] == "pp" and found["slack"]):
+        raise ApiError(f"{text!r} is not a margin: write 0.5pp, 10%, 1.1x or 1.1x+0.02pp", reason="InvalidMargin")
+    number, slack = float(found["number"]), float(found["slack"] or 0) / 100
+    if found["unit"] == "pp":
+        number, slack = 1.0, number / 100
+    elif found["unit"] == "%":
+        number = round(1 + number / 100, 9)
+    if number < 1:
+        raise ApiError(f"{text!r} would refuse a canary as good as stable: write 1.1x or 10% for 'a tenth worse'", reason="InvalidMargin")
+    if slack > 1:
+        raise ApiError(f"{text!r} is more than 100pp: a rate cannot be that much worse", reason="InvalidMargin")
+    return MarginValue(ratio=number, slack=round(slack, 9))
