@@ -13,12 +13,26 @@ from collections.abc import Iterator
 import pytest
 
 from tests.testbed import build, netns, strict
-from tests.testbed.controlplane import PARTS, ControlPlane
+from tests.testbed.controlplane import PARTS, ControlPlane, Process
+from tests.testbed.gateway import Gateway, start_gateway
+from tests.testbed.kwok import start_kwok
+from tests.testbed.nodes import NodeAgent, start_node_agent
+from tests.testbed.prometheus import Prometheus, start_prometheus
 from tests.testbed.strict import pytest_runtest_makereport as pytest_runtest_makereport
+
+# A cluster is slow to change its mind: probes, drains and back-offs take seconds each.
+TIMEOUTS = {"cluster": 300, "dataplane": 300, "unleash": 300, "browser": 180, "demo": 300}
 
 
 def pytest_configure(config: pytest.Config) -> None:
     strict.register(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        limits = [seconds for marker, seconds in TIMEOUTS.items() if item.get_closest_marker(marker)]
+        if limits and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(max(limits)))
 
 
 def missing_parts(*more: str) -> str | None:
@@ -26,7 +40,7 @@ def missing_parts(*more: str) -> str | None:
     reason = netns.unavailable()
     if reason:
         return reason
-    lacking = build.missing(PARTS | set(more))
+    lacking = build.missing(PARTS | {"gateway-api"} | set(more))
     return f"not built: {', '.join(lacking)}: run `python -m tests.testbed.build` (needs Go, about ten minutes once)" if lacking else None
 
 
@@ -49,3 +63,33 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s")
     yield name
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def node_agent(control_plane: ControlPlane) -> NodeAgent:
+    """Nodes whose pods run as local processes."""
+    return start_node_agent(control_plane)
+
+
+@pytest.fixture(scope="session")
+def gateway(control_plane: ControlPlane) -> Gateway:
+    """Traefik with Gateway `gateways/web`."""
+    return start_gateway(control_plane)
+
+
+@pytest.fixture(scope="session")
+def prometheus(control_plane: ControlPlane, gateway: Gateway) -> Prometheus:
+    """Prometheus scraping the gateway and annotated pods each second."""
+    reason = missing_parts("prometheus")
+    if reason:
+        pytest.skip(reason)
+    return start_prometheus(control_plane, gateway=gateway.metrics)
+
+
+@pytest.fixture(scope="session")
+def kwok(control_plane: ControlPlane) -> Process:
+    """Two kwok nodes for pods by the hundred (`tests.testbed.kwok.PLACEMENT`)."""
+    reason = missing_parts("kwok", "kwok-stages")
+    if reason:
+        pytest.skip(reason)
+    return start_kwok(control_plane)
