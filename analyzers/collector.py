@@ -1,0 +1,213 @@
+"""The driver: called once per tick, asks the source, and hands out the ticks that have become final since.
+
+Asking (I/O) and converting (`CounterTracker`) are apart, so that the same samples always give the same ticks. A source
+that answers late or not at all delays ticks, and after five minutes they are given out empty: the judge's windows are
+counted in ticks, and an outage must not stop them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from analyzers.errors import AnalysisError, ConfigError
+from analyzers.metrics import Matcher, RatioMetric
+from analyzers.series import GAP, LATE_TICKS, AggregatedCounterError, CounterTracker, Increments, RawSeries, Role
+from analyzers.sources.protocol import Failure, MetricSource, NoData, Outcome, Partial, Query, Samples, Target
+from analyzers.ticks import MetricCounts, Problem, ProblemKind, Tick
+
+CANARY: Final = "canary"
+BASELINE: Final = "baseline"
+ARMS: Final = (CANARY, BASELINE)
+GIVE_UP: Final = 300.0
+LOOK_BACK: Final = 3600.0
+"""How much of the past is read again after a restart; older ticks stay without data."""
+
+
+class ArmTargets(msgspec.Struct, frozen=True, kw_only=True):
+    """How an arm's series are found: by matchers in a metric server, by targets in a direct scrape.
+
+    `started` maps pods to the epoch at which they started: a pod that started after the last tick counts from zero.
+    """
+
+    name: str
+    matchers: tuple[Matcher, ...] = ()
+    targets: tuple[Target, ...] = ()
+    started: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+class CollectedTick(msgspec.Struct, frozen=True, kw_only=True):
+    """A frozen tick, before the daemon adds what only it knows."""
+
+    index: int
+    at: float
+    arms: dict[str, MetricCounts]
+    problems: tuple[Problem, ...] = ()
+
+    def tick(self, *, weight: float, warm: bool = True, settled: bool = True, problems: tuple[Problem, ...] = ()) -> Tick:
+        return Tick(
+            index=self.index, at=self.at, arms=self.arms, weight=weight, warm=warm, settled=settled, problems=(*self.problems, *problems)
+        )
+
+
+class Collected(msgspec.Struct, frozen=True, kw_only=True):
+    """`ticks` rise by index; `problems` is the source's state right now, also when no tick is final yet."""
+
+    ticks: tuple[CollectedTick, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    retry_after: float | None = None
+
+
+class Collector:
+    """One rollout's data, for one revision: a new revision gets a new collector."""
+
+    def __init__(
+        self, source: MetricSource, metrics: Sequence[RatioMetric], *, scrape_seconds: float, last_index: int | None = None
+    ) -> None:
+        if not math.isfinite(scrape_seconds) or scrape_seconds < 1:
+            raise ConfigError(f"scrape interval is {scrape_seconds}: give at least 1 second, the interval at which the metrics are scraped")
+        self._source, self._metrics, self._scrape = source, tuple(metrics), scrape_seconds
+        self._last, self._fresh = last_index, True
+        self._trackers = {m.name: CounterTracker(metric=m.name, arms=ARMS, scrape_seconds=scrape_seconds) for m in metrics}
+        self._refused: dict[str, Problem] = {}
+
+    @property
+    def last_index(self) -> int | None:
+        """The last tick given out: to be stored, and given to the next collector."""
+        return self._last
+
+    async def collect(self, now: float, arms: Sequence[ArmTargets], *, deadline: float = 5.0) -> Collected:
+        """Read what is new at `now` (epoch seconds) and freeze the ticks that are due."""
+        by_name = _both(arms)
+        due = math.floor((now - self._source.settle_scrapes * self._scrape - self._source.ingestion_delay) / self._scrape)
+        last = self._start(due)
+        if due <= last:
+            return Collected()
+        at = math.floor(now / self._scrape) * self._scrape
+        window = at - last * self._scrape + 2 * self._scrape + (GAP if self._fresh else 0.0)
+        queries = [(m, arm, role) for m in self._metrics for arm in ARMS for role in Role]
+        asked = [_query(m, by_name[arm], role) for m, arm, role in queries]
+        outcomes = await self._source.fetch(asked, at=at, window=window, deadline=deadline)
+        answers = {(m.name, arm, role): o for (m, arm, role), o in zip(queries, outcomes, strict=True)}
+        return self._take(answers, by_name, last, due)
+
+    def _start(self, due: int) -> int:
+        """Where to go on: after the last tick, but no further back than can be read."""
+        back = math.floor(LOOK_BACK / self._scrape) if self._source.backfills else 1
+        last = due - 1 if self._last is None else max(self._last, due - back)
+        if not self._source.backfills and self._last is not None and due - self._last > LATE_TICKS + 1:
+            for tracker in self._trackers.values():
+                tracker.rebase()
+        self._last = last
+        return last
+
+    def _take(self, answers: dict[tuple[str, str, Role], Outcome], arms: dict[str, ArmTargets], last: int, due: int) -> Collected:
+        problems: list[Problem] = list(self._refused.values())
+        bad: dict[str, tuple[Problem, ...]] = {}
+        for metric in self._metrics:
+            own = {(arm, role): answers[metric.name, arm, role] for arm in ARMS for role in Role}
+            found = self._problems(metric.name, own)
+            if found:
+                bad[metric.name] = found
+                problems.extend(found)
+            else:
+                self._feed(metric.name, own, arms)
+        waits = [o.retry_after for o in answers.values() if isinstance(o, Failure) and o.retry_after is not None]
+        retry_after = max(waits, default=None)
+        if len(bad) == len(self._metrics) and self._source.backfills:
+            # The whole source is away and keeps its past: wait for it, then fill the gap tick by tick.
+            due = min(due, due - math.floor(GIVE_UP / self._scrape))
+        ticks = tuple(self._freeze(k, bad) for k in range(last + 1, due + 1))
+        self._last = max(last, due)
+        return Collected(ticks=ticks, problems=(*problems, *self._newly_refused(problems)), retry_after=retry_after)
+
+    def _newly_refused(self, known: list[Problem]) -> list[Problem]:
+        return [p for p in self._refused.values() if p not in known]
+
+    def _problems(self, metric: str, outcomes: dict[tuple[str, Role], Outcome]) -> tuple[Problem, ...]:
+        """What makes this metric's answer unusable. Pods that do not answer are an absent arm as long as the other one does."""
+        failures = {key: o for key, o in outcomes.items() if isinstance(o, Failure)}
+        partial = [o for o in outcomes.values() if isinstance(o, Partial)]
+        if failures and not self._source.backfills and {arm for arm, _ in failures} != set(ARMS):
+            failures = {}
+        texts = dict.fromkeys(f"{f.kind}: {f.message}" for f in failures.values())
+        found = [Problem(kind=ProblemKind.PROVIDER_ERROR, text=t, metric=metric) for t in texts]
+        warned = dict.fromkeys(w for p in partial for w in p.warnings)
+        found += [Problem(kind=ProblemKind.PARTIAL, text=w, metric=metric) for w in warned]
+        return tuple(found)
+
+    def _feed(self, metric: str, outcomes: dict[tuple[str, Role], Outcome], arms: dict[str, ArmTargets]) -> None:
+        tracker = self._trackers[metric]
+        for (arm, role), outcome in outcomes.items():
+            if isinstance(outcome, Samples) and metric not in self._refused:
+                try:
+                    tracker.add(arm, role, (_with_start(s, arms[arm].started) for s in outcome.series))
+                except AggregatedCounterError as error:
+                    self._refused[metric] = Problem(kind=ProblemKind.AGGREGATED, text=str(error), metric=metric)
+        if self._fresh and self._source.backfills and self._last is not None:
+            first = self._last - math.ceil(GAP / self._scrape)
+            for k in range(first, self._last + 1):
+                tracker.freeze(k)
+        self._fresh = self._fresh and metric != self._metrics[-1].name
+
+    def _freeze(self, index: int, bad: dict[str, tuple[Problem, ...]]) -> CollectedTick:
+        counts: dict[str, MetricCounts] = {}
+        problems: list[Problem] = []
+        for metric in self._metrics:
+            if metric.name in self._refused:
+                problems.append(self._refused[metric.name])
+            elif metric.name in bad:
+                problems.extend(bad[metric.name])
+            else:
+                increments: Increments = self._trackers[metric.name].freeze(index)
+                problems.extend(increments.problems)
+                counts[metric.name] = MetricCounts(increments.arms[CANARY], increments.arms[BASELINE])
+        return CollectedTick(index=index, at=index * self._scrape, arms=counts, problems=tuple(problems))
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
+    """Which candidate the source has. Without one, `tried` says for each what was asked and what came back."""
+
+    metric: RatioMetric | None
+    tried: tuple[str, ...]
+    failure: Failure | None = None
+
+
+async def resolve(
+    source: MetricSource, candidates: Sequence[RatioMetric], arm: ArmTargets, *, now: float, deadline: float = 5.0
+) -> Resolution:
+    """The first candidate whose total has samples in the given arm (the baseline, as the canary has none yet)."""
+    queries = [_query(c, arm, Role.TOTAL) for c in candidates]
+    outcomes = await source.fetch(queries, at=now, window=GAP, deadline=deadline)
+    tried: list[str] = []
+    for candidate, query, outcome in zip(candidates, queries, outcomes, strict=True):
+        match outcome:
+            case Samples() | Partial():
+                return Resolution(metric=candidate, tried=tuple(tried))
+            case NoData():
+                tried.append(f"{query.selector}: no samples")
+            case Failure():
+                tried.append(f"{query.selector}: {outcome.message}")
+    return Resolution(metric=None, tried=tuple(tried), failure=next((o for o in outcomes if isinstance(o, Failure)), None))
+
+
+def _both(arms: Sequence[ArmTargets]) -> dict[str, ArmTargets]:
+    by_name = {a.name: a for a in arms}
+    if set(by_name) != set(ARMS):
+        raise AnalysisError(f"arms are {sorted(by_name)}: exactly {' and '.join(ARMS)} are compared", reason="InvalidArms")
+    return by_name
+
+
+def _query(metric: RatioMetric, arm: ArmTargets, role: Role) -> Query:
+    selector = metric.total if role is Role.TOTAL else metric.errors
+    return Query(selector=selector.where(metric.arm_matchers.get(arm.name, arm.matchers)), targets=arm.targets)
+
+
+def _with_start(series: RawSeries, started: dict[str, float]) -> RawSeries:
+    if series.started_at is not None or not started:
+        return series
+    start = started.get(series.labels.get("pod", ""))
+    return series if start is None else msgspec.structs.replace(series, started_at=start)

@@ -1,0 +1,206 @@
+"""What a judged metric is: which counters are errors, which are everything, and how to tell the arms apart.
+
+Presets are ordered candidates, because services name the same thing differently; the source's own series decide which
+one is meant. Margins are written as people say them ("0.5pp", "10%", "1.1x").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from analyzers.errors import ConfigError
+from analyzers.options import MetricConfig, check_margins
+from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin
+
+
+class MatchOp(StrEnum):
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    REGEX = "=~"
+    NOT_REGEX = "!~"
+
+
+class Matcher(msgspec.Struct, frozen=True):
+    """One condition on one label; an absent label is the empty string, as in PromQL."""
+
+    label: str
+    op: MatchOp
+    value: str
+
+    def accepts(self, labels: Mapping[str, str]) -> bool:
+        have = labels.get(self.label, "")
+        if self.op in {MatchOp.EQUAL, MatchOp.NOT_EQUAL}:
+            return (have == self.value) is (self.op is MatchOp.EQUAL)
+        return (_regex(self.value).fullmatch(have) is not None) is (self.op is MatchOp.REGEX)
+
+    def __str__(self) -> str:
+        escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.label}{self.op.value}"{escaped}"'
+
+
+class Selector(msgspec.Struct, frozen=True):
+    """A counter and the conditions on its labels: the subset of PromQL whose raw samples can be read."""
+
+    name: str
+    matchers: tuple[Matcher, ...] = ()
+
+    def accepts(self, labels: Mapping[str, str]) -> bool:
+        return all(m.accepts(labels) for m in self.matchers)
+
+    def where(self, matchers: Iterable[Matcher]) -> Selector:
+        """The same counter, narrowed further."""
+        return Selector(self.name, (*self.matchers, *matchers))
+
+    def __str__(self) -> str:
+        return f"{self.name}{{{','.join(str(m) for m in self.matchers)}}}" if self.matchers else self.name
+
+
+_NAME: Final = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(?:\{(.*)\})?\s*", re.DOTALL)
+_MATCHER: Final = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.DOTALL)
+
+
+@lru_cache(maxsize=512)
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def parse_selector(text: str, *, field: str = "selector") -> Selector:
+    """Read `http_requests_total{code=~"5.."}`; functions and aggregations are refused, raw samples are what is judged."""
+    whole = _NAME.fullmatch(text)
+    if whole is None:
+        raise ConfigError(
+            f'{field} is {text!r}: give one counter with label conditions, as in http_requests_total{{code=~"5.."}}, without rate() or sum()'
+        )
+    matchers, rest = [], whole.group(2) or ""
+    while rest.strip():
+        found = _MATCHER.match(rest)
+        if found is None:
+            raise ConfigError(f'{field} is {text!r}: cannot read {rest.strip()!r}; conditions look like label="value" with =, !=, =~ or !~')
+        label, op, value = found.groups()
+        matchers.append(_matcher(label, MatchOp(op), _unescape(value), field))
+        rest = rest[found.end() :]
+    return Selector(whole.group(1), tuple(matchers))
+
+
+def _matcher(label: str, op: MatchOp, value: str, field: str) -> Matcher:
+    if op in {MatchOp.REGEX, MatchOp.NOT_REGEX}:
+        try:
+            _regex(value)
+        except re.error as error:
+            raise ConfigError(f"{field}: {value!r} is not a regular expression: {error}") from error
+    return Matcher(label, op, value)
+
+
+def _unescape(value: str) -> str:
+    return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m.group(1), m.group(1)), value)
+
+
+class RatioMetric(msgspec.Struct, frozen=True, kw_only=True):
+    """Errors of all: two counters of the same scope. `arm_matchers` replaces the arms' own matchers where the counter
+    is not the application's (a router that counts per backend).
+    """
+
+    name: str
+    errors: Selector
+    total: Selector
+    tolerated: Margin = TOLERATED
+    unacceptable: Margin = UNACCEPTABLE
+    weight: float = 1.0
+    lag: float = 0.0
+    arm_matchers: dict[str, tuple[Matcher, ...]] = msgspec.field(default_factory=dict)
+
+    def config(self, *, history_phi: float | None = None, usual_rate: float | None = None) -> MetricConfig:
+        """The part the judge needs."""
+        return MetricConfig(
+            name=self.name,
+            weight=self.weight,
+            tolerated=self.tolerated,
+            unacceptable=self.unacceptable,
+            lag=self.lag,
+            history_phi=history_phi,
+            usual_rate=usual_rate,
+        )
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One convention for counting requests and failures."""
+
+    convention: str
+    errors: str
+    total: str
+
+
+def _by_label(counter: str, label: str, convention: str) -> Candidate:
+    """`label!=""` in the total makes a candidate apply only where the label exists."""
+    return Candidate(convention=convention, errors=f'{counter}{{{label}=~"5.."}}', total=f'{counter}{{{label}!=""}}')
+
+
+HTTP_ERROR_RATIO: Final[tuple[Candidate, ...]] = (
+    _by_label("http_requests_total", "code", "client libraries, label code"),
+    _by_label("http_requests_total", "status", "client libraries, label status"),
+    _by_label("http_requests_total", "status_code", "client libraries, label status_code"),
+    _by_label("http_server_request_duration_seconds_count", "http_response_status_code", "OpenTelemetry"),
+    _by_label("http_server_requests_seconds_count", "status", "Spring Boot, Micrometer"),
+)
+TRAEFIK_ERROR_RATIO: Final[tuple[Candidate, ...]] = (_by_label("traefik_service_requests_total", "code", "Traefik, per backend service"),)
+PRESETS: Final[Mapping[str, tuple[Candidate, ...]]] = {"HTTPErrorRatio": HTTP_ERROR_RATIO, "TraefikErrorRatio": TRAEFIK_ERROR_RATIO}
+
+
+def preset_metrics(preset: str, metric: RatioMetric | None = None, *, name: str = "errors") -> tuple[RatioMetric, ...]:
+    """The preset's candidates, best first, with margins, weight, lag and arms taken from `metric` where given."""
+    candidates = PRESETS.get(preset)
+    if candidates is None:
+        raise ConfigError(f"metrics[{name}].preset is {preset!r}: this version knows {', '.join(sorted(PRESETS))}")
+    blank = metric or RatioMetric(name=name, errors=Selector("errors"), total=Selector("total"))
+    return tuple(msgspec.structs.replace(blank, errors=parse_selector(c.errors), total=parse_selector(c.total)) for c in candidates)
+
+
+def traefik_arms(services: Mapping[str, str]) -> dict[str, tuple[Matcher, ...]]:
+    """Arms as Traefik's `service` label tells them apart, e.g. {"canary": "shop-checkout-canary-80@kubernetesgateway"}."""
+    return {arm: (Matcher("service", MatchOp.EQUAL, service),) for arm, service in services.items()}
+
+
+_MARGIN: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(pp|%|x)\s*")
+
+
+def parse_margin(text: str, *, field: str) -> Margin:
+    """`0.5pp` is an absolute excess, `10%` and `1.1x` are relative; joined with + ("1.1x+0.02pp") both apply."""
+    ratio, slack, seen = 1.0, 0.0, set[str]()
+    for part in text.split("+"):
+        found = _MARGIN.fullmatch(part)
+        kind = "" if found is None else ("slack" if found.group(2) == "pp" else "ratio")
+        if found is None or kind in seen:
+            raise ConfigError(
+                f"{field} is {text!r}: write 0.5pp (percentage points), 10% (relative), 1.1x (factor), or a factor and points as 1.1x+0.02pp"
+            )
+        number, seen = float(found.group(1)), seen | {kind}
+        if kind == "slack":
+            slack = number / 100.0
+        else:
+            ratio = number if found.group(2) == "x" else 1.0 + number / 100.0
+    if ratio < 1.0:
+        raise ConfigError(f"{field} is {text!r}: a factor below 1x would blame a canary that equals its baseline; give 1x or more")
+    return Margin(ratio=ratio, slack=slack)
+
+
+def margins(rollback_if_worse_by: str | None, promote_if_within: str | None, *, name: str = "errors") -> tuple[Margin, Margin]:
+    """(tolerated, unacceptable). When only the first is given, promotion asks for a bound about twice as wide."""
+    tolerated = (
+        TOLERATED if rollback_if_worse_by is None else parse_margin(rollback_if_worse_by, field=f"metrics[{name}].rollbackIfWorseBy")
+    )
+    if promote_if_within is not None:
+        unacceptable = parse_margin(promote_if_within, field=f"metrics[{name}].promoteIfWithin")
+    elif rollback_if_worse_by is None:
+        unacceptable = UNACCEPTABLE
+    else:
+        unacceptable = Margin(
+            ratio=max(UNACCEPTABLE.ratio, 2.0 * tolerated.ratio - 1.0), slack=max(UNACCEPTABLE.slack, 2.0 * tolerated.slack)
+        )
+    check_margins(name, tolerated, unacceptable)
+    return tolerated, unacceptable
