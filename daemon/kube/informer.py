@@ -106,10 +106,9 @@ class Reflector(Generic[T]):
             failed = await self._attempt()
             if loop.time() - began >= self._options.healthy_after:
                 failures = 0
-            elif self._heard:
-                failures = 1
             else:
-                failures += 1
+                # Events that do arrive deserve a shorter wait; a list alone does not, or a server that says 410 would be listed to death.
+                failures = min(failures + 1, 3) if self._heard else failures + 1
             if failed is not None:
                 self._note(failed, failures)
             asked = failed.retry_after if failed is not None and failed.retry_after else 0.0
@@ -166,7 +165,6 @@ class Reflector(Generic[T]):
         self._version = pages[-1].resource_version
         if not self._version:
             raise errors.BadResponse(f"the list of {self.what} has no resourceVersion")
-        self._heard = True
         self.last_error = None
         self.synced.set()
 
