@@ -279,6 +279,6 @@ class Kubelet:
     def remove(self, pod: Object) -> None:
         """Take the object out of the store once its processes have ended."""
         try:
-            self.api.remove(PODS, pod)
+            self.api.delete(PODS, pod, grace=0)
         except ApiError as error:
             log.warning("sandbox.pod_not_removed", pod=name_of(pod), error=error.message)

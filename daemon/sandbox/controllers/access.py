@@ -3,12 +3,12 @@
 Objects handed out are copies; a controller may change what it got and write it back with the resourceVersion it read.
 """
 
-import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from daemon.sandbox.controllers.objects import Object, name_of, namespace_of, random_suffix, timestamp, uid_of
 from daemon.sandbox.errors import ApiError
+from daemon.sandbox.store import Caller, Store
 
 DEPLOYMENTS = "deployments.apps"
 REPLICASETS = "replicasets.apps"
@@ -24,62 +24,40 @@ EVENTS = "events"
 Listener = Callable[[str, str, Object], None]
 
 
-class Store(Protocol):
-    """The in-process face of the sandbox's API server."""
-
-    def get(self, res: str, ns: str | None, name: str) -> Object | None: ...
-
-    def list(self, res: str, ns: str | None = None, label_selector: str | None = None) -> list[Object]: ...
-
-    def create(self, res: str, obj: Object, *, user: str) -> Object: ...
-
-    def update(self, res: str, obj: Object, *, user: str, subresource: str | None = None) -> Object: ...
-
-    def delete(
-        self, res: str, ns: str | None, name: str, *, propagation: str | None = None, uid: str | None = None, grace: int | None = None
-    ) -> Any: ...
-
-    def subscribe(self, callback: Listener) -> Callable[[], None]: ...
-
-
 class Access:
     """Reads and writes of one component."""
 
-    def __init__(self, store: Store, component: str) -> None:
+    def __init__(self, store: Store, component: str, *, user: str = "", manager: str = "kube-controller-manager") -> None:
         self._store = store
         self._component = component
+        self._caller = Caller(user=user or f"system:serviceaccount:kube-system:{component}", manager=manager)
         self._said: dict[tuple[str, str, str], tuple[str, str]] = {}
 
     @property
     def component(self) -> str:
         return self._component
 
-    def acting_as(self, component: str) -> "Access":
-        return Access(self._store, component)
-
     def get(self, resource: str, namespace: str, name: str) -> Object | None:
-        return copy.deepcopy(self._store.get(resource, namespace or None, name))
+        return self._store.get(resource, namespace, name)
 
     def list(self, resource: str, namespace: str | None = None) -> list[Object]:
-        return copy.deepcopy(list(self._store.list(resource, namespace)))
+        return self._store.list(resource, namespace)
 
     def create(self, resource: str, obj: Object) -> Object:
-        return copy.deepcopy(self._store.create(resource, obj, user=self._component))
+        return self._store.create(resource, obj, user=self._caller)
 
     def update(self, resource: str, obj: Object, *, subresource: str | None = None) -> Object:
-        return copy.deepcopy(self._store.update(resource, obj, user=self._component, subresource=subresource))
+        return self._store.update(resource, obj, user=self._caller, subresource=subresource)
 
-    def delete(self, resource: str, obj: Object, *, propagation: str = "Background") -> None:
+    def delete(self, resource: str, obj: Object, *, propagation: str = "Background", grace: int | None = None) -> None:
         """Delete exactly this object; one that is gone, or was replaced by another of the same name, is as good as deleted."""
         try:
-            self._store.delete(resource, namespace_of(obj) or None, name_of(obj), propagation=propagation, uid=uid_of(obj))
+            self._store.delete(
+                resource, namespace_of(obj), name_of(obj), user=self._caller, propagation=propagation, uid=uid_of(obj), grace=grace
+            )
         except ApiError as error:
             if error.reason not in {"NotFound", "Conflict"}:
                 raise
-
-    def remove(self, resource: str, obj: Object) -> None:
-        """Take a pod out of the store at once: what a kubelet does when the pod's processes have ended."""
-        self._store.delete(resource, namespace_of(obj) or None, name_of(obj), propagation="Background", uid=uid_of(obj), grace=0)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         return self._store.subscribe(listener)
