@@ -1,0 +1,181 @@
+{{/*
+What the daemon may do where it works. Each rule says who uses it; a test compares what is granted with what the audit log of all
+scenarios shows. Secrets are read one by one, by name: never listed, never watched.
+*/}}
+{{- define "linnet.rules" -}}
+# What users write, and the catalogue: informers.
+- apiGroups: [linnet.dev]
+  resources: [canaryprofiles, analysistemplates, metricsources, flagsources, notifiers]
+  verbs: [get, list, watch]
+# Adoption makes a Canary for an annotated Deployment and takes it away with the annotation; the finalizer guards the route.
+- apiGroups: [linnet.dev]
+  resources: [canaries]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [linnet.dev]
+  resources: [canaries/status]
+  verbs: [get, update, patch]
+# Owner references to a Canary that block its deletion.
+- apiGroups: [linnet.dev]
+  resources: [canaries/finalizers]
+  verbs: [update]
+# The judge's evidence, one object a rollout, a bounded number kept.
+- apiGroups: [linnet.dev]
+  resources: [analysisruns]
+  verbs: [get, list, watch, create, update, patch, delete]
+- apiGroups: [linnet.dev]
+  resources: [analysisruns/status]
+  verbs: [get, update, patch]
+# Hold, release and restore of the user's Deployment; the canary's own Deployment.
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+# Which template serves; scaling two ReplicaSets in lock step while a promotion settles.
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch, patch]
+# The stored stable template and the memory of failed revisions.
+- apiGroups: [apps]
+  resources: [controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+# Readiness, restarts and addresses of both versions.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+# The Service of the canary; every Service is compared with the pods' labels.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+# Endpoints are seen before a weight is written.
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [get, list, watch]
+# flagd's flags live in a ConfigMap that a FlagSource names.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, patch]
+# Credentials that a MetricSource, FlagSource or Notifier names.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+# The stable floor: minReplicas is lifted while traffic is away, and restored.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, patch]
+# Preflight compares their selectors with the pods of both versions.
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch]
+# The weights, and what the gateway says of them.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, patch]
+# The gateway that a route hangs on.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [gateways]
+  verbs: [get]
+# What happened, on the Canary and on the Deployment.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch, update]
+{{- end -}}
+
+{{/* Cluster-wide only: is the hold a policy here? (daemon at start, `linnet doctor`) */}}
+{{- define "linnet.clusterRules" -}}
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingadmissionpolicies, validatingadmissionpolicies, mutatingadmissionpolicybindings, validatingadmissionpolicybindings]
+  resourceNames: [linnet-hold, linnet-release]
+  verbs: [get]
+{{- end -}}
+
+{{/* In the release's namespace, where it is none of the namespaces that Linnet works in: the catalogue and its credentials. */}}
+{{- define "linnet.catalogueRules" -}}
+# Profiles, templates and sources for all namespaces: informers.
+- apiGroups: [linnet.dev]
+  resources: [canaryprofiles, analysistemplates, metricsources, flagsources, notifiers]
+  verbs: [get, list, watch]
+# flagd's flags of a FlagSource in the catalogue.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, patch]
+# Credentials that an object of the catalogue names.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end -}}
+
+{{- define "linnet.leaseRules" -}}
+# Leader election; `linnet doctor` and the cleanup read who leads. A create cannot be limited to a name.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ .Values.leaderElection.leaseName }}]
+  verbs: [get, update, patch]
+{{- end -}}
+
+{{/* One role and its binding. Takes root, account, annotations, name, namespace (empty: cluster-wide), rules. */}}
+{{- define "linnet.grant" -}}
+{{- $kind := ternary "ClusterRole" "Role" (empty .namespace) -}}
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "linnet.labels" .root | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+rules:
+{{ .rules }}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ $kind }}Binding
+metadata:
+  name: {{ .name }}
+  {{- with .namespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels:
+    {{- include "linnet.labels" .root | nindent 4 }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: {{ $kind }}
+  name: {{ .name }}
+subjects:
+- kind: ServiceAccount
+  name: {{ .account }}
+  namespace: {{ .root.Release.Namespace }}
+{{- end -}}
+
+{{/* Everything that the daemon may do, for one ServiceAccount: the daemon's, or the cleanup hook's. Takes root, account, annotations. */}}
+{{- define "linnet.grants" -}}
+{{- $root := .root -}}
+{{- $common := dict "root" $root "account" .account "annotations" .annotations "name" .account -}}
+{{- $namespaces := $root.Values.scope.namespaces -}}
+{{- if not $namespaces }}
+---
+{{ include "linnet.grant" (merge (dict "namespace" "" "rules" (printf "%s\n%s" (include "linnet.rules" $root) (include "linnet.clusterRules" $root))) $common) }}
+{{- end }}
+{{- range $namespaces }}
+---
+{{ include "linnet.grant" (merge (dict "namespace" . "rules" (include "linnet.rules" $root)) $common) }}
+{{- end }}
+{{- if and $namespaces (not (has $root.Release.Namespace $namespaces)) }}
+---
+{{ include "linnet.grant" (merge (dict "namespace" $root.Release.Namespace "rules" (include "linnet.catalogueRules" $root)) $common) }}
+{{- end }}
+---
+{{ include "linnet.grant" (merge (dict "namespace" (include "linnet.leaseNamespace" $root) "name" (printf "%s-lease" .account) "rules" (include "linnet.leaseRules" $root)) $common) }}
+{{- end -}}
