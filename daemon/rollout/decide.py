@@ -1,0 +1,356 @@
+"""`decide`: the whole controller as one pure function, read from top to bottom.
+
+            +---------+  complete  +------+  new template held  +----------+        +-------------+
+            | Pending | ---------> | Idle | ------------------> | Starting | -----> | Progressing | <--> Paused
+            +---------+            +------+                     +----------+        +-------------+ ---> Inconclusive
+                                    ^   ^ ^                          |                 |      |
+                                    |   | |      worse, aborted,     v                 |      | proven
+                              Held -+   | +------ newer template  RollingBack <--------+      v
+                          Bypassed -+   +-------------------------------------------------- Promoting <-> Settling
+
+Each pass: read the facts, carry out a person's verb, run the handler of the phase until the phase holds still, and bring the
+lists of the status up to date. No handler waits, and none depends on having run before: only on status and facts.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from daemon.api.canary import CanarySpec
+from daemon.api.status import ArmStatus, CanaryStatus, MetricStatus
+from daemon.rollout import commands, progress, promotion, rollback, sentence
+from daemon.rollout.model import (
+    Adopt,
+    Decision,
+    DropFinalizer,
+    Observed,
+    PauseWorkload,
+    ReleaseHold,
+    RestoreFlags,
+    RestoreTemplate,
+    StoreTemplate,
+)
+from daemon.rollout.steps import plan_of
+from daemon.rollout.turn import Turn
+
+GRACE: Final = 10.0  # seconds for the native controller to scale the right ReplicaSet
+
+
+def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: float, *, name: str = "") -> Decision:
+    """The next status, the writes and the news.
+
+    Args:
+        spec: merged with its profile; while a rollout is under way, the snapshot taken at its start.
+        status: as last written.
+        observed: this pass's view of the world.
+        now: seconds since the epoch; the core has no clock of its own.
+        name: the Canary's name, for sentences.
+    """
+    turn = Turn(name or spec.workload_ref.name, plan_of(spec, gitops=bool(observed.gitops)), status, observed, now)
+    turn.spec = _snapshot(spec)
+    if observed.deleting:
+        _deleting(turn)
+    elif observed.workload is None:
+        turn.wait("WorkloadMissing", f"Deployment {spec.workload_ref.name} does not exist", way_out="create it, or delete this Canary")
+    else:
+        commands.obey(turn)
+        _run(turn)
+    _list_arms(turn)
+    _list_metrics(turn)
+    return turn.decision()
+
+
+def _snapshot(spec: CanarySpec) -> dict[str, Any]:
+    plain: dict[str, Any] = msgspec.to_builtins(spec)
+    return plain
+
+
+def _run(turn: Turn) -> None:
+    """Handlers until the phase holds still; bounded, since each phase is entered at most once in a pass."""
+    for _ in range(len(_PHASES)):
+        phase = turn.status.phase
+        _PHASES[phase](turn)
+        if turn.status.phase == phase:
+            return
+        turn.reset_wait()
+
+
+def _pending(turn: Turn) -> None:
+    """Stable is recorded only once complete and Available; until then, and while anything is wrong, nothing is held."""
+    workload = turn.workload
+    if _refused(turn):
+        return
+    if workload.replicas == 0:
+        turn.wait("ScaledToZero", "replicas is 0: there is no stable version to compare with", way_out="scale the Deployment up")
+        return
+    if workload.paused and not workload.held:
+        turn.wait("PausedByOwner", "the Deployment is paused by its owner", way_out="kubectl rollout resume, then Linnet adopts it")
+        return
+    one = len(workload.active) == 1 and workload.active[0].revision == workload.revision
+    if not (workload.complete and one and workload.available >= workload.replicas):
+        words = f": {workload.failing}" if workload.failing else ""
+        turn.wait(
+            "StableNotReady",
+            f"{workload.available} of {workload.replicas} pods of the present version are available{words}",
+            way_out="stable is recorded once the Deployment is complete; nothing is held until then",
+        )
+        return
+    turn.do(StoreTemplate(revision=workload.revision, role="stable"))
+    turn.do(Adopt())
+    turn.set(stable_revision=workload.revision, observed_revision=workload.revision)
+    turn.enter("Idle")
+    turn.tell("Adopted", f"{turn.name}: stable is {workload.revision}; the next template change is held and released step by step")
+
+
+def _refused(turn: Turn) -> bool:
+    if not turn.seen.problems:
+        return False
+    first = turn.seen.problems[0]
+    message = "; ".join(p.message for p in turn.seen.problems)
+    fresh = turn.status.waiting is None or turn.status.waiting.message != message[:1000]
+    turn.wait(first.reason, message, way_out=first.way_out)
+    if fresh:
+        turn.tell("Refused", f"{message}. {first.way_out}", warning=True)
+    if first.unhold and turn.workload.adopted and not turn.workload.held:
+        turn.do(Adopt(adopted=False))  # a broken Canary must not hold what comes next
+    return True
+
+
+def _idle(turn: Turn) -> None:
+    workload = turn.workload
+    stable = turn.status.stable_revision
+    if workload.revision == stable:
+        _at_rest(turn)
+    elif not workload.paused:
+        _bypass(turn)
+    elif not workload.held:
+        turn.wait(
+            "PausedByOwner", "the Deployment is paused by its owner", way_out="kubectl rollout resume; Linnet then judges the template"
+        )
+    elif _stable_lost(turn):
+        return
+    elif workload.revision in turn.seen.failed:
+        turn.enter("Held")
+    elif not _refused(turn) and _may_start(turn):
+        progress.begin(turn)
+
+
+def _at_rest(turn: Turn) -> None:
+    """Nothing to release. A held Deployment whose template is stable again needs no canary."""
+    workload = turn.workload
+    if workload.paused and workload.held and not turn.plan.hold_always:
+        turn.do(ReleaseHold(revision=workload.revision))
+        turn.tell("Released", f"{turn.name}: the template is stable again; the hold ends without a canary")
+        return
+    if _refused(turn):
+        return
+    if not workload.adopted:
+        turn.do(Adopt())
+    settled = workload.complete and len(workload.active) <= 1
+    if turn.plan.hold_always and not workload.paused and settled:
+        turn.do(PauseWorkload())
+
+
+def _bypass(turn: Turn) -> None:
+    workload = turn.workload
+    if workload.hold_off:
+        return _accept(turn)
+    turn.tell(
+        "Bypassed",
+        f"{turn.name}: revision {workload.revision} rolls without being judged; it is watched and not taken as stable",
+        warning=True,
+    )
+    turn.set(observed_revision=workload.revision)
+    turn.enter("Bypassed")
+    return None
+
+
+def _accept(turn: Turn) -> None:
+    """The owner broke the glass: what runs complete is stable by their word."""
+    workload = turn.workload
+    if workload.complete and workload.available >= workload.replicas:
+        turn.set(stable_revision=workload.revision, observed_revision=workload.revision)
+        turn.do(StoreTemplate(revision=workload.revision, role="stable"))
+        turn.enter("Idle")
+    else:
+        turn.wait("HoldOff", "released by its owner (linnet.dev/hold=off)", way_out="remove the annotation to be held again")
+
+
+def _stable_lost(turn: Turn) -> bool:
+    """After a scale to zero, the native controller may revive the wrong ReplicaSet, or none (workload-traps A3)."""
+    workload, stable = turn.workload, turn.status.stable_revision
+    if workload.replicas == 0:
+        turn.wait("ScaledToZero", "replicas is 0: the held template is judged after the Deployment is scaled up", way_out="scale it up")
+        return True
+    if any(r.revision == stable for r in workload.active):
+        return False
+    if not workload.active and turn.waited("StableMissing") < GRACE:
+        turn.wait("StableMissing", "no ReplicaSet of the stable version has pods", until=turn.now + GRACE)
+        return True
+    turn.enter("StableLost")
+    turn.tell(
+        "StableLost",
+        f"{turn.name}: no pods of stable {stable}; its stored template is written back. Apply the new version again",
+        warning=True,
+    )
+    return True
+
+
+def _lost(turn: Turn) -> None:
+    """Handler of phase StableLost: the stored template goes back."""
+    workload, stable = turn.workload, turn.status.stable_revision or ""
+    if workload.revision == stable:
+        turn.enter("Idle")
+    elif stable in turn.seen.stored:
+        turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
+        turn.wait(
+            "StableLost",
+            "the stored stable template is written back",
+            until=turn.now + turn.plan.progress,
+            way_out="apply the stable manifest",
+        )
+    else:
+        turn.wait(
+            "StableLost",
+            "neither a ReplicaSet nor a stored template of stable exists",
+            way_out="apply a good manifest with linnet.dev/hold=off",
+        )
+
+
+def _may_start(turn: Turn) -> bool:
+    withheld = next((p for p in turn.seen.permits if not p.start), None)
+    if withheld is not None:
+        turn.wait(f"Permit{withheld.source}", withheld.why, until=withheld.until, way_out=f"linnet promote --override {turn.name}")
+    return withheld is None
+
+
+def _held(turn: Turn) -> None:
+    """Handler of phase Held: the rejected template waits for a new one, a revert, or a person who overrides."""
+    workload = turn.workload
+    if workload.revision in turn.seen.failed and workload.paused and workload.held:
+        if _stable_lost(turn):
+            return
+        turn.wait(
+            "Rejected",
+            f"revision {workload.revision} failed before and is held",
+            way_out=f"revert or fix it in a new template; linnet promote --override {turn.name} releases it all the same",
+        )
+    else:
+        turn.enter("Idle")
+
+
+def _bypassed(turn: Turn) -> None:
+    """Handler of phase Bypassed: an unjudged template runs; it is never taken as stable by itself."""
+    workload, stable = turn.workload, turn.status.stable_revision
+    if workload.revision == stable or (workload.paused and workload.held):
+        turn.enter("Idle")
+        return
+    if workload.hold_off:
+        _accept(turn)
+        return
+    turn.wait(
+        "Bypassed",
+        f"revision {workload.revision} runs without having been judged",
+        way_out=f"apply the stable version again, or accept this one: linnet promote --override {turn.name}",
+    )
+
+
+def _deleting(turn: Turn) -> None:
+    """The Canary goes: exposure first, then the Deployment on its stable template, our marks last (P10)."""
+    workload, rollout = turn.seen.workload, turn.status.rollout
+    if turn.seen.namespace_deleting or workload is None:
+        turn.do(DropFinalizer())
+        return
+    finishing = turn.status.phase == "Promoting" and rollout is not None and rollout.promotion in ("Returning", "Cleaning")
+    if rollout is not None and not finishing and turn.status.phase != "RollingBack":
+        rollback.begin(turn, "Deleted", "the Canary was deleted")
+    if rollout is not None:
+        _PHASES[turn.status.phase](turn)
+        if turn.status.rollout is not None:
+            return
+        turn.reset_wait()
+    stable = turn.status.stable_revision
+    if stable and workload.paused and workload.held:
+        if workload.revision != stable:
+            turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
+        else:
+            turn.do(ReleaseHold(revision=stable))
+        turn.wait(
+            "HoldReleasing",
+            "the Deployment goes back to its stable template",
+            until=turn.now + turn.plan.progress,
+            way_out="linnet cleanup",
+        )
+        turn.look_at(turn.now + 1)
+        return
+    if turn.seen.strays or turn.seen.canary:
+        turn.wait("CanaryLeaving", "pods of an earlier canary end", until=turn.now + turn.plan.progress, way_out="linnet cleanup")
+    turn.do(RestoreFlags())
+    turn.do(Adopt(adopted=False))
+    turn.do(DropFinalizer())
+
+
+_PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {
+    "Pending": _pending,
+    "Idle": _idle,
+    "Starting": progress.starting,
+    "Progressing": progress.progressing,
+    "Paused": progress.paused,
+    "Inconclusive": progress.undecided,
+    "Promoting": promotion.promoting,
+    "Settling": promotion.settling,
+    "RollingBack": rollback.rolling_back,
+    "Held": _held,
+    "Bypassed": _bypassed,
+    "StableLost": _lost,
+}
+
+
+def _list_arms(turn: Turn) -> None:
+    workload, canary = turn.seen.workload, turn.seen.canary
+    weight = turn.status.rollout.weight_reached if turn.status.rollout else 0
+    arms = []
+    if workload is not None:
+        arms.append(
+            ArmStatus(
+                name="stable",
+                revision=turn.status.stable_revision,
+                replicas=workload.replicas,
+                available=workload.available,
+                weight=100 - weight,
+            )
+        )
+    if canary is not None and turn.status.rollout is not None:
+        arms.append(ArmStatus(name="canary", revision=canary.revision, replicas=canary.replicas, available=canary.available, weight=weight))
+    rollout = turn.status.rollout
+    steps = turn.plan.steps
+    turn.set(
+        arms=arms,
+        weight=weight,
+        step=f"{rollout.step + 1}/{len(steps)} {steps[min(rollout.step, len(steps) - 1)].name}"[:128] if rollout else None,
+        flags_text=", ".join(f"{f.name}={f.written or 0}" for f in turn.status.flags)[:128] or None,
+        verdict_text=turn.status.verdict.result if turn.status.verdict else None,
+        observed_generation=turn.seen.generation,
+    )
+
+
+def _list_metrics(turn: Turn) -> None:
+    judge = turn.seen.judge
+    if judge is None or turn.status.rollout is None:
+        return
+    turn.set(
+        metrics=[
+            MetricStatus(
+                name=m.name,
+                canary_events=m.canary_events,
+                canary_total=m.canary_total,
+                baseline_events=m.baseline_events,
+                baseline_total=m.baseline_total,
+                odds_worse=sentence.odds(m.log_worse),
+                odds_fine=sentence.odds(m.log_fine),
+                bound=m.bound,
+            )
+            for m in judge.metrics
+        ]
+    )

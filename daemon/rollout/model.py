@@ -1,0 +1,346 @@
+"""What the core is told and what it answers.
+
+`Observed` is everything seen in one pass, already reduced to facts that a decision can be about; `Decision` is the next status,
+the writes that bring the world closer to it, and what people are told. Every action is idempotent and follows from the status,
+so a crash between any two of them is harmless: the next pass sees the same gap and closes it.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from daemon.api.status import CanaryStatus, RestoreEntry
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every value in the core: immutable and keyword-only."""
+
+
+class ReplicaSetView(Fact, frozen=True, kw_only=True):
+    """One ReplicaSet of the user's Deployment that has, or should have, pods."""
+
+    name: str
+    revision: str | None  # name of its template; None = a template that was never stored
+    replicas: int
+    available: int
+
+
+class WorkloadView(Fact, frozen=True, kw_only=True):
+    """The user's Deployment."""
+
+    revision: str  # name of spec.template
+    replicas: int  # spec.replicas
+    available: int
+    complete: bool  # observed, every pod updated and available, no old pod left
+    paused: bool = False
+    held: str | None = None  # value of the held mark
+    hold_off: bool = False  # the owner's break-glass annotation
+    adopted: bool = True  # carries our mark
+    active: tuple[ReplicaSetView, ...] = ()
+    max_surge: int = 1
+    keeps_serving: bool = True  # a native roll never empties it
+    failing: str = ""  # the native controller's or the kubelet's own words
+    images: tuple[str, ...] = ()
+
+
+class CanaryView(Fact, frozen=True, kw_only=True):
+    """The canary Deployment of one revision."""
+
+    revision: str
+    replicas: int
+    available: int
+    failing: str = ""  # the kubelet's or scheduler's words, verbatim
+    fatal: bool = False  # crash loop or image that cannot be pulled
+
+
+class RouteView(Fact, frozen=True, kw_only=True):
+    """One route as it is now."""
+
+    kind: str
+    name: str
+    weight: int | None  # percent to the canary; None = our backend is not in it
+    accepted: bool = True  # every parent reports the object's generation, with references resolved
+    manager: str = ""  # who last wrote the weights, when it was not us
+    problem: str = ""
+
+
+class FlagView(Fact, frozen=True, kw_only=True):
+    """One flag as read from its source."""
+
+    name: str
+    key: str
+    source: str
+    percent: int | None = None  # as written there by us; None = nothing of ours there
+    seen: bool = False  # the SDKs of the pods have it
+    gated: bool = True  # only the canary's requests can see it
+    error: str = ""
+    retryable: bool = True
+    drift: Literal["lower", "higher"] | None = None
+    original: str | None = None
+
+
+class AutoscalerView(Fact, frozen=True, kw_only=True):
+    """The HorizontalPodAutoscaler of the user's Deployment."""
+
+    name: str
+    minimum: int
+    maximum: int
+
+
+class MetricView(Fact, frozen=True, kw_only=True):
+    """The evidence of one metric so far, as integers and log odds (nats)."""
+
+    name: str
+    canary_events: int
+    canary_total: int
+    baseline_events: int
+    baseline_total: int
+    log_worse: float
+    log_fine: float
+    bound: str = ""
+
+
+class JudgeView(Fact, frozen=True, kw_only=True):
+    """What the judge says of this revision, after the last frozen tick."""
+
+    action: Literal["Hold", "Advance", "Promote", "Rollback", "Inconclusive"]
+    code: str = ""  # NoData, Stale, WarmUp, Leaning, Incident, Proven, Worse, ...
+    text: str = ""
+    metrics: tuple[MetricView, ...] = ()
+    canary_requests: int = 0
+    needed_odds: float = 100.0
+    culprit: str = ""
+    seconds_more: float | None = None
+
+
+class Permit(Fact, frozen=True, kw_only=True):
+    """Leave given or withheld by something outside this Canary: a group, a freeze, a fleet limit, the hold probe."""
+
+    source: str
+    start: bool = True
+    advance: bool = True
+    promote: bool = True
+    must_abort: bool = False
+    why: str = ""
+    until: float | None = None
+
+
+class Command(Fact, frozen=True, kw_only=True):
+    """A person's verb, bound to a revision. `raw` is what was written, so that it is carried out once."""
+
+    verb: Literal["promote", "abort", "pause", "resume", "override", "retry"]
+    revision: str
+    raw: str
+    by: str = ""
+    expires: float | None = None
+
+
+class Problem(Fact, frozen=True, kw_only=True):
+    """Why nothing can be released as things are; found before anything is touched."""
+
+    reason: str
+    message: str
+    way_out: str = ""
+    unhold: bool = False  # a defect of the Canary itself: it must not hold the Deployment
+
+
+class Observed(Fact, frozen=True, kw_only=True):
+    """One pass's view of the world."""
+
+    workload: WorkloadView | None
+    canary: CanaryView | None = None
+    service_revision: str | None = None  # what the canary Service selects
+    strays: tuple[str, ...] = ()  # canary Deployments of other revisions
+    pod_ratio: bool = False
+    routes: tuple[RouteView, ...] = ()
+    flags: tuple[FlagView, ...] = ()
+    autoscaler: AutoscalerView | None = None
+    floor_written: bool = False
+    judge: JudgeView | None = None
+    permits: tuple[Permit, ...] = ()
+    command: Command | None = None
+    problems: tuple[Problem, ...] = ()
+    failed: tuple[str, ...] = ()  # revisions remembered as failed
+    failed_images: tuple[str, ...] = ()  # images of the failed revisions
+    stored: tuple[str, ...] = ()  # revisions whose template is stored
+    restore: tuple[RestoreEntry, ...] = ()  # undo log as the shell keeps it
+    gitops: str = ""  # the GitOps manager seen on the Deployment
+    generation: int = 0
+    deleting: bool = False
+    namespace_deleting: bool = False
+
+
+# Actions. Each says what must be so; the shell compares with what it sees and writes only the difference.
+
+
+class Action(Fact, frozen=True, kw_only=True, tag=True):
+    """Base of every write."""
+
+
+class Adopt(Action, frozen=True, kw_only=True):
+    """Put our mark on the Deployment (the hold policies look for it), or take it off."""
+
+    adopted: bool = True
+
+
+class StoreTemplate(Action, frozen=True, kw_only=True):
+    """Keep the whole template of a revision, so that it can be written back whatever becomes of its ReplicaSet."""
+
+    revision: str
+    role: Literal["stable", "candidate"]
+
+
+class RememberFailure(Action, frozen=True, kw_only=True):
+    revision: str
+    sentence: str
+
+
+class ForgetFailure(Action, frozen=True, kw_only=True):
+    revision: str
+
+
+class EnsureCanary(Action, frozen=True, kw_only=True):
+    """The canary Deployment of `revision` exists with `replicas`, and the canary Service selects it."""
+
+    revision: str
+    replicas: int
+
+
+class DeleteCanary(Action, frozen=True, kw_only=True):
+    """No canary Deployment is left."""
+
+
+class SetWeight(Action, frozen=True, kw_only=True):
+    """Every route sends `weight` percent to the canary; the backend is added at 0 where it is missing."""
+
+    weight: int
+
+
+class RestoreRoutes(Action, frozen=True, kw_only=True):
+    """Every route is as it was found, owners included."""
+
+
+class SetFlag(Action, frozen=True, kw_only=True):
+    name: str
+    percent: int
+
+
+class ZeroFlags(Action, frozen=True, kw_only=True):
+    """Every flag back to 0, no preflight, one call each."""
+
+
+class RestoreFlags(Action, frozen=True, kw_only=True):
+    """Every flag as it was found."""
+
+
+class FinishFlag(Action, frozen=True, kw_only=True):
+    """The gate is swapped away after a promotion."""
+
+    name: str
+    percent: int
+    remove: bool = False
+
+
+class ReleaseFlags(Action, frozen=True, kw_only=True):
+    """After a promotion every flag belongs to its people again, as it is."""
+
+
+class LiftFloor(Action, frozen=True, kw_only=True):
+    """The autoscaler keeps at least `minimum` stable pods while traffic is away."""
+
+    minimum: int
+
+
+class RestoreFloor(Action, frozen=True, kw_only=True):
+    pass
+
+
+class PauseWorkload(Action, frozen=True, kw_only=True):
+    """`hold: Always`: the Deployment stays paused between releases."""
+
+
+class ReleaseHold(Action, frozen=True, kw_only=True):
+    """Un-pause, if and only if the template is still that of `revision`."""
+
+    revision: str
+
+
+class RestoreTemplate(Action, frozen=True, kw_only=True):
+    """Write the stored template of `revision` back and un-pause, if the template is still `expected`."""
+
+    revision: str
+    expected: str
+
+
+class ResizeReplicaSets(Action, frozen=True, kw_only=True):
+    """Finish a frozen roll: scale two ReplicaSets in lock step."""
+
+    sizes: tuple[tuple[str, int], ...]
+
+
+class DropFinalizer(Action, frozen=True, kw_only=True):
+    pass
+
+
+Actions = (
+    Adopt
+    | StoreTemplate
+    | RememberFailure
+    | ForgetFailure
+    | EnsureCanary
+    | DeleteCanary
+    | SetWeight
+    | RestoreRoutes
+    | SetFlag
+    | ZeroFlags
+    | RestoreFlags
+    | FinishFlag
+    | ReleaseFlags
+    | LiftFloor
+    | RestoreFloor
+    | PauseWorkload
+    | ReleaseHold
+    | RestoreTemplate
+    | ResizeReplicaSets
+    | DropFinalizer
+)
+
+EventReason = Literal[
+    "Adopted",
+    "Held",
+    "Started",
+    "Step",
+    "Paused",
+    "Resumed",
+    "Promoting",
+    "Promoted",
+    "RollingBack",
+    "RolledBack",
+    "Inconclusive",
+    "Waiting",
+    "Refused",
+    "Bypassed",
+    "StableLost",
+    "Released",
+    "TakenBack",
+    "Superseded",
+    "CommandRefused",
+]
+
+
+class Event(Fact, frozen=True, kw_only=True):
+    """Something people are told: as a Kubernetes Event, and by notifiers that asked for it."""
+
+    reason: EventReason
+    message: str
+    warning: bool = False
+    revision: str = ""
+
+
+class Decision(Fact, frozen=True, kw_only=True):
+    """The next status, the writes, the news, and when to look again at the latest (seconds)."""
+
+    status: CanaryStatus
+    actions: tuple[Actions, ...] = ()
+    events: tuple[Event, ...] = ()
+    again_in: float | None = None

@@ -1,0 +1,410 @@
+"""The steps: capacity, weight, flags, seen by the app, and only then time and evidence.
+
+Starting brings the first canary pods and a backend at weight 0; Progressing walks the steps; Paused waits for a person or a
+time; Inconclusive waits for whoever owns the decision. In all four, bad evidence, dying pods, a newer template or a person's
+hand on the route or the flag end the exposure.
+"""
+
+import msgspec
+
+from daemon.api.status import RolloutStatus, VerdictStatus
+from daemon.rollout import promotion, rollback, sentence
+from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
+from daemon.rollout.clock import epoch, stamp
+from daemon.rollout.model import EnsureCanary, FlagView, LiftFloor, SetFlag, SetWeight, StoreTemplate
+from daemon.rollout.steps import OutcomePlan
+from daemon.rollout.turn import Turn
+
+
+def begin(turn: Turn, *, overridden: bool = False) -> None:
+    """A new template is held: the release of it starts at the first step."""
+    workload = turn.workload
+    turn.set(
+        rollout=RolloutStatus(
+            revision=workload.revision,
+            started_at=stamp(turn.now),
+            stage_started_at=stamp(turn.now),
+            overridden=overridden,
+            spec=turn.spec,
+        ),
+        observed_revision=workload.revision,
+        verdict=VerdictStatus(result="Pending", revision=workload.revision),
+        sentence="",
+        metrics=[],
+        routes=[],
+        flags=[],
+        weight=0,
+    )
+    turn.do(StoreTemplate(revision=workload.revision, role="candidate"))
+    turn.enter("Starting")
+    again = ""
+    if set(workload.images) & set(turn.seen.failed_images):
+        again = "; these images failed before, in another template"
+    turn.tell("Started", f"{sentence.subject(turn)} starts: {turn.plan.steps[0].weight} % first, {len(turn.plan.steps)} steps{again}")
+
+
+def derailed(turn: Turn) -> bool:
+    """Whether something ended this rollout; the way back has begun if so."""
+    rollout, workload, canary = turn.rollout, turn.workload, turn.canary
+    judge = turn.seen.judge
+    abort = next((p for p in turn.seen.permits if p.must_abort), None)
+    if workload.revision == turn.status.stable_revision:
+        rollback.begin(turn, "Withdrawn", "the stable template was applied again")
+    elif workload.revision != rollout.revision:
+        rollback.begin(turn, "Superseded", f"revision {workload.revision} arrived")
+    elif not workload.paused:
+        rollback.begin(turn, "Bypassed", "someone un-paused the Deployment: its template rolls without being judged")
+    elif workload.replicas == 0:
+        rollback.begin(turn, "ScaledToZero", "the Deployment was scaled to zero")
+    elif abort is not None:
+        rollback.begin(turn, "Aborted", abort.why)
+    elif canary is not None and canary.fatal:
+        rollback.begin(turn, "PodsFailing", canary.failing)
+    elif judge is not None and judge.action == "Rollback" and rollout.exposed_at is not None:
+        rollback.begin(turn, "Worse", judge.text)
+    elif (pulled := next((f for f in turn.seen.flags if f.drift == "lower"), None)) is not None:
+        rollback.begin(turn, "FlagLowered", f"flag {pulled.key} was lowered at its source by hand")
+    else:
+        return False
+    return True
+
+
+def starting(turn: Turn) -> None:
+    """Handler of phase Starting."""
+    if derailed(turn):
+        return
+    if turn.seen.strays:
+        rollback.away(turn)
+        return
+    rollout, canary = turn.rollout, turn.canary
+    autoscaler = turn.seen.autoscaler
+    if autoscaler is not None and autoscaler.minimum < turn.demand and not turn.seen.floor_written:
+        turn.do(LiftFloor(minimum=turn.demand))
+    wanted = pods_wanted(turn, turn.plan.steps[0].weight)
+    if canary is None or canary.replicas < wanted or turn.seen.service_revision != rollout.revision:
+        turn.do(EnsureCanary(revision=rollout.revision, replicas=wanted))
+    turn.want_weight(0)
+    attached = all(r.weight is not None and r.accepted for r in turn.seen.routes)
+    if turn.seen.service_revision == rollout.revision and any(r.weight is None for r in turn.seen.routes):
+        turn.do(SetWeight(weight=0))
+    if canary is None or canary.available < wanted or not attached:
+        _wait_start(turn, wanted, attached=attached)
+        return
+    turn.enter("Progressing")
+    turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
+
+
+def pods_wanted(turn: Turn, weight: int) -> int:
+    """Canary pods for `weight`: by share of pods where there is no router, else by what the share needs."""
+    if turn.seen.pod_ratio:
+        return ratio_pods(weight, turn.demand)
+    return max(1, pods_for(weight, turn.demand))
+
+
+def _wait_start(turn: Turn, wanted: int, *, attached: bool) -> None:
+    canary = turn.canary
+    have = canary.available if canary else 0
+    if have < wanted:
+        words = f": {canary.failing}" if canary and canary.failing else ""
+        message, reason = f"{have} of {wanted} canary pods are available{words}", "Capacity"
+    else:
+        problems = "; ".join(r.problem for r in turn.seen.routes if r.problem)
+        message, reason = (
+            f"every parent of the route must accept the canary backend at weight 0{': ' + problems if problems else ''}",
+            "RouteAccepting",
+        )
+    turn.wait(reason, message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
+    if turn.now >= turn.stage_deadline() and attached is not None:
+        rollback.begin(turn, "CapacityTimeout" if reason == "Capacity" else "RouteTimeout", f"{message}, for too long")
+
+
+def progressing(turn: Turn) -> None:
+    """Handler of phase Progressing."""
+    if derailed(turn):
+        return
+    if not exposed(turn):
+        return
+    if not _dwelt(turn):
+        return
+    if _outcome_due(turn):
+        return
+    last = turn.rollout.step >= len(turn.plan.steps) - 1
+    withheld = next((p for p in turn.seen.permits if not (p.promote if last else p.advance)), None)
+    if withheld is not None:
+        turn.wait(f"Permit{withheld.source}", withheld.why, until=withheld.until, way_out=f"linnet abort {turn.name}")
+        return
+    judge = turn.seen.judge
+    wanted = ("Promote",) if last else ("Advance", "Promote")
+    if judge is None or judge.action not in wanted:
+        _wait_evidence(turn)
+        return
+    if last:
+        promotion.begin(turn, "Proven")
+    else:
+        advance(turn)
+
+
+def exposed(turn: Turn) -> bool:
+    """Brings weight and flags to the step; True once both are seen. Samples of the step count from that moment."""
+    step = turn.step
+    ready = _capacity(turn, step.weight) and not _taken_back(turn) and _weight_there(turn, step.weight) and _flags_there(turn)
+    if turn.status.rollout is None or turn.status.phase == "RollingBack":
+        return False
+    if not ready:
+        if turn.rollout.exposed_at is not None:
+            turn.roll(exposed_at=None, stage_started_at=stamp(turn.now))
+        return False
+    if turn.rollout.exposed_at is None:
+        at = stamp(turn.now)
+        judge = turn.seen.judge
+        deadline = turn.rollout.deadline_at or stamp(turn.now + turn.plan.deadline)
+        turn.roll(
+            exposed_at=at,
+            judge_from=turn.rollout.judge_from or at,
+            deadline_at=deadline,
+            requests_before=judge.canary_requests if judge else 0,
+            weight_reached=step.weight if not turn.seen.pod_ratio else _share(turn),
+        )
+        flags = "".join(f", flag {f.name} at {f.wanted} %" for f in turn.status.flags)
+        turn.tell(
+            "Step",
+            f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {turn.rollout.weight_reached} % of traffic{flags}",
+        )
+    return True
+
+
+def _share(turn: Turn) -> int:
+    canary = turn.canary
+    return ratio_share(canary.available if canary else 0, turn.workload.available)
+
+
+def _capacity(turn: Turn, weight: int) -> bool:
+    wanted = pods_wanted(turn, weight)
+    canary = turn.canary
+    if canary is None or canary.replicas < wanted:
+        turn.do(EnsureCanary(revision=turn.rollout.revision, replicas=wanted))
+    have = canary.available if canary else 0
+    if have >= wanted:
+        return True
+    words = f": {canary.failing}" if canary and canary.failing else ""
+    message = f"{have} of {wanted} canary pods are available{words}"
+    turn.wait("Capacity", message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
+    # P2: never more weight than the ready pods carry, also when they die under it.
+    now_at = min(turn.rollout.weight_reached, weight)
+    if turn.seen.routes and not _taken_back(turn):
+        promotion.hold_weight(turn, now_at)
+    if turn.now >= turn.stage_deadline():
+        rollback.begin(turn, "CapacityTimeout", f"{message}, for too long")
+    return False
+
+
+def _taken_back(turn: Turn) -> bool:
+    """A weight that we had written, and someone else changed: void, report, hold; never fight (P8)."""
+    for view in turn.seen.routes:
+        status = turn.route_status(view.kind, view.name)
+        if status.written is None or view.weight == status.written or status.wanted != status.written:
+            continue
+        who = view.manager or "another manager"
+        message = f"{view.kind} {view.name}: {who} set the canary's weight to {view.weight if view.weight is not None else 'none (backend removed)'}, wanted {status.written} %"
+        fresh = turn.status.waiting is None or turn.status.waiting.reason != "RouteTakenBack"
+        if fresh:
+            turn.roll(stage_started_at=stamp(turn.now))
+            turn.tell("TakenBack", message, warning=True)
+        turn.wait(
+            "RouteTakenBack",
+            message,
+            until=turn.stage_deadline(),
+            way_out=f"keep that manager from the weights (docs: how-to/gitops), then linnet resume {turn.name}",
+        )
+        if not fresh and turn.now >= turn.stage_deadline():
+            rollback.begin(turn, "RouteTakenBack", message)
+        return True
+    return False
+
+
+def _weight_there(turn: Turn, weight: int) -> bool:
+    if not turn.seen.routes:
+        return True
+    if promotion.hold_weight(turn, weight):
+        return True
+    if turn.now >= turn.stage_deadline():
+        problems = "; ".join(r.problem for r in turn.seen.routes if r.problem) or "no parent accepted it"
+        rollback.begin(turn, "RouteTimeout", f"the route did not take {weight} %: {problems}")
+    return False
+
+
+def _flags_there(turn: Turn) -> bool:
+    wanted = dict(turn.step.flags)
+    turn.see_flags(wanted)
+    waiting: FlagView | None = None
+    for view in turn.seen.flags:
+        target = wanted.get(view.name, 0)
+        if view.drift == "higher":
+            turn.wait(
+                "FlagRaised",
+                f"flag {view.key} was raised at its source by hand to more than {target} %",
+                until=turn.stage_deadline(),
+                way_out=f"lower it, or linnet abort {turn.name}",
+            )
+            waiting = view
+        elif view.percent != target:
+            turn.do(SetFlag(name=view.name, percent=target))
+            turn.look_at(turn.now + 1)
+            waiting = view
+        elif not view.seen:
+            turn.look_at(turn.now + 1)
+            waiting = view
+    if waiting is None:
+        return True
+    words = f": {waiting.error}" if waiting.error else ""
+    turn.wait(
+        "FlagSettling",
+        f"flag {waiting.key} is not yet seen at {wanted.get(waiting.name, 0)} %{words}",
+        until=turn.stage_deadline(),
+        way_out=f"linnet abort {turn.name}",
+    )
+    if turn.now >= turn.stage_deadline():
+        rollback.begin(turn, "FlagTimeout", f"flag {waiting.key} did not reach {wanted.get(waiting.name, 0)} %{words}")
+    return False
+
+
+def _dwelt(turn: Turn) -> bool:
+    """The least time and requests of the step, and its pause."""
+    step, rollout = turn.step, turn.rollout
+    at = epoch(rollout.exposed_at or stamp(turn.now))
+    if step.endless and rollout.resumed_step != step.index:
+        turn.enter("Paused")
+        turn.tell("Paused", f"{sentence.subject(turn)}: paused by step {step.name}; linnet resume {turn.name}")
+        return False
+    until = at + max(step.dwell, step.pause or 0.0)
+    if turn.now < until:
+        turn.wait("Dwell", f"step {step.name} lasts at least until then", until=until)
+        _note_no_data(turn)
+        return False
+    judge = turn.seen.judge
+    seen = (judge.canary_requests if judge else 0) - rollout.requests_before
+    if seen < step.requests:
+        turn.wait(
+            "Requests",
+            f"{max(0, seen)} of {step.requests} canary requests of this step",
+            until=_deadline(turn),
+            way_out=f"linnet promote|abort {turn.name}",
+        )
+        return not _outcome_due(turn) and False
+    return True
+
+
+def _deadline(turn: Turn) -> float | None:
+    text = turn.rollout.deadline_at
+    return None if text is None else epoch(text)
+
+
+def _note_no_data(turn: Turn) -> str | None:
+    """Since when there is nothing to judge by; returns the kind of absence."""
+    judge = turn.seen.judge
+    code = judge.code if judge is not None else "NoData"
+    absent = code if code in ("NoData", "ProviderError") else None
+    if absent and turn.rollout.no_data_since is None:
+        turn.roll(no_data_since=stamp(turn.now))
+    if absent is None and turn.rollout.no_data_since is not None:
+        turn.roll(no_data_since=None)
+    return absent
+
+
+def _outcome_due(turn: Turn) -> bool:
+    """Whether absence of data or the deadline decided this pass."""
+    absent = _note_no_data(turn)
+    if absent is not None:
+        outcome = turn.plan.no_data if absent == "NoData" else turn.plan.provider_error
+        words = turn.seen.judge.text if turn.seen.judge and turn.seen.judge.text else "no samples of the canary"
+        if _carry_out(turn, outcome, turn.elapsed(turn.rollout.no_data_since), absent, words):
+            return True
+    deadline = _deadline(turn)
+    decided = turn.seen.judge is not None and turn.seen.judge.action == "Promote"
+    if deadline is not None and turn.now >= deadline and not decided:
+        turn.enter("Inconclusive")
+        text = sentence.inconclusive(turn)
+        turn.set(
+            sentence=text,
+            verdict=VerdictStatus(
+                result="Inconclusive", revision=turn.rollout.revision, reason="Deadline", sentence=text, at=stamp(turn.now)
+            ),
+        )
+        turn.roll(stage_started_at=stamp(turn.now))
+        turn.tell("Inconclusive", text, warning=True)
+        return True
+    return False
+
+
+def _carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, words: str) -> bool:
+    """What the owner wrote for this absence of a decision; True when it was done."""
+    due = outcome.action if outcome.action != "Wait" else None
+    if outcome.action == "Wait" and outcome.then is not None and outcome.then_after is not None:
+        if waited >= outcome.then_after:
+            due = outcome.then
+        else:
+            turn.look_at(turn.now + outcome.then_after - waited)
+    if due == "Rollback":
+        rollback.begin(turn, reason, f"{words}, and the owner's answer to that is to roll back")
+    elif due == "Promote":
+        promotion.begin(turn, "Person")
+    return due is not None
+
+
+def _wait_evidence(turn: Turn) -> None:
+    judge = turn.seen.judge
+    text = judge.text if judge else "no evidence yet"
+    turn.wait(judge.code if judge and judge.code else "Evidence", text, until=_deadline(turn), way_out=f"linnet promote|abort {turn.name}")
+
+
+def advance(turn: Turn) -> None:
+    """The next step begins: its exposure is wanted from now on."""
+    turn.roll(step=turn.rollout.step + 1, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now), exposed_at=None, told=False)
+    turn.reset_wait()
+    step = turn.step
+    _capacity(turn, step.weight)
+    turn.want_weight(
+        step.weight if turn.canary and turn.canary.available >= pods_wanted(turn, step.weight) else turn.rollout.weight_reached
+    )
+    turn.look_at(turn.now)
+
+
+def paused(turn: Turn) -> None:
+    """Handler of phase Paused: exposure stays, harm still ends it."""
+    if derailed(turn):
+        return
+    if not exposed(turn):
+        return
+    by_person = turn.rollout.paused_at is not None
+    turn.wait(
+        "PausedByPerson" if by_person else "PausedByStep",
+        "paused by a person" if by_person else f"step {turn.step.name} pauses until a person resumes it",
+        way_out=f"linnet resume|promote|abort {turn.name}",
+    )
+
+
+def undecided(turn: Turn) -> None:
+    """Handler of phase Inconclusive: exposure stays; evidence, the owner's rule or a person decides."""
+    if derailed(turn):
+        return
+    if not exposed(turn):
+        return
+    judge = turn.seen.judge
+    if judge is not None and judge.action == "Promote" and turn.rollout.step >= len(turn.plan.steps) - 1:
+        promotion.begin(turn, "Proven")
+        return
+    outcome = turn.plan.inconclusive
+    if _carry_out(turn, outcome, turn.elapsed(turn.rollout.stage_started_at), "Inconclusive", "the evidence did not decide"):
+        return
+    until = None
+    if outcome.then_after is not None and outcome.then is not None:
+        until = epoch(turn.rollout.stage_started_at or stamp(turn.now)) + outcome.then_after
+    turn.wait("Inconclusive", turn.status.sentence, until=until, way_out=f"linnet promote|abort {turn.name}")
+
+
+def resume(turn: Turn) -> None:
+    """A person lets it go on: also after a weight was taken back."""
+    step = turn.step
+    turn.roll(paused_at=None, resumed_step=step.index, stage_started_at=stamp(turn.now))
+    turn.set(routes=[msgspec.structs.replace(r, written=None) for r in turn.status.routes])
+    turn.enter("Progressing")

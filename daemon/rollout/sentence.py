@@ -1,0 +1,140 @@
+"""The one sentence that every verdict, message, condition and page shows: built here and nowhere else, from numbers."""
+
+from math import exp
+
+from daemon.rollout.clock import span
+from daemon.rollout.model import JudgeView, MetricView
+from daemon.rollout.turn import Turn
+
+
+def count(number: int) -> str:
+    """18340 as '18 340'."""
+    return f"{number:,}".replace(",", " ")
+
+
+def percent(events: int, total: int) -> str:
+    """A share with as many digits as it needs: '0.11 %', '4.9 %', '0 %'."""
+    if total <= 0:
+        return "no requests"
+    share = 100 * events / total
+    if share == 0:
+        return "0 %"
+    digits = 2 if share < 1 else 1 if share < 10 else 0
+    return f"{share:.{digits}f} %"
+
+
+def odds(nats: float) -> str:
+    """Log evidence as odds people read: 7.8 -> '2 400 : 1'."""
+    value = exp(min(nats, 34.0))
+    if value >= 100:
+        magnitude = 10 ** (len(str(int(value))) - 2)
+        return f"{count(int(value / magnitude) * magnitude)} : 1"
+    return f"{value:.1f} : 1" if value < 10 else f"{value:.0f} : 1"
+
+
+def subject(turn: Turn) -> str:
+    """'checkout 7f9c'."""
+    rollout = turn.status.rollout
+    return f"{turn.name} {rollout.revision}" if rollout else turn.name
+
+
+def weight_now(turn: Turn) -> int:
+    """The share the canary has, as far as it was seen."""
+    rollout = turn.status.rollout
+    return rollout.weight_reached if rollout else 0
+
+
+def promoted(turn: Turn) -> str:
+    """Why, and with what proof, this revision is now stable."""
+    rollout = turn.rollout
+    head = f"{subject(turn)} promoted after {span(turn.elapsed(rollout.started_at))}"
+    if rollout.promote_reason == "Override":
+        return f"{head}: released by override, not judged."
+    if rollout.promote_reason == "Person":
+        return f"{head}, by a person's decision{_evidence(turn.seen.judge, prefix=': ')}{_flags_after(turn)}."
+    judge = turn.seen.judge
+    proof = _evidence(judge, prefix=": ")
+    metric = _main(judge)
+    bound = f"; {metric.bound}" if metric and metric.bound else ""
+    return f"{head}{proof}{bound}{_flags_after(turn)}."
+
+
+def rolled_back(turn: Turn) -> str:
+    """What was stopped, when, at which share, why, and how fast the exposure ended."""
+    rollout = turn.rollout
+    ended = rollout.abort_at
+    lasted = turn.elapsed(rollout.started_at) - turn.elapsed(ended)
+    reason = rollout.rollback_reason or ""
+    head = f"{subject(turn)} rolled back after {span(lasted)} at {rollout.weight_at_abort} %"
+    return f"{head}: {_cause(turn, reason)}{_ended(turn)}"
+
+
+def _cause(turn: Turn, reason: str) -> str:
+    judge = turn.seen.judge
+    metric = _culprit(judge)
+    if reason == "Worse" and judge is not None and metric is not None:
+        return (
+            f"{_counts(metric)}; {odds(metric.log_worse)} against 'no worse than tolerated', "
+            f"{judge.needed_odds:.0f} : 1 needed. {count(metric.canary_total)} requests saw it."
+        )
+    cause = turn.rollout.rollback_cause or reason
+    return cause if cause.endswith(".") else f"{cause}."
+
+
+def _ended(turn: Turn) -> str:
+    rollout = turn.rollout
+    parts = []
+    if rollout.flags_zeroed_at and turn.status.flags:
+        names = ", ".join(f.key for f in turn.status.flags)
+        parts.append(f"{'Flags' if len(turn.status.flags) > 1 else 'Flag'} {names} back at 0 after {_after(turn, rollout.flags_zeroed_at)}")
+    if rollout.weight_zeroed_at and turn.status.routes:
+        parts.append(f"traffic after {_after(turn, rollout.weight_zeroed_at)}")
+    if not parts:
+        return ""
+    text = ", ".join(parts)
+    return f" {text[0].upper()}{text[1:]}."
+
+
+def _after(turn: Turn, text: str) -> str:
+    return span(max(0.0, turn.elapsed(turn.rollout.abort_at) - turn.elapsed(text)))
+
+
+def inconclusive(turn: Turn) -> str:
+    """What is known, what is missing, how much longer, and how to decide."""
+    judge = turn.seen.judge
+    metric = _main(judge)
+    known = _evidence(judge, prefix=": ")
+    bound = f" (now: {metric.bound})" if metric and metric.bound else ""
+    more = f"; about {span(judge.seconds_more)} more" if judge and judge.seconds_more else ""
+    return (
+        f"{subject(turn)} held at {weight_now(turn)} % after {span(turn.elapsed(turn.rollout.started_at))}{known}, "
+        f"too little to prove it fine or worse{bound}{more}; decide: linnet promote|abort {turn.name}."
+    )
+
+
+def _main(judge: JudgeView | None) -> MetricView | None:
+    return judge.metrics[0] if judge and judge.metrics else None
+
+
+def _culprit(judge: JudgeView | None) -> MetricView | None:
+    if judge is None or not judge.metrics:
+        return None
+    named = (m for m in judge.metrics if m.name == judge.culprit)
+    return next(named, max(judge.metrics, key=lambda m: m.log_worse))
+
+
+def _counts(metric: MetricView) -> str:
+    return (
+        f"{count(metric.canary_events)} of {count(metric.canary_total)} canary requests failed "
+        f"({percent(metric.canary_events, metric.canary_total)}), baseline {percent(metric.baseline_events, metric.baseline_total)}"
+    )
+
+
+def _evidence(judge: JudgeView | None, *, prefix: str) -> str:
+    metric = _main(judge)
+    return f"{prefix}{_counts(metric)}" if metric and metric.canary_total else ""
+
+
+def _flags_after(turn: Turn) -> str:
+    parts = [f"flag {f.key} {f.wanted} %" for f in turn.status.flags]
+    return f"; {', '.join(parts)}" if parts else ""

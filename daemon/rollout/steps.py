@@ -1,0 +1,123 @@
+"""The merged spec as the core walks it: each step complete in itself, durations in seconds.
+
+In the spec what a step does not name carries over from the one before; here every step says its whole exposure, so that a
+step can be entered from anywhere (a restart, a skip) without looking back.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from daemon.api.canary import CanarySpec, Outcome, Step
+from daemon.api.defaults import effective
+from daemon.api.quantities import parse_duration
+from daemon.rollout.model import Fact
+
+
+class StepPlan(Fact, frozen=True, kw_only=True):
+    """One step: the exposure it asks for, and what must have passed before the next."""
+
+    index: int
+    name: str
+    weight: int
+    flags: Mapping[str, int]
+    dwell: float = 0.0  # seconds of this exposure
+    requests: int = 0  # canary requests seen in it
+    pause: float | None = None  # seconds; None = no pause
+    endless: bool = False  # a pause that a person ends
+
+
+class OutcomePlan(Fact, frozen=True, kw_only=True):
+    action: Literal["Wait", "Rollback", "Promote"]
+    then_after: float | None = None
+    then: Literal["Rollback", "Promote"] | None = None
+
+
+class FlagPlan(Fact, frozen=True, kw_only=True):
+    name: str
+    on_promotion: Literal["Keep", "Open", "Remove"]
+
+
+class RolloutPlan(Fact, frozen=True, kw_only=True):
+    """Everything of the spec that decisions are about."""
+
+    steps: tuple[StepPlan, ...]
+    flags: tuple[FlagPlan, ...]
+    deadline: float  # seconds for the whole judgement
+    progress: float  # seconds for pods, routes and flags to follow
+    inconclusive: OutcomePlan
+    no_data: OutcomePlan
+    provider_error: OutcomePlan
+    restore: bool  # the stable template is written back after a rollback
+    hold_always: bool = False
+
+    @property
+    def peak(self) -> int:
+        """The largest weight of any step."""
+        return max((s.weight for s in self.steps), default=0)
+
+
+def plan_of(spec: CanarySpec, *, gitops: bool) -> RolloutPlan:
+    """The plan of `spec`; unset fields get their built-in values. `onRollback: Auto` holds under a GitOps manager."""
+    full = effective(spec)
+    analysis, outcomes = full.analysis, full.analysis.outcomes if full.analysis else None
+    if analysis is None or outcomes is None:  # effective() fills both
+        raise ValueError("effective spec without analysis")
+    return RolloutPlan(
+        steps=_steps(full),
+        flags=tuple(FlagPlan(name=f.name, on_promotion=_kept(f.on_promotion)) for f in full.flags or []),
+        deadline=parse_duration(analysis.deadline or "1h"),
+        progress=parse_duration(full.progress_deadline or "10m"),
+        inconclusive=_outcome(outcomes.inconclusive),
+        no_data=_outcome(outcomes.no_data),
+        provider_error=_outcome(outcomes.provider_error),
+        restore=full.on_rollback == "Restore" or (full.on_rollback != "Hold" and not gitops),
+        hold_always=full.hold == "Always",
+    )
+
+
+def _kept(value: str | None) -> Literal["Keep", "Open", "Remove"]:
+    return "Open" if value == "Open" else "Remove" if value == "Remove" else "Keep"
+
+
+def _outcome(outcome: Outcome | None) -> OutcomePlan:
+    if outcome is None:
+        return OutcomePlan(action="Wait")
+    after = None if outcome.then_after is None else parse_duration(outcome.then_after)
+    return OutcomePlan(action=outcome.action, then_after=after, then=outcome.then)
+
+
+def _steps(spec: CanarySpec) -> tuple[StepPlan, ...]:
+    plans: list[StepPlan] = []
+    weight = 0
+    flags = {f.name: 0 for f in spec.flags or []}
+    for index, step in enumerate(spec.steps or []):
+        if step.weight is not None:
+            weight = step.weight
+        named = {f.name: f.percent for f in step.flags or [] if f.percent is not None}
+        if named:
+            flags = flags | named
+        elif index == 0 or step.weight is not None:
+            # Gated flags that no step names are simply on for the canary: exposure is weight x 100 %.
+            flags = _unnamed_on(spec, flags)
+        plans.append(_step(index, step, weight, flags))
+    return tuple(plans)
+
+
+def _unnamed_on(spec: CanarySpec, flags: dict[str, int]) -> dict[str, int]:
+    mentioned = {f.name for step in spec.steps or [] for f in step.flags or []}
+    return {name: percent if name in mentioned else 100 for name, percent in flags.items()}
+
+
+def _step(index: int, step: Step, weight: int, flags: Mapping[str, int]) -> StepPlan:
+    dwell = step.dwell
+    pause = step.pause
+    return StepPlan(
+        index=index,
+        name=step.name or f"{weight}%",
+        weight=weight,
+        flags=flags,
+        dwell=parse_duration(dwell.min_duration) if dwell and dwell.min_duration else 0.0,
+        requests=(dwell.min_requests or 0) if dwell else 0,
+        pause=parse_duration(pause.duration) if pause and pause.duration else None,
+        endless=pause is not None and pause.duration is None,
+    )
