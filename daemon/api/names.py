@@ -4,6 +4,7 @@ A label, annotation or field manager that is spelt twice is sooner or later spel
 and the documentation all refer to these.
 """
 
+import re
 from typing import Final
 
 GROUP: Final = "linnet.dev"
@@ -18,8 +19,9 @@ STEPS: Final = f"{GROUP}/steps"
 FLAGS: Final = f"{GROUP}/flags"
 ROUTE: Final = f"{GROUP}/route"
 NOTIFY: Final = f"{GROUP}/notify"
+SERVICE: Final = f"{GROUP}/service"  # name[:port], where the selector alone does not tell
 HOLD: Final = f"{GROUP}/hold"  # "off" is the break-glass that lets anyone un-pause
-OPT_IN_ANNOTATIONS: Final = (PROFILE, STEPS, FLAGS, ROUTE, NOTIFY)
+OPT_IN_ANNOTATIONS: Final = (PROFILE, STEPS, FLAGS, ROUTE, NOTIFY, SERVICE)
 
 # What Linnet writes on a user's Deployment.
 CANARY_MARK: Final = f"{GROUP}/canary"  # adopted: the value is the Canary's name; the hold policies look for it
@@ -43,6 +45,13 @@ HELD_ALWAYS: Final = "always"
 NAME_LIMIT: Final = 63
 CANARY_SUFFIX: Final = "-canary"
 REVISION_LENGTH: Final = 5
+
+_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def is_label(text: str) -> bool:
+    """May `text` name a Service, or a port by name (a port's name has a letter)?"""
+    return len(text) <= NAME_LIMIT and _LABEL.fullmatch(text) is not None and not text.isdigit()
 
 
 def canary_service(service: str) -> str:

@@ -1,0 +1,90 @@
+"""Conditions that kubectl, Flux, Argo CD and Helm understand without knowing Linnet.
+
+kstatus reads them so: `Reconciling` true means under way, `Stalled` true means that nothing happens without a change, `Ready`
+says how it ended. `Promoted` and `Failed` are final for one revision, which each condition names, so that waiting for the
+release just applied cannot be satisfied by the one before.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+from daemon.api.status import Condition, Phase, VerdictStatus
+
+Status = Literal["True", "False", "Unknown"]
+MESSAGE_LIMIT: Final = 4096
+
+
+class Standing(NamedTuple):
+    """How a phase looks to someone who only knows kstatus."""
+
+    ready: Status
+    reconciling: Status
+    stalled: Status
+
+
+UNDER_WAY: Final = Standing("Unknown", "True", "False")
+STUCK: Final = Standing("False", "False", "True")
+FINE: Final = Standing("True", "False", "False")
+
+STANDINGS: Final[dict[Phase, Standing]] = {
+    "Pending": UNDER_WAY,
+    "Idle": FINE,
+    "Starting": UNDER_WAY,
+    "Progressing": UNDER_WAY,
+    "Paused": UNDER_WAY,
+    "Promoting": UNDER_WAY,
+    "RollingBack": UNDER_WAY,
+    "Inconclusive": UNDER_WAY,  # a person or its own deadline moves it on
+    "Held": STUCK,
+    "Settling": UNDER_WAY,
+    "Bypassed": STUCK,
+    "StableLost": STUCK,
+    "Deleting": UNDER_WAY,
+}
+
+
+def conditions(
+    previous: list[Condition],
+    *,
+    phase: Phase,
+    verdict: VerdictStatus | None,
+    sentence: str,
+    generation: int,
+    revision: str | None,
+    now: str,
+    refused: str | None = None,
+) -> list[Condition]:
+    """The five conditions. `revision` is the one they speak of; `refused` is a reason (CamelCase) why nothing can start."""
+    mine = verdict is not None and verdict.revision == revision
+    result = verdict.result if verdict is not None and mine else "Pending"
+    over = phase in ("Idle", "Held")
+    failed, promoted = over and result == "Fail", phase == "Idle" and result == "Pass"
+    standing = STUCK if refused or failed else STANDINGS[phase]
+    reason = refused or ("RolledBack" if failed else "Promoted" if promoted else phase)
+    ended = over and result in ("Pass", "Fail")
+    states: dict[str, tuple[Status, str]] = {
+        "Ready": (standing.ready, reason),
+        "Reconciling": (standing.reconciling, reason),
+        "Stalled": (standing.stalled, reason),
+        "Promoted": ("True" if promoted else "False" if ended else "Unknown", reason),
+        "Failed": ("True" if failed else "False" if ended else "Unknown", reason),
+    }
+    before = {condition.type: condition for condition in previous}
+    return [
+        Condition(
+            type=name,
+            status=status,
+            reason=why,
+            message=sentence[:MESSAGE_LIMIT],
+            observed_generation=generation,
+            observed_revision=revision,
+            last_transition_time=_since(before.get(name), status, revision, now),
+        )
+        for name, (status, why) in states.items()
+    ]
+
+
+def _since(old: Condition | None, status: Status, revision: str | None, now: str) -> str:
+    """When the status became what it is; for another revision it is news even where the word is the same."""
+    if old is None or old.status != status or old.observed_revision != revision or old.last_transition_time is None:
+        return now
+    return old.last_transition_time
