@@ -1,0 +1,156 @@
+"""Why: a CustomResourceDefinition that lands in the store is served at once, and one that goes takes its objects along."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from daemon.sandbox import cel, schema
+from daemon.sandbox import errors as err
+from daemon.sandbox.errors import JSON, FieldError
+from daemon.sandbox.resources import Resource
+
+if TYPE_CHECKING:
+    from daemon.sandbox.store import Store
+
+CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+_SERVER = "kube-apiserver"
+_CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
+
+
+def served_versions(crd: JSON) -> list[Resource]:
+    """The resources that a CRD adds."""
+    spec, names = crd["spec"], crd["spec"]["names"]
+    out = []
+    for version in spec["versions"]:
+        if not version.get("served"):
+            continue
+        raw = (version.get("schema") or {}).get("openAPIV3Schema") or {"x-kubernetes-preserve-unknown-fields": True}
+        subresources = version.get("subresources") or {}
+        out.append(
+            Resource(
+                group=spec["group"],
+                version=version["name"],
+                plural=names["plural"],
+                kind=names["kind"],
+                namespaced=spec.get("scope") == "Namespaced",
+                singular=names.get("singular", ""),
+                short_names=tuple(names.get("shortNames") or ()),
+                categories=tuple(names.get("categories") or ()),
+                subresources=tuple(s for s in ("status", "scale") if s in subresources),
+                custom=True,
+                schema=schema.of_custom(raw),
+                columns=tuple(version.get("additionalPrinterColumns") or ()),
+                selectable=tuple(f["jsonPath"].removeprefix(".") for f in version.get("selectableFields") or ()),
+                scale=subresources.get("scale"),
+            )
+        )
+    return out
+
+
+class CustomKinds:
+    """Follows the CRDs of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        store.subscribe(self._on_event)
+
+    def _on_event(self, kind: str, resource: str, obj: JSON) -> None:
+        if resource != CRDS:
+            return
+        spec = obj["spec"]
+        if kind == "DELETED":
+            self._store.registry.remove_custom(spec["group"], spec["names"]["plural"])
+            return
+        storage = next((v["name"] for v in spec["versions"] if v.get("storage")), "")
+        self._store.registry.replace_custom(spec["group"], spec["names"]["plural"], served_versions(obj), storage)
+        if obj["metadata"].get("deletionTimestamp"):
+            self._clean_up(obj)
+        elif not any(c["type"] == "Established" for c in (obj.get("status") or {}).get("conditions") or ()):
+            self._establish(obj["metadata"]["name"])
+
+    def _establish(self, name: str) -> None:
+        crd = self._store.get(CRDS, "", name)
+        if crd is None:
+            return
+        now = self._store.now()
+
+        def condition(kind: str, reason: str, message: str) -> JSON:
+            return {"type": kind, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message}
+
+        crd["status"] = {
+            "conditions": [
+                condition("NamesAccepted", "NoConflicts", "no conflicts found"),
+                condition("Established", "InitialNamesAccepted", "the initial names have been accepted"),
+            ],
+            "acceptedNames": crd["spec"]["names"],
+            "storedVersions": [v["name"] for v in crd["spec"]["versions"] if v.get("storage")],
+        }
+        self._store.update(CRDS, crd, user=_SERVER, subresource="status")
+
+    def _clean_up(self, crd: JSON) -> None:
+        spec = crd["spec"]
+        key = f"{spec['names']['plural']}.{spec['group']}"
+        for ns, name in list(self._store.state(key)):
+            self._store.delete(key, ns, name, user=_SERVER)
+        if not self._store.state(key):
+            live = self._store.get(CRDS, "", crd["metadata"]["name"])
+            if live is not None and _CLEANUP in (live["metadata"].get("finalizers") or ()):
+                live["metadata"]["finalizers"].remove(_CLEANUP)
+                self._store.update(CRDS, live, user=_SERVER)
+
+
+def check(crd: JSON) -> list[FieldError]:
+    """What makes a CRD unusable: names, versions, schemas that are not structural, rules that do not compile."""
+    spec = crd["spec"]
+    names = spec.get("names") or {}
+    wanted = f"{names.get('plural', '')}.{spec.get('group', '')}"
+    out: list[FieldError] = []
+    if crd["metadata"].get("name") != wanted:
+        out.append(err.invalid_value("metadata.name", crd["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'))
+    for name in ("plural", "kind"):
+        if not names.get(name):
+            out.append(err.required(f"spec.names.{name}"))
+    if spec.get("scope") not in ("Cluster", "Namespaced"):
+        out.append(err.unsupported("spec.scope", spec.get("scope", ""), ("Cluster", "Namespaced")))
+    versions = spec.get("versions") or []
+    if sum(bool(v.get("storage")) for v in versions) != 1:
+        out.append(err.invalid_value("spec.versions", len(versions), "must have exactly one version marked as storage version"))
+    for i, version in enumerate(versions):
+        raw = (version.get("schema") or {}).get("openAPIV3Schema")
+        path = f"spec.versions[{i}].schema.openAPIV3Schema"
+        if raw is None:
+            out.append(err.required(path, "schemas are required"))
+        else:
+            out += _structural(raw, path)
+    return out
+
+
+def _structural(raw: Any, path: str) -> list[FieldError]:
+    if not isinstance(raw, dict):
+        return [err.type_invalid(path, str(raw), "a schema is an object")]
+    out: list[FieldError] = []
+    free = raw.get("x-kubernetes-int-or-string") or raw.get("x-kubernetes-preserve-unknown-fields")
+    if not raw.get("type") and not free:
+        out.append(err.required(f"{path}.type", "must not be empty for specified object fields"))
+    if raw.get("type") == "array" and "items" not in raw:
+        out.append(err.required(f"{path}.items", "must be specified"))
+    if raw.get("properties") and raw.get("additionalProperties"):
+        out.append(err.field_forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"))
+    for i, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
+        for word in ("rule", "messageExpression"):
+            if rule.get(word):
+                out += _compiles(rule[word], f"{path}.x-kubernetes-validations[{i}].{word}")
+    for key, child in (raw.get("properties") or {}).items():
+        out += _structural(child, f"{path}.properties[{key}]")
+    for word in ("items", "additionalProperties"):
+        if isinstance(raw.get(word), dict):
+            out += _structural(raw[word], f"{path}.{word}")
+    return out
+
+
+def _compiles(text: str, path: str) -> list[FieldError]:
+    try:
+        cel.compile_expression(text)
+    except cel.CelError as e:
+        return [err.invalid_value(path, text, str(e))]
+    return []
