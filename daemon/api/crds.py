@@ -119,22 +119,33 @@ def _column(column: Column) -> dict[str, Any]:
     return shown
 
 
+# Helm maps all objects of a release before it creates the first one, so at the first install the profiles come after the CRDs,
+# as a hook. Their owner's marks let the next upgrade take them over as ordinary objects.
+_FIRST_INSTALL: Final = """\
+{{- if not (.Capabilities.APIVersions.Has "linnet.dev/v1alpha1/CanaryProfile") }}
+    helm.sh/hook: post-install,post-upgrade
+    meta.helm.sh/release-name: {{ .Release.Name }}
+    meta.helm.sh/release-namespace: {{ .Release.Namespace }}
+  labels:
+    app.kubernetes.io/managed-by: {{ .Release.Service }}
+    {{- end }}
+"""
+
+
 def files() -> dict[str, str]:
     """Every generated file of the chart: path below the chart -> content."""
-    made = {f"templates/crds/{kind.plural}.yaml": _guarded("crds.install", [dump(crd(kind))]) for kind in KINDS}
-    made["templates/profiles.yaml"] = _guarded("profiles.install", [_namespaced(document) for document in profiles.documents()])
+    guard = "{{- if .Values.crds.install }}"
+    made = {f"templates/crds/{kind.plural}.yaml": f"{HEADER}{guard}\n{dump(crd(kind))}{{{{- end }}}}\n" for kind in KINDS}
+    made["templates/profiles.yaml"] = HEADER + "---\n".join(_namespaced(document) for document in profiles.documents())
     return made
-
-
-def _guarded(value: str, documents: list[str]) -> str:
-    separator = "---\n"
-    return f"{HEADER}{{{{- if .Values.{value} }}}}\n{separator.join(documents)}{{{{- end }}}}\n"
 
 
 def _namespaced(document: dict[str, Any]) -> str:
     """A document of the catalogue namespace, which is the release's."""
-    marked = {**document, "metadata": {**document["metadata"], "namespace": "RELEASE"}}
-    return dump(marked).replace("namespace: RELEASE\n", "namespace: {{ .Release.Namespace }}\n")
+    metadata = document["metadata"]
+    marked = {"name": metadata["name"], "namespace": "RELEASE", "annotations": {**metadata["annotations"], "RELEASE": ""}}
+    text = dump({**document, "metadata": marked})
+    return text.replace("namespace: RELEASE\n", "namespace: {{ .Release.Namespace }}\n").replace("RELEASE: ''\n", _FIRST_INSTALL)
 
 
 def write(chart: Path) -> list[Path]:

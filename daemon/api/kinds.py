@@ -138,7 +138,7 @@ KINDS: Final = (
         plural="canaryprofiles",
         resource=CanaryProfile,
         spec=CanaryProfileSpec,
-        columns=(Column(name="Traffic", path=".spec.traffic.mode"), Column(name="Weights", path=".spec.steps[*].weight"), AGE),
+        columns=(Column(name="Traffic", path=".spec.traffic.mode"), Column(name="Deadline", path=".spec.analysis.deadline"), AGE),
     ),
     Kind(name="AnalysisTemplate", plural="analysistemplates", resource=AnalysisTemplate, spec=AnalysisTemplateSpec, columns=(AGE,)),
     Kind(
