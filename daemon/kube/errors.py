@@ -1,4 +1,3 @@
-# ruff: noqa: N818  the names are Kubernetes' own reasons
 """One tree for everything that can go wrong between us and an API server.
 
 A caller must be able to say `except Conflict` without knowing whether a status code, an in-stream ERROR event, a reset socket or

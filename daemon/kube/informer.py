@@ -104,11 +104,9 @@ class Reflector(Generic[T]):
         while True:
             began, self._heard = loop.time(), False
             failed = await self._attempt()
-            if loop.time() - began >= self._options.healthy_after:
-                failures = 0
-            else:
-                # Events that do arrive deserve a shorter wait; a list alone does not, or a server that says 410 would be listed to death.
-                failures = min(failures + 1, 3) if self._heard else failures + 1
+            held = loop.time() - began >= self._options.healthy_after
+            # Events that do arrive deserve a shorter wait; a list alone does not, or a server that says 410 would be listed to death.
+            failures = 0 if held else min(failures + 1, 3 if self._heard else 64)
             if failed is not None:
                 self._note(failed, failures)
             asked = failed.retry_after if failed is not None and failed.retry_after else 0.0

@@ -104,9 +104,20 @@ def merge_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]
             below = merge_diff(before, value)
             if below:
                 patch[key] = below
-        elif before is _MISSING or type(before) is not type(value) or before != value:
+        elif before is _MISSING or not same(before, value):
             patch[key] = value
     return patch
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal as JSON. Python takes true for 1; and the API server writes 1.0 back as 1, which must not look like a change."""
+    if isinstance(a, bool) or isinstance(b, bool):
+        return a is b
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
 
 
 def merge_apply(document: Any, patch: Any) -> Any:

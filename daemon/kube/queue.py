@@ -20,7 +20,7 @@ K = TypeVar("K", bound=Hashable)
 RETRIES = Backoff(first=0.2, limit=300.0)
 
 
-class QueueClosed(Exception):  # noqa: N818  a signal to workers, not a failure
+class QueueClosed(Exception):
     """No key will come any more."""
 
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from daemon.kube.client import Client
 from daemon.kube.config import ClusterConfig
-from daemon.kube.transport import Transport, TransportOptions
+from daemon.kube.transport import DEFAULTS, Transport, TransportOptions
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -58,7 +58,7 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def client_of(server: Server, options: TransportOptions = TransportOptions(), **more: Any) -> AsyncIterator[Client]:
+async def client_of(server: Server, options: TransportOptions = DEFAULTS, **more: Any) -> AsyncIterator[Client]:
     loop = asyncio.get_running_loop()
     async with Transport(server.config(), options, clock=loop.time, rng=lambda: 0.5, **more) as transport:
         yield Client(transport)

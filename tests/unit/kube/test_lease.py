@@ -36,6 +36,8 @@ class LeaseServer:
             case "late":  # the write takes effect, but the reply never comes
                 await self.answer(request)
                 await silence()
+            case _:
+                pass
         return await self.answer(request)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -86,7 +88,9 @@ def nobody_works() -> None:
 
 
 @asynccontextmanager
-async def candidate(server: Server, name: str, work: Callable[[], Any], **more: Any) -> AsyncIterator[tuple[LeaderElector, "asyncio.Task[None]"]]:
+async def candidate(
+    server: Server, name: str, work: Callable[[], Any], **more: Any
+) -> AsyncIterator[tuple[LeaderElector, "asyncio.Task[None]"]]:
     from daemon.kube.transport import TransportOptions
 
     loop = asyncio.get_running_loop()
@@ -323,7 +327,9 @@ def test_the_end_of_the_work_ends_the_run_and_its_error_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"renew_deadline": 15.0}, {"renew_deadline": 1.0}, {"call_deadline": 10.0}, {"retry_period": 0.0}], ids=lambda w: next(iter(w))
+    "wrong",
+    [{"renew_deadline": 15.0}, {"renew_deadline": 1.0}, {"call_deadline": 10.0}, {"retry_period": 0.0}],
+    ids=lambda w: next(iter(w)),
 )
 def test_times_that_cannot_be_safe_are_refused(wrong: dict[str, float]) -> None:
     """The order of the periods is what keeps two from working; a wrong one is named."""

@@ -15,14 +15,23 @@ from daemon.kube.resources import DEPLOYMENTS
 from tests.unit.kube.server import Server, client_of, deployment, serving, status
 from tests.unit.kube.virtual import run
 
-IMAGE = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"app"}': {"f:image": {}}}}}}}
-HELM_FIELDS = {"f:spec": {"f:replicas": {}, **IMAGE["f:spec"]}}
-HELM_TAKEN = {"f:spec": {"f:replicas": {}}}
-PAUSED = {"f:spec": {"f:paused": {}}}
+IMAGE: dict[str, Any] = {"f:spec": {"f:template": {"f:spec": {"f:containers": {'k:{"name":"app"}': {"f:image": {}}}}}}}
+HELM_FIELDS: dict[str, Any] = {"f:spec": {"f:replicas": {}, **IMAGE["f:spec"]}}
+HELM_TAKEN: dict[str, Any] = {"f:spec": {"f:replicas": {}}}
+PAUSED: dict[str, Any] = {"f:spec": {"f:paused": {}}}
 
 
-def entry(manager: str, fields: dict[str, Any], *, operation: str = "Apply", time: str = "2026-01-01T00:00:00Z", **more: Any) -> dict[str, Any]:
-    return {"manager": manager, "operation": operation, "apiVersion": "apps/v1", "time": time, "fieldsType": "FieldsV1", "fieldsV1": fields} | more
+def entry(
+    manager: str, fields: dict[str, Any], *, operation: str = "Apply", time: str = "2026-01-01T00:00:00Z", **more: Any
+) -> dict[str, Any]:
+    return {
+        "manager": manager,
+        "operation": operation,
+        "apiVersion": "apps/v1",
+        "time": time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    } | more
 
 
 def ours(*fields: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +80,7 @@ def test_without_an_entry_of_ours_nothing_is_to_be_done() -> None:
     assert owners.settle([HELM, ours(IMAGE) | {"subresource": "status"}], [HELM], "linnet") is None
 
 
-TREES = st.recursive(
+TREES: st.SearchStrategy[dict[str, Any]] = st.recursive(
     st.just({}), lambda below: st.dictionaries(st.sampled_from(["f:a", "f:b", "k:{}", "."]), below, min_size=1, max_size=3), max_leaves=8
 )
 

@@ -1,6 +1,8 @@
 """The work queue's promises, held against random histories."""
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,7 @@ from daemon.kube.backoff import Backoff
 from daemon.kube.queue import QueueClosed, WorkQueue
 from tests.unit.kube.virtual import VirtualLoop, run
 
+T = TypeVar("T")
 KEYS = st.sampled_from("abcd")
 
 
@@ -29,7 +32,7 @@ class QueueMachine(RuleBasedStateMachine):
     async def make(self) -> WorkQueue[str]:
         return WorkQueue()
 
-    def sync(self, coroutine):
+    def sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.loop.run_until_complete(coroutine)
 
     def teardown(self) -> None:

@@ -1,7 +1,7 @@
 """What the reflector does when the API server misbehaves: it recovers, tells the truth, and never spins."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ def is_watch(request: web.Request) -> bool:
 
 
 @asynccontextmanager
-async def informing(server: Server, **more: Any):
+async def informing(server: Server, **more: Any) -> AsyncIterator[tuple[Informer[Deployment], list[tuple[str | None, str | None]]]]:
     async with client_of(server) as client:
         informer = Informer(client, DEPLOYMENTS, rng=lambda: 0.5, **more)
         seen: list[tuple[str | None, str | None]] = []
@@ -185,7 +185,7 @@ def test_the_server_is_asked_to_end_watches_at_different_times() -> None:
                 return web.Response()
 
             server.handler = handler
-            async with informing(server) as (informer, _):
+            async with informing(server) as _:
                 await asyncio.sleep(5)
             assert len(server.requests) == 2
 
@@ -230,7 +230,7 @@ def test_pages_are_joined_before_anything_is_taken_for_deleted() -> None:
                 return listing(5, deployment("a", 4), token="t") if not token else listing(5, deployment("b", 4))
 
             server.handler = handler
-            async with informing(server, options=InformerOptions(page_size=1)) as (informer, seen):
+            async with informing(server, options=InformerOptions(page_size=1)) as (_, seen):
                 await asyncio.sleep(30)
                 assert seen == [(None, "a@4"), (None, "b@4")]
                 assert tokens[:4] == ["", "t", "", "t"]
@@ -320,7 +320,7 @@ def test_namespaced_reflectors_delete_only_in_their_own_namespace() -> None:
                 return listing(5)
 
             server.handler = handler
-            async with informing(server, namespaces=["shop", "other"]) as (informer, seen):
+            async with informing(server, namespaces=["shop", "other"]) as (_, seen):
                 await asyncio.sleep(30)
                 assert seen == [(None, "a@4")]
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,9 @@ NAMESPACES = st.sampled_from(["n", "m"])
 
 
 def item(namespace: str, name: str, uid: int, version: int, color: str = "") -> Deployment:
-    meta = ObjectMeta(namespace=namespace, name=name, uid=str(uid), resource_version=str(version), labels={"color": color} if color else None)
+    meta = ObjectMeta(
+        namespace=namespace, name=name, uid=str(uid), resource_version=str(version), labels={"color": color} if color else None
+    )
     return Deployment(metadata=meta)
 
 
@@ -168,7 +171,7 @@ def test_after_any_history_the_store_equals_the_server(steps: list[tuple[str, st
     run(main())
 
 
-def test_a_broken_handler_or_index_costs_nobody_else_anything(caplog) -> None:
+def test_a_broken_handler_or_index_costs_nobody_else_anything(caplog: pytest.LogCaptureFixture) -> None:
     """The error is logged with the object's name and the others hear the news."""
 
     def explode(_: Any, __: Any = None) -> list[str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ def script(server: Server, *steps: Any) -> None:
     left = list(steps)
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        step = left.pop(0) if len(left) > 1 else left[0]
+        step: Any = left.pop(0) if len(left) > 1 else left[0]
         if step == "reset":
             abort(request)
             return web.Response()
         if step == "hang":
             await silence()
-        return step() if callable(step) else step
+        answer: Callable[[], web.StreamResponse] = step
+        return answer()
 
     server.handler = handler
 
