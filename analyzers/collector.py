@@ -70,7 +70,7 @@ class Collector:
         if not math.isfinite(scrape_seconds) or scrape_seconds < 1:
             raise ConfigError(f"scrape interval is {scrape_seconds}: give at least 1 second, the interval at which the metrics are scraped")
         self._source, self._metrics, self._scrape = source, tuple(metrics), scrape_seconds
-        self._last, self._fresh = last_index, True
+        self._last, self._fresh = last_index, {m.name for m in metrics}
         self._trackers = {m.name: CounterTracker(metric=m.name, arms=ARMS, scrape_seconds=scrape_seconds) for m in metrics}
         self._refused: dict[str, Problem] = {}
 
@@ -147,11 +147,11 @@ class Collector:
                     tracker.add(arm, role, (_with_start(s, arms[arm].started) for s in outcome.series))
                 except AggregatedCounterError as error:
                     self._refused[metric] = Problem(kind=ProblemKind.AGGREGATED, text=str(error), metric=metric)
-        if self._fresh and self._source.backfills and self._last is not None:
-            first = self._last - math.ceil(GAP / self._scrape)
-            for k in range(first, self._last + 1):
+        if metric in self._fresh and self._source.backfills and self._last is not None:
+            # Walk through the five minutes before, so that the first tick stands on the same bases as without a restart.
+            for k in range(self._last - math.ceil(GAP / self._scrape), self._last + 1):
                 tracker.freeze(k)
-        self._fresh = self._fresh and metric != self._metrics[-1].name
+        self._fresh.discard(metric)
 
     def _freeze(self, index: int, bad: dict[str, tuple[Problem, ...]]) -> CollectedTick:
         counts: dict[str, MetricCounts] = {}

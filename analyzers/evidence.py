@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import itertools
 import zlib
 from typing import Final
 
@@ -120,7 +121,7 @@ def read(text: str) -> Log:
     if log.version != LOG_VERSION:
         raise EvidenceError(f"the evidence log has version {log.version}, this build reads {LOG_VERSION}")
     indices = [e.index for e in log.entries]
-    if any(b <= a for a, b in zip(indices, indices[1:], strict=False)):
+    if any(b <= a for a, b in itertools.pairwise(indices)):
         raise EvidenceError("the ticks of the evidence log are not in order: it was permuted or edited")
     if log.digest != _digest(log.config, log.base, log.entries):
         raise EvidenceError("the evidence log does not match its digest: it was permuted, shortened or edited")

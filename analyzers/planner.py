@@ -47,7 +47,7 @@ def plan(config: JudgeConfig, share: float, rps: float, p_b: float, *, excess: f
         raise ConfigError(f"a plan needs 0 < share < 1, rps > 0 and 0 <= p_b < 1, not share={share}, rps={rps}, p_b={p_b}")
     chosen = metric or config.metrics[0]
     canary_rps = rps * share
-    detect = _detect(config, chosen, share, canary_rps, p_b, excess)
+    detect = _detect(config, chosen, share, canary_rps, p_b=p_b, excess=excess)
     prove = _prove(config, chosen, share, canary_rps, p_b)
     deadline = config.deadline_seconds / 60.0
     fits = prove is not None and prove / canary_rps / 60.0 <= deadline
@@ -76,7 +76,7 @@ def _overhead(config: JudgeConfig, canary_rps: float) -> float:
     return canary_rps * (config.warm_up_seconds + config.scrape_seconds / 2.0)
 
 
-def _detect(config: JudgeConfig, metric: MetricConfig, share: float, canary_rps: float, p_b: float, excess: float) -> float | None:
+def _detect(config: JudgeConfig, metric: MetricConfig, share: float, canary_rps: float, *, p_b: float, excess: float) -> float | None:
     gain = information(share, min(1.0, p_b + excess), p_b, metric.tolerated, WORSE_SEARCH)
     if gain <= 0:
         return None

@@ -182,14 +182,19 @@ class CounterTracker:
         if old is None or new.at - old.at > GAP:
             # Seen without this counter a moment ago, or started after the last tick: it began at zero.
             watched = old is None and target.seen is not None and target.seen < new.at <= target.seen + GAP
-            young = new.started_at is not None and new.started_at > since
+            # Two scrapes of grace: a pod's first scrape may itself be late.
+            young = new.started_at is not None and new.started_at > since - LATE_TICKS * self._scrape
             return new.value if watched or young else 0.0
         gone_at_reset = old.at < target.reset < new.at
         return new.value if _is_reset(series, new) or gone_at_reset else new.value - old.value
 
     def _prune(self, end: float) -> None:
         """Forget what ended: a rollout of days over churning pods must not grow."""
-        self._series = {k: s for k, s in self._series.items() if s.pending or (s.last is not None and end - s.last.at <= 2 * GAP)}
+        recent = end - 2 * GAP
+        seen = {name for name, t in self._targets.items() if t.seen is not None and t.seen >= recent}
+        for series in self._series.values():
+            series.pending = [x for x in series.pending if x.at >= recent]
+        self._series = {k: s for k, s in self._series.items() if s.pending or s.target in seen}
         alive = {s.target for s in self._series.values()}
         self._targets = {k: t for k, t in self._targets.items() if k in alive}
 
