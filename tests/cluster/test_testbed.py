@@ -233,7 +233,7 @@ def test_prometheus_sees_the_gateway_and_the_pods(
     assert prometheus.await_value(f'http_requests_total{{namespace="{namespace}"}}', 300) == 300
     errors = prometheus.value(f'http_requests_total{{namespace="{namespace}",code="500"}}')
     assert errors == load.outcomes()["500"]
-    assert prometheus.await_value(f'traefik_service_requests_total{{service=~"{namespace}-shop-.*"}}', 300) == 300
+    assert prometheus.await_value(f'traefik_service_requests_total{{service=~".*-svc-{namespace}-shop-.*"}}', 300) == 300
 
 
 def test_kwok_runs_pods_by_the_hundred_beside_real_ones(

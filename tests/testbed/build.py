@@ -118,12 +118,22 @@ def _module_files(folder: Path) -> tuple[str, ...]:
     return tuple(path.read_text() for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def kubernetes_version() -> str:
-    text = (SOURCES / "k8s" / "go.mod").read_text()
-    found = re.search(r"k8s\.io/kubernetes (v[0-9.]+)", text)
+def _required(folder: str, module: str) -> str:
+    text = (SOURCES / folder / "go.mod").read_text()
+    found = re.search(rf"{re.escape(module)} (v[0-9.]+)", text)
     if found is None:
-        raise BuildError(f"{SOURCES / 'k8s' / 'go.mod'} names no version of k8s.io/kubernetes")
+        raise BuildError(f"{SOURCES / folder / 'go.mod'} names no version of {module}")
     return found[1]
+
+
+def kubernetes_version() -> str:
+    return _required("k8s", "k8s.io/kubernetes")
+
+
+def prometheus_version() -> str:
+    """Its module v0.308.1 is the release 3.8.1."""
+    _, release, patch = _required("prometheus", "github.com/prometheus/prometheus").split(".")
+    return f"{int(release) // 100}.{int(release) % 100}.{patch}"
 
 
 def _compile(folder: str, package: str, output: Path, ldflags: str, *mode: str) -> Callable[[str], None]:
@@ -139,10 +149,10 @@ def _compile(folder: str, package: str, output: Path, ldflags: str, *mode: str) 
     return make
 
 
-def _install(package: str, version: str, output: Path) -> Callable[[str], None]:
+def _install(package: str, version: str, output: Path, ldflags: str = "-s -w") -> Callable[[str], None]:
     def make(go: str) -> None:
         with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
-            _run([go, "install", f"{package}@{version}"], Path(scratch), {"GOBIN": scratch})
+            _run([go, "install", "-ldflags", ldflags, f"{package}@{version}"], Path(scratch), {"GOBIN": scratch})
             (Path(scratch) / output.name).replace(output)
 
     return make
@@ -190,11 +200,16 @@ def parts() -> list[Part]:
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"):
         make = _compile("k8s", f"k8s.io/kubernetes/cmd/{name}", out / name, kube_flags, "-mod=mod")
         found.append(Part(name=name, inputs=(name, kube_flags, *kube_sources), outputs=(out / name,), make=make))
-    package = "github.com/prometheus/prometheus/cmd/prometheus"
-    make = _compile("prometheus", package, out / "prometheus", "-s -w", "-mod=mod")
-    found.append(Part(name="prometheus", inputs=_module_files(SOURCES / "prometheus"), outputs=(out / "prometheus",), make=make))
+    package, flags = (
+        "github.com/prometheus/prometheus/cmd/prometheus",
+        f"-s -w -X github.com/prometheus/common/version.Version={prometheus_version()}",
+    )
+    make = _compile("prometheus", package, out / "prometheus", flags, "-mod=mod")
+    found.append(Part(name="prometheus", inputs=(flags, *_module_files(SOURCES / "prometheus")), outputs=(out / "prometheus",), make=make))
     found.append(Part(name="kwok", inputs=(KWOK,), outputs=(out / "kwok",), make=_install("sigs.k8s.io/kwok/cmd/kwok", KWOK, out / "kwok")))
-    found.append(Part(name="helm", inputs=(HELM,), outputs=(out / "helm",), make=_install("helm.sh/helm/v4/cmd/helm", HELM, out / "helm")))
+    flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM}"
+    make = _install("helm.sh/helm/v4/cmd/helm", HELM, out / "helm", flags)
+    found.append(Part(name="helm", inputs=(flags,), outputs=(out / "helm",), make=make))
     crd = share_dir() / "gateway-api" / "gateway.networking.k8s.io_httproutes.yaml"
     found.append(Part(name="gateway-api", inputs=(GATEWAY_API,), outputs=(crd,), make=_gateway_crds))
     stages = share_dir() / "kwok" / "stages.yaml"

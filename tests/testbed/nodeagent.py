@@ -25,8 +25,9 @@ from typing import Any
 import aiohttp
 
 from tests.testbed import podspec
+from tests.testbed.container import now
 from tests.testbed.kubeapi import STRATEGIC, ApiError, KubeApi
-from tests.testbed.podrunner import Pod, now
+from tests.testbed.podrunner import Pod
 
 Object = dict[str, Any]
 CAPACITY = {"cpu": "512", "memory": "1Ti", "pods": "2000", "ephemeral-storage": "1Ti"}

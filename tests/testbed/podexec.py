@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 CLONE_NEWNS = 0x00020000
-MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
+MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = 1, 32, 4096, 16384, 1 << 18, 1 << 21
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -31,30 +31,41 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str | N
     _check(_libc.mount(*arguments, ctypes.c_ulong(flags), data.encode() if data else None), f"mount {source} at {target}")
 
 
-def _other_mounts() -> list[str]:
-    """Top mount points of the machine besides the root (an overlay of `/` shows none of them)."""
+def _mount_points() -> list[str]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = sorted({line.split()[4].replace("\\040", " ") for line in lines})
-    chosen: list[str] = []
-    for point in points:
-        if point == "/" or point == "/run" or point.startswith("/run/") or any(point.startswith(f"{top}/") for top in chosen):
-            continue
-        chosen.append(point)
-    return chosen
+    return [line.split()[4].replace("\\040", " ") for line in lines]
 
 
-def _make_root(scratch: Path) -> Path:
-    others = _other_mounts()
+def _make_root(scratch: Path) -> tuple[Path, list[Path]]:
+    """A root where each top folder is an overlay of the machine's, and what of it can be made read-only.
+
+    One overlay for each folder and not one of `/`: in a user namespace (tests run by a plain user) a folder below which
+    something else is mounted cannot be a lower layer. Those (`/dev`, `/proc`, `/sys`) are bound as they are; `/run` starts empty.
+    """
+    points = _mount_points()
     _mount("none", str(scratch), "tmpfs", 0, "mode=755,size=256m")
-    upper, work, root = scratch / "upper", scratch / "work", scratch / "root"
-    for folder in (upper, work, root):
-        folder.mkdir()
-    _mount("overlay", str(root), "overlay", 0, f"lowerdir=/,upperdir={upper},workdir={work}")
-    for point in others:
-        inside = root / point.lstrip("/")
-        if Path(point).is_dir() and inside.is_dir():
-            _mount(point, str(inside), None, MS_BIND | MS_REC)
-    return root
+    root = scratch / "root"
+    root.mkdir()
+    guarded = [root]
+    for entry in sorted(Path("/").iterdir()):
+        inside = root / entry.name
+        if entry.is_symlink():
+            inside.symlink_to(entry.readlink())
+        elif entry.is_dir():
+            inside.mkdir()
+            if str(entry) == "/run":
+                continue
+            if any(point == str(entry) or point.startswith(f"{entry}/") for point in points):
+                _mount(str(entry), str(inside), None, MS_BIND | MS_REC)
+                continue
+            upper, work = scratch / f"upper.{entry.name}", scratch / f"work.{entry.name}"
+            upper.mkdir()
+            upper.chmod(entry.stat().st_mode & 0o7777)
+            work.mkdir()
+            _mount("overlay", str(inside), "overlay", 0, f"lowerdir={entry},upperdir={upper},workdir={work}")
+            guarded.append(inside)
+    _mount(str(root), str(root), None, MS_BIND | MS_REC)  # a mount of its own, so that it can be read-only
+    return root, guarded
 
 
 def _bind(root: Path, source: str, target: str, read_only: bool) -> None:
@@ -72,7 +83,7 @@ def _bind(root: Path, source: str, target: str, read_only: bool) -> None:
         inside.touch()
     _mount(source, str(inside), None, MS_BIND | MS_REC)
     if read_only:
-        _mount("none", str(inside), None, MS_BIND | MS_REMOUNT | MS_RDONLY)
+        _mount("none", str(inside), None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_RELATIME)
 
 
 def main() -> None:
@@ -80,11 +91,12 @@ def main() -> None:
     command = sys.argv[2:]
     _check(_libc.unshare(CLONE_NEWNS), "unshare")
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
-    root = _make_root(Path(spec["scratch"]))
+    root, guarded = _make_root(Path(spec["scratch"]))
     for mount in sorted(spec["mounts"], key=lambda one: len(one["target"])):
         _bind(root, mount["source"], mount["target"], mount["readOnly"])
     if spec["readOnlyRoot"]:
-        _mount("none", str(root), None, MS_REMOUNT | MS_BIND | MS_RDONLY)
+        for folder in guarded:
+            _mount("none", str(folder), None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_RELATIME)
     os.chroot(root)
     os.chdir(spec["cwd"])
     os.execvpe(command[0], command, os.environ)

@@ -1,0 +1,197 @@
+"""`make test`: every test that can run here, and a loud list of what could not.
+
+First the fast suites on all cores, then those on real parts, which are built on the way where Go is at hand. Nothing is left out
+in silence: what is collected is compared with what ran, and each real part that ran is named with the version it gave over the
+wire. `LINNET_REQUIRE_ALL=1` (CI) makes anything that did not run a failure, and holds every marker to the least number of
+tests in `tests/counts.json`.
+
+    python -m tests.testbed.run                     # everything
+    python -m tests.testbed.run tests/unit -k hold  # only this; arguments go to pytest
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.testbed import build, netns
+from tests.testbed.strict import MARKERS, require_all
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNTS = ROOT / "tests" / "counts.json"
+FAST = "not (" + " or ".join(MARKERS) + ")"
+NO_TESTS = 5  # pytest's exit code for an empty selection
+WORST = ("passed", "skipped", "failed")
+
+
+@dataclass(kw_only=True)
+class Results:
+    """What the sessions reported: by test the marks and the worst outcome, and what went wrong beside the tests."""
+
+    collected: dict[str, list[str]] = field(default_factory=dict)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    marks: dict[str, list[str]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def read(self, report: Path, *, collecting: bool) -> None:
+        """Adds one session's report; only the collecting session's collection counts as the whole."""
+        for line in report.read_text().splitlines() if report.exists() else []:
+            record = json.loads(line)
+            identity = record["id"]
+            if record["event"] == "collected":
+                if collecting:
+                    self.collected[identity] = record["marks"]
+            elif not collecting:
+                known = self.outcomes.get(identity, "passed")
+                self.outcomes[identity] = max(known, record["outcome"], key=WORST.index)
+                self.marks[identity] = record["marks"]
+                if record["outcome"] != "passed":
+                    self.reasons[identity] = record["reason"].strip()
+
+    def count(self, outcome: str) -> int:
+        return sum(1 for found in self.outcomes.values() if found == outcome)
+
+    def never_ran(self) -> list[str]:
+        return sorted(set(self.collected) - set(self.outcomes))
+
+    def passed_by_marker(self) -> Counter[str]:
+        return Counter(mark for identity, found in self.outcomes.items() if found == "passed" for mark in self.marks[identity])
+
+
+def violations(results: Results, least: dict[str, int], missing: list[str]) -> list[str]:
+    """What `LINNET_REQUIRE_ALL=1` forbids, one sentence each."""
+    found = [f"not here: {line}" for line in missing]
+    found += [
+        f"skipped: {identity}: {results.reasons.get(identity, '')}"
+        for identity, outcome in results.outcomes.items()
+        if outcome == "skipped"
+    ]
+    found += [f"collected and never run: {identity}" for identity in results.never_ran()]
+    passed = results.passed_by_marker()
+    found += [
+        f"{passed[marker]} tests marked {marker} passed, tests/counts.json asks for {number}"
+        for marker, number in least.items()
+        if passed[marker] < number
+    ]
+    return found
+
+
+def in_namespaces(command: list[str]) -> list[str]:
+    """The command with the rights to make network namespaces: as it is for root, in a user namespace for others."""
+    if os.geteuid() == 0 or shutil.which("unshare") is None:
+        return command
+    inside = 'ip link set lo up && mount -t tmpfs tmpfs /run && exec "$@"'
+    return ["unshare", "--map-root-user", "--net", "--mount", "sh", "-c", inside, "sh", *command]
+
+
+def _pytest(arguments: list[str], report: Path, *, isolated: bool = False) -> int:
+    command = [sys.executable, "-m", "pytest", *arguments]
+    env = {**os.environ, "LINNET_TEST_REPORT": str(report)}
+    return subprocess.run(
+        in_namespaces(command) if isolated else command, cwd=ROOT, env=env, check=False, stdin=subprocess.DEVNULL
+    ).returncode
+
+
+def prepare() -> list[str]:
+    """Builds what can be built; gives what is missing and how to get it."""
+    missing = []
+    if os.environ.get("LINNET_TEST_BUILD", "1") != "0":
+        try:
+            build.build(lambda line: print(line, flush=True))
+        except build.BuildError as error:
+            missing.append(f"{error}".splitlines()[0])
+    lacking = build.missing()
+    if lacking:
+        missing.append(f"{', '.join(lacking)}: `python -m tests.testbed.build` builds them (Go 1.26, ten minutes once)")
+    reason = netns.unavailable()
+    if reason and (os.geteuid() == 0 or shutil.which("unshare") is None or shutil.which("ip") is None):
+        missing.append(reason)
+    return missing
+
+
+def title(text: str) -> None:
+    print(f"\n=== {text} ===", flush=True)
+
+
+def run_all(results: Results, folder: Path) -> None:
+    """Collects everything, runs the fast suites on all cores, then each kind of real part."""
+    whole = folder / "collected.jsonl"
+    title("collecting")
+    quiet = ["--collect-only", "-q", "--no-header", "-p", "no:terminal"]
+    if _pytest(quiet, whole) not in (0, NO_TESTS):
+        results.problems.append("collection failed: see the errors of the runs below")
+    results.read(whole, collecting=True)
+    workers = os.environ.get("LINNET_TEST_WORKERS", "2")
+    marked = Counter(mark for marks in results.collected.values() for mark in marks[:1])
+    runs = [("fast suites", ["-n", workers, "--dist", "worksteal", "-m", FAST], False)]
+    for position, marker in enumerate(MARKERS):
+        if marked[marker] or any(marker in marks for marks in results.collected.values()):
+            earlier = "".join(f" and not {other}" for other in MARKERS[:position])
+            runs.append((f"tests marked {marker}", ["-m", marker + earlier], True))
+    for number, (name, arguments, isolated) in enumerate(runs):
+        title(name)
+        report = folder / f"run-{number}.jsonl"
+        started = time.monotonic()
+        code = _pytest(arguments, report, isolated=isolated)
+        results.read(report, collecting=False)
+        print(f"{name}: exit code {code}, {time.monotonic() - started:.0f} s", flush=True)
+        if code not in (0, 1, NO_TESTS):
+            results.problems.append(f"pytest ended with {code} in {name}")
+
+
+def report(results: Results, missing: list[str]) -> int:
+    """Prints the outcome; the exit code."""
+    skipped: dict[str, list[str]] = defaultdict(list)
+    for identity, outcome in results.outcomes.items():
+        if outcome == "skipped":
+            skipped[results.reasons.get(identity, "")].append(identity)
+    failed = sorted(identity for identity, outcome in results.outcomes.items() if outcome == "failed")
+    if failed:
+        title(f"failed: {len(failed)}")
+        print("\n".join(failed))
+    if missing or skipped:
+        title("NOT RUN HERE, and how to change that")
+        print("\n".join(missing))
+        for reason, identities in sorted(skipped.items(), key=lambda item: -len(item[1])):
+            print(f"{len(identities):5} tests: {reason}")
+    broken = list(results.problems)
+    if require_all():
+        least = json.loads(COUNTS.read_text())
+        broken += violations(results, least, missing)
+    if broken:
+        title("this run does not count")
+        print("\n".join(broken))
+    title("passed by marker")
+    print(", ".join(f"{marker} {count}" for marker, count in sorted(results.passed_by_marker().items())) or "none")
+    bad = results.count("failed") + len(broken)
+    print(f"\n{results.count('passed')} passed, {bad} failed, {results.count('skipped')} skipped")
+    return 1 if bad or not results.count("passed") else 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    if given:
+        return subprocess.run(in_namespaces([sys.executable, "-m", "pytest", *given]), cwd=ROOT, check=False).returncode
+    title("real parts")
+    missing = prepare()
+    if not missing:
+        listing = subprocess.run(in_namespaces([sys.executable, "-m", "tests.testbed.versions"]), cwd=ROOT, check=False, timeout=300)
+        if listing.returncode != 0:
+            missing.append("the real parts do not start: see above")
+    results = Results()
+    with tempfile.TemporaryDirectory(prefix="linnet-report-") as folder:
+        run_all(results, Path(folder))
+    return report(results, missing)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""Starts each real part once and prints the version that it gives over the wire, so that a log of CI says what was tested on."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.testbed.controlplane import ControlPlane
+from tests.testbed.gateway import start_gateway
+from tests.testbed.prometheus import start_prometheus
+
+
+def main() -> int:
+    with ControlPlane() as plane:
+        found = plane.versions()
+        found["helm"] = plane.helm("version", "--template", "{{.Version}}").stdout.strip()
+        gateway = start_gateway(plane)
+        found["traefik"] = gateway.version
+        found["prometheus"] = start_prometheus(plane, gateway=gateway.metrics).version
+    for name, version in found.items():
+        print(f"{name:16} {version}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
