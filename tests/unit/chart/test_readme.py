@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import jsonschema
@@ -25,6 +26,13 @@ def test_the_readme_lists_every_value_with_its_default() -> None:
 def test_every_value_has_a_comment() -> None:
     """A value nobody explains is a value nobody sets."""
     assert [value.path for value in values_table.values() if not value.comment] == []
+
+
+def test_every_value_is_read_by_a_template() -> None:
+    """A value that nothing reads promises what the chart does not do."""
+    text = "".join(path.read_text() for path in (CHART / "templates").rglob("*") if path.is_file())
+    text = text.replace("$i.", ".Values.image.")  # linnet.image
+    assert [value.path for value in values_table.values() if not re.search(rf"\.Values\.{re.escape(value.path)}\b", text)] == []
 
 
 def _objects(schema: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, Any]]]:
