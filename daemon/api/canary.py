@@ -200,10 +200,11 @@ class Analysis(Model, frozen=True, kw_only=True):
 
 
 class NotifyRoute(Model, frozen=True, kw_only=True):
-    """Which Notifier hears of which events; all of them when `on` is left out."""
+    """Which Notifier hears of which events; all of them when `events` is left out."""
 
     notifier_ref: LocalRef
-    on: Annotated[list[EventKind], msgspec.Meta(max_length=8)] | None = None
+    # Not `on`: YAML 1.1, which kubectl speaks, reads that key as the boolean true.
+    on: Annotated[list[EventKind], msgspec.Meta(max_length=8)] | None = msgspec.field(default=None, name="events")
 
 
 class ReleaseSpec(Model, frozen=True, kw_only=True):

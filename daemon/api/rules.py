@@ -72,7 +72,7 @@ _RELEASE: Final = (
     ),
     Rule(
         rule="!has(self.notify) || self.notify.all(n, self.notify.exists_one(m, m.notifierRef.name == n.notifierRef.name))",
-        message="a Notifier is named twice; keep one entry with all its events in `on`",
+        message="a Notifier is named twice; keep one entry with all its events in `events`",
         field=".notify",
     ),
 )
@@ -222,7 +222,7 @@ LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
 }
 SETS: Final[frozenset[Key]] = frozenset(
     {
-        ("NotifyRoute", "on"),
+        ("NotifyRoute", "events"),
         ("MetricSourceSpec", "allowedNamespaces"),
         ("FlagSourceSpec", "allowedNamespaces"),
         ("FlagSourceSpec", "allowedFlags"),

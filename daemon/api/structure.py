@@ -39,7 +39,7 @@ _TOP: Final = ("apiVersion", "kind", "metadata")
 def unknown_fields(kind: Kind, raw: dict[str, Any]) -> list[FieldError]:
     """Fields that the kind does not have; the API server would drop them without a word."""
     known = [*_TOP, *tree(kind)["properties"]]
-    found = [_unknown(name, name, known) for name in raw if name not in known]
+    found = [_unknown(str(name), str(name), known) for name in raw if name not in known]
     return found + [error for path, node, value, _ in _places(kind, raw) for error in _unknown_in(path, node, value)]
 
 

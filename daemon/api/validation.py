@@ -66,7 +66,10 @@ def faults(kind: Kind, raw: dict[str, Any]) -> list[FieldError]:
     errors = [*structural_errors(kind, raw), *refuse_planned(kind, raw), *_name_errors(kind, raw)]
     if errors:
         return errors
-    spec: Model = msgspec.convert(raw["spec"], type=kind.spec)
+    try:
+        spec: Model = msgspec.convert(raw["spec"], type=kind.spec)
+    except msgspec.ValidationError as error:  # a key that is no text, such as the bare `on` of YAML 1.1
+        return [_error("spec", None, f"cannot be read: {error}")]
     return validate(spec)
 
 
@@ -84,7 +87,8 @@ def _error(path: str, value: Any, message: str, reason: str = "InvalidValue") ->
 
 
 def _name_errors(kind: Kind, raw: dict[str, Any]) -> Errors:
-    name = (raw.get("metadata") or {}).get("name")
+    metadata = raw.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
     if kind.name == "Canary" and isinstance(name, str) and len(name) > names.NAME_LIMIT:
         text = f"has {len(name)} characters, more than {names.NAME_LIMIT}; it becomes a label of the canary's objects: choose a shorter one"
         yield _error("metadata.name", name, text)
@@ -280,7 +284,9 @@ def _notify(routes: list[NotifyRoute], path: str) -> Errors:
     for index, route in enumerate(routes):
         name = route.notifier_ref.name
         if name in seen:
-            yield _error(f"{path}[{index}].notifierRef.name", name, f"{name!r} is named twice; keep one entry with all its events in `on`")
+            yield _error(
+                f"{path}[{index}].notifierRef.name", name, f"{name!r} is named twice; keep one entry with all its events in `events`"
+            )
         seen.add(name)
 
 

@@ -1,0 +1,145 @@
+"""Good objects of every kind, and the table of wrong ones made from them; shared by the unit and the cluster tests."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from daemon.api import names
+
+GOOD: dict[str, dict[str, Any]] = {
+    "Canary": {"workloadRef": {"name": "checkout"}},
+    "CanaryProfile": {"allowedNamespaces": ["*"]},
+    "AnalysisTemplate": {"metrics": []},
+    "AnalysisRun": {"canaryRef": {"name": "checkout"}, "revision": "7f9c2", "startedAt": "2026-01-01T00:00:00Z"},
+    "MetricSource": {"type": "Prometheus", "prometheus": {"url": "http://prometheus.monitoring:9090"}},
+    "FlagSource": {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json"}}},
+    "Notifier": {"urlSecretRef": {"name": "slack", "key": "url"}},
+}
+
+FULL_CANARY: dict[str, Any] = {
+    "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
+    "profileRef": {"name": "web"},
+    "mode": "Enforce",
+    "hold": "Auto",
+    "traffic": {
+        "mode": "Routes",
+        "serviceRef": {"name": "checkout", "port": "http"},
+        "routes": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "checkout"}],
+        "identity": "Auto",
+    },
+    "strategy": {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "Auto"},
+    "steps": [
+        {"name": "smoke", "weight": 5, "dwell": {"minDuration": "2m", "minRequests": 500}},
+        {"name": "look", "pause": {"duration": "10m"}},
+        {"name": "half", "weight": 50, "flags": [{"name": "new-checkout", "percent": 50}], "dwell": {"minDuration": "10m"}},
+        {"name": "flag", "flags": [{"name": "new-checkout", "percent": 100}]},
+        {"name": "wait", "pause": {}},
+    ],
+    "flags": [{"name": "new-checkout", "key": "newCheckout", "sourceRef": {"name": "flagd"}, "mode": "Gated", "onPromotion": "Keep"}],
+    "analysis": {
+        "judge": "Statistical",
+        "metrics": [
+            {"name": "errors", "preset": "HTTPErrorRatio", "rollbackIfWorseBy": "0.5pp", "promoteIfWithin": "1pp"},
+            {
+                "name": "orders",
+                "ratio": {"errors": "orders_failed_total", "total": "orders_total"},
+                "sourceRef": {"name": "prometheus"},
+                "armLabels": {"stable": 'track="stable"', "canary": 'track="canary"'},
+                "rollbackIfWorseBy": "1.1x+0.02pp",
+                "promoteIfWithin": "25%+0.3pp",
+            },
+        ],
+        "maxFalseRollbackPercent": 1,
+        "maxBadPromotionPercent": 5,
+        "interval": "15s",
+        "warmUp": "60s",
+        "deadline": "1h",
+        "outcomes": {
+            "inconclusive": {"action": "Wait", "thenAfter": "24h", "then": "Rollback"},
+            "noData": {"action": "Rollback"},
+            "providerError": {"action": "Wait"},
+        },
+    },
+    "progressDeadline": "10m",
+    "onRollback": "Auto",
+    "notify": [{"notifierRef": {"name": "slack-payments"}, "events": ["Started", "Paused", "Promoted", "RolledBack"]}],
+}
+
+MORE_GOOD: dict[str, list[dict[str, Any]]] = {
+    "Canary": [GOOD["Canary"], FULL_CANARY, {"workloadRef": {"name": "w"}, "traffic": {"mode": "PodRatio"}, "flags": [], "steps": []}],
+    "CanaryProfile": [
+        GOOD["CanaryProfile"],
+        {
+            **{key: value for key, value in FULL_CANARY.items() if key not in ("workloadRef", "profileRef")},
+            "metricSourceRef": {"name": "m"},
+        },
+        {"steps": [{"weight": 5, "flags": [{"name": "from-the-canary", "percent": 10}]}], "flagSourceRef": {"name": "f"}},
+    ],
+    "AnalysisRun": [GOOD["AnalysisRun"]],
+    "MetricSource": [
+        GOOD["MetricSource"],
+        {
+            "type": "Prometheus",
+            "prometheus": {
+                "url": "https://mimir.example.com/prometheus",
+                "auth": {
+                    "basic": {"usernameSecretRef": {"name": "mimir", "key": "user"}, "passwordSecretRef": {"name": "mimir", "key": "pw"}}
+                },
+                "headers": {"X-Scope-OrgID": "shop"},
+            },
+            "ingestionDelay": "30s",
+            "allowedNamespaces": ["shop", "payments"],
+        },
+        {"type": "Scrape", "scrape": {"port": "metrics", "path": "/metrics", "interval": "15s"}},
+        {"type": "Scrape", "scrape": {"port": 8080}},
+    ],
+    "FlagSource": [
+        GOOD["FlagSource"],
+        {
+            "type": "Flagd",
+            "flagd": {"configMapRef": {"name": "flags", "key": "flags.json", "namespace": "flags"}, "settle": "0s"},
+            "allowedNamespaces": ["*"],
+            "allowedFlags": ["new-*", "exact"],
+        },
+    ],
+    "Notifier": [GOOD["Notifier"], {"urlSecretRef": {"name": "slack", "key": "url"}, "allowedNamespaces": ["*"]}],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong:
+    """One wrong object and how its fault must be told."""
+
+    name: str
+    raw: dict[str, Any]
+    field: str
+    server_field: str
+    says: str
+    lint_says: str
+    server: bool
+
+
+def make(kind: str, spec: dict[str, Any], name: str = "checkout") -> dict[str, Any]:
+    """A whole object."""
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": copy.deepcopy(spec)}
+
+
+def wrong_objects() -> list[Wrong]:
+    table = yaml.safe_load((Path(__file__).parent / "wrong_objects.yaml").read_text(encoding="utf-8"))
+    return [_wrong(row) for row in table]
+
+
+def _wrong(row: dict[str, Any]) -> Wrong:
+    spec = {key: value for key, value in {**GOOD[row["kind"]], **row["spec"]}.items() if value is not None}
+    return Wrong(
+        name=row["name"],
+        raw=make(row["kind"], spec),
+        field=row["field"],
+        server_field=row.get("server_field", row["field"]),
+        says=row.get("says", ""),
+        lint_says=row.get("lint_says", ""),
+        server=row.get("server", True),
+    )
