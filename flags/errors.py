@@ -3,8 +3,6 @@
 The daemon never inspects messages: it branches on the class, shows `reason` as the condition's reason and the text to people.
 """
 
-# ruff: noqa: N818 - the names say what happened; the root carries the suffix
-
 from typing import Literal
 
 Direction = Literal["lower", "higher", "other"]

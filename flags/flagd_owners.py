@@ -15,7 +15,7 @@ _SAME = ("manager", "operation", "apiVersion")
 def give_back(configmap: Mapping[str, Any], data_key: str, manager: str, owners: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """The patch that makes `owners` owners of the key instead of `manager`; empty when we do not own it alone."""
     metadata = configmap.get("metadata") or {}
-    managed = copy.deepcopy(list(metadata.get("managedFields") or ()))
+    managed: list[dict[str, Any]] = copy.deepcopy(list(metadata.get("managedFields") or ()))
     leaf = f"f:{data_key}"
     holders = [entry for entry in managed if leaf in _data(entry)]
     if not holders or any(entry.get("manager") != manager for entry in holders):
@@ -30,8 +30,6 @@ def give_back(configmap: Mapping[str, Any], data_key: str, manager: str, owners:
             entry = {**owner, "fieldsV1": {}}
             managed.append(entry)
         entry.setdefault("fieldsV1", {}).setdefault("f:data", {})[leaf] = {}
-        # Without the mark of the whole map, pruning on the owner's next apply would treat the map as somebody else's.
-        entry["fieldsV1"]["f:data"].setdefault(".", {})
     return [
         {"op": "test", "path": "/metadata/resourceVersion", "value": metadata.get("resourceVersion")},
         {"op": "replace", "path": "/metadata/managedFields", "value": [entry for entry in managed if entry.get("fieldsV1")]},

@@ -112,7 +112,7 @@ _SERVICES = {
     "json": ("webhook", "webhook", ""),
     "jsons": ("webhook", "webhook", ""),
 }
-_OPTIONS = {"slack": dict(option.split("=") for option in _SLACK_OPTIONS.split("&")), "workflows": {"image": "no"}}
+_OPTIONS = {"slack": dict(parse_qsl(_SLACK_OPTIONS)), "workflows": {"image": "no"}}
 
 
 def _apprise(scheme: str, text: str) -> Target:

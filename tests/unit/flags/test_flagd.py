@@ -77,7 +77,8 @@ class FlagdWorld:
         self.edit(lambda document: document["flags"]["limit"].update(defaultVariant="big"))
 
     def another_flag_edited(self) -> bool:
-        return self.document()["flags"]["limit"]["defaultVariant"] == "big"
+        default: str = self.document()["flags"]["limit"]["defaultVariant"]
+        return default == "big"
 
     def calls(self) -> int:
         return len(self.store.calls)

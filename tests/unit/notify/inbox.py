@@ -91,10 +91,13 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    @property
+    def _inbox(self) -> Inbox:
+        assert isinstance(self.server, _Server)
+        return self.server.inbox
 
     def do_POST(self) -> None:
-        inbox = self.server.inbox
+        inbox = self._inbox
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         path, _, query = self.path.partition("?")
         if path.startswith("/hang"):
@@ -112,11 +115,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int) -> None:
         self.send_response(status)
-        self.send_header("Location", f"{self.server.inbox.base}/elsewhere")
+        self.send_header("Location", f"{self._inbox.base}/elsewhere")
         self.send_header("Content-Length", "2")
         self.end_headers()
         # Slack answers exactly this, and apprise insists on it.
         self.wfile.write(b"ok")
 
-    def log_message(self, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
         """Standard error is looked at for secrets; this server's own words are not the question."""
