@@ -93,12 +93,12 @@ def in_namespaces(command: list[str]) -> list[str]:
     return ["unshare", "--map-root-user", "--net", "--mount", "sh", "-c", inside, "sh", *command]
 
 
-def _pytest(arguments: list[str], report: Path, *, isolated: bool = False) -> int:
+def _pytest(arguments: list[str], report: Path, *, isolated: bool = False, quiet: bool = False) -> int:
     command = [sys.executable, "-m", "pytest", *arguments]
     env = {**os.environ, "LINNET_TEST_REPORT": str(report)}
-    return subprocess.run(
-        in_namespaces(command) if isolated else command, cwd=ROOT, env=env, check=False, stdin=subprocess.DEVNULL
-    ).returncode
+    whole = in_namespaces(command) if isolated else command
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.run(whole, cwd=ROOT, env=env, check=False, stdin=subprocess.DEVNULL, stdout=output).returncode
 
 
 def prepare() -> list[str]:
@@ -126,10 +126,10 @@ def run_all(results: Results, folder: Path) -> None:
     """Collects everything, runs the fast suites on all cores, then each kind of real part."""
     whole = folder / "collected.jsonl"
     title("collecting")
-    quiet = ["--collect-only", "-q", "--no-header", "-p", "no:terminal"]
-    if _pytest(quiet, whole) not in (0, NO_TESTS):
-        results.problems.append("collection failed: see the errors of the runs below")
+    if _pytest(["--collect-only", "-qq", "--no-header"], whole, quiet=True) not in (0, NO_TESTS):
+        results.problems.append("not everything could be collected: the runs below say why")
     results.read(whole, collecting=True)
+    print(f"{len(results.collected)} tests", flush=True)
     workers = os.environ.get("LINNET_TEST_WORKERS", "2")
     marked = Counter(mark for marks in results.collected.values() for mark in marks[:1])
     runs = [("fast suites", ["-n", workers, "--dist", "worksteal", "-m", FAST], False)]
