@@ -38,7 +38,7 @@ class Scheduler:
             self._refuse(pod, nodes)
             return None
         pod["spec"]["nodeName"] = name_of(fitting[0])
-        bound = self._api.update(PODS, pod)
+        bound = self._api.update(PODS, pod, subresource="binding")
         self._say(bound, "True", "", "")
         message = f"Successfully assigned {namespace_of(pod)}/{name_of(pod)} to {name_of(fitting[0])}"
         self._api.event(bound, "Normal", "Scheduled", message)
