@@ -71,6 +71,11 @@ class EvidenceLog:
             return self._entries[-1].index
         return self._base.last_index if self._base else None
 
+    @property
+    def ticks(self) -> int:
+        """How many ticks the log holds one by one; older ones live on in the state it starts from."""
+        return len(self._entries)
+
     def append(self, tick: Tick, answer: Answer) -> None:
         """Record a tick and what the judge made of it."""
         flags = int(tick.warm) | int(tick.settled) << 1

@@ -70,6 +70,7 @@ class _Series:
     role: Role
     target: tuple[str, ...]
     last: _Seen | None = None
+    lost: bool = False
     pending: list[_Seen] = field(default_factory=list)
 
 
@@ -149,10 +150,11 @@ class CounterTracker:
     def _forget(self, arm: str) -> None:
         """An arm that stayed away: when it comes back, its counters are a base, so that both arms cover the same time."""
         self._known.discard(arm)
-        gone = {s.target for s in self._series.values() if s.arm == arm}
-        self._series = {k: s for k, s in self._series.items() if s.arm != arm}
-        kept = {s.target for s in self._series.values()}
-        for target in gone - kept:
+        for series in self._series.values():
+            if series.arm == arm:
+                series.lost, series.last = series.lost or series.last is not None, None
+        others = {s.target for s in self._series.values() if s.arm != arm}
+        for target in {s.target for s in self._series.values() if s.arm == arm} - others:
             self._targets.pop(target, None)
 
     def _consume(self, end: float, since: float) -> dict[str, tuple[int, int]]:
@@ -174,14 +176,14 @@ class CounterTracker:
             target.reset = at if any(_is_reset(s, x) for s, x in group) else target.reset
             target.seen = at
             for series, sample in group:
-                series.last = sample
+                series.last, series.lost = sample, False
         return {arm: (round(total), round(errors)) for arm, (total, errors) in sums.items()}
 
     def _increment(self, series: _Series, new: _Seen, target: _Target, since: float) -> float:
         old = series.last
         if old is None or new.at - old.at > GAP:
             # Seen without this counter a moment ago, or started after the last tick: it began at zero.
-            watched = old is None and target.seen is not None and target.seen < new.at <= target.seen + GAP
+            watched = old is None and not series.lost and target.seen is not None and target.seen < new.at <= target.seen + GAP
             # Two scrapes of grace: a pod's first scrape may itself be late.
             young = new.started_at is not None and new.started_at > since - LATE_TICKS * self._scrape
             return new.value if watched or young else 0.0

@@ -94,11 +94,11 @@ def test_without_the_cap_bursts_roll_back_good_canaries():
 
 
 def _sick_baseline(**changes: object) -> World:
-    """Half proven, then both worsen: the canary by 1 pp (unacceptable), the baseline alone by 3 pp for a while."""
+    """Not yet proven, then both worsen: the canary by 1 pp (unacceptable), the baseline alone by 3 pp for a while."""
     return World(
-        rps=60,
+        rps=30,
         rates=lambda k: (GOOD + (0.01 if k >= 26 else 0.0), GOOD + (0.03 if k >= 26 else 0.0)),
-        ticks=60,
+        ticks=80,
         weights=(5.0,),
         dwell=1000,
         config=config(ladder=(5.0,), **changes),
