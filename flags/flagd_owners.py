@@ -25,11 +25,15 @@ def give_back(configmap: Mapping[str, Any], data_key: str, manager: str, owners:
     for entry in holders:
         _forget(entry, leaf)
     for owner in owners:
-        entry = next((entry for entry in managed if all(entry.get(name) == owner.get(name) for name in _SAME)), None)
-        if entry is None:
-            entry = {**owner, "fieldsV1": {}}
+        same = [entry for entry in managed if all(entry.get(name) == owner.get(name) for name in _SAME)]
+        entry = same[0] if same else {**{name: value for name, value in owner.items() if name != "map"}, "fieldsV1": {}}
+        if not same:
             managed.append(entry)
-        entry.setdefault("fieldsV1", {}).setdefault("f:data", {})[leaf] = {}
+        data = entry.setdefault("fieldsV1", {}).setdefault("f:data", {})
+        data[leaf] = {}
+        if "map" in owner:
+            # The server drops the map's mark with its last key.
+            data["."] = {}
     return [
         {"op": "test", "path": "/metadata/resourceVersion", "value": metadata.get("resourceVersion")},
         {"op": "replace", "path": "/metadata/managedFields", "value": [entry for entry in managed if entry.get("fieldsV1")]},

@@ -156,8 +156,9 @@ def owns(entry: Mapping[str, Any], data_key: str) -> bool:
 
 
 def identity(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What names a managedFields entry, its time included so that it can be made again."""
-    return {name: str(entry[name]) for name in ("manager", "operation", "apiVersion", "time", "fieldsType") if entry.get(name)}
+    """What names a managedFields entry, its time included so that it can be made again; `map` if it owns the map around the key too."""
+    found = {name: str(entry[name]) for name in ("manager", "operation", "apiVersion", "time", "fieldsType") if entry.get(name)}
+    return {**found, "map": "yes"} if "." in entry["fieldsV1"]["f:data"] else found
 
 
 def writer_of(seen: View) -> str:
