@@ -42,6 +42,8 @@ def structural(node: Node, *, struct: str = "", field: str = "") -> Node:
     for key in ("items", "additionalProperties"):
         if isinstance(result.get(key), dict):
             result[key] = structural(result[key])
+    if result.get("pattern") in rules.MEANING:
+        del result["pattern"]
     if result.get("required") == []:
         del result["required"]
     if result.get("type") == "array":
@@ -76,6 +78,8 @@ def _validations(node: Node, struct: str, field: str) -> list[rules.Rule]:
     if limit is not None:
         text = f"more than {limit}: {planned_message((struct, field))}"
         found.append(rules.Rule(rule=f"size(self) <= {limit}", message=text))
+    if node.get("pattern") in rules.MEANING:
+        found.append(rules.of_form(node["pattern"]))
     found.extend(rules.lookup(rules.FIELD_RULES, struct, field) or ())
     found.extend(rules.STRUCT_RULES.get(str(node.get(STRUCT, "")), ()))
     return found

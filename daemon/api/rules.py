@@ -5,9 +5,9 @@ same in Python for the merged spec, where profile and object have met; one table
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from daemon.api import names
+from daemon.api import fields, names, sources
 
 Key = tuple[str, str]
 
@@ -30,8 +30,29 @@ class Rule:
         return {key: value for key, value in wire.items() if value is not None}
 
 
-def _count(fields: tuple[str, ...]) -> str:
-    return " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in fields)
+# What a pattern means to a person. The CRDs say it by a rule with this message instead of a bare regular expression.
+_MEANINGS: Final = (
+    (fields.Duration, "a duration such as 90s, 2m or 1h30m"),
+    (fields.Margin, "a margin such as 0.5pp, 10%, 1.1x or 1.1x+0.02pp"),
+    (fields.Name, "lower-case letters, digits and '-'"),
+    (fields.ObjectName, "lower-case letters, digits, '-' and '.'"),
+    (fields.FlagKey, "letters, digits and any of _ . ~ -"),
+    (sources.NamespacePattern, "the name of a namespace, or '*' for all"),
+    (sources.FlagPattern, "a flag's key, with '*' at its end alone"),
+    (sources.SecretKey, "a key: letters, digits and any of - . _"),
+    (sources.Url, "http:// or https:// with host and path, without query and without a password"),
+    (sources.MetricsPath, "a path that begins with /"),
+)
+MEANING: Final[dict[str, str]] = {get_args(alias)[1].pattern: meaning for alias, meaning in _MEANINGS}
+
+
+def of_form(pattern: str) -> Rule:
+    """The rule that stands for a pattern."""
+    return Rule(rule=f"self.matches(r'{pattern}')", message=f"must be {MEANING[pattern]}")
+
+
+def _count(present: tuple[str, ...]) -> str:
+    return " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in present)
 
 
 _HAS_STEP_FLAGS = "(has(self.flags) && size(self.flags) > 0)"
@@ -43,7 +64,8 @@ _SAME_FLAG = (
 )
 _UNDECLARED = "s.flags.all(f, has(self.flags) && self.flags.exists(g, g.name == f.name))"
 
-POSITIVE: Final = Rule(rule="duration(self) > duration('0s')", message="must be longer than 0s; leave it out for the default")
+# Said without duration(), which would complain of a malformed one a second time.
+POSITIVE: Final = Rule(rule="self.matches('[1-9]')", message="must be longer than 0s; leave it out for the default")
 PORT: Final = Rule(
     rule="type(self) == int ? (int(self) >= 1 && int(self) <= 65535) : string(self).matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
     message="must be a port number from 1 to 65535 or a port's name",

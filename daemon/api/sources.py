@@ -17,6 +17,7 @@ FlagPattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=
 AllowedNamespaces = Annotated[list[NamespacePattern], msgspec.Meta(max_length=256)]
 SecretKey = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
 Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+MetricsPath = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=r"^/[^\s#]*$")]
 HeaderValue = Annotated[str, msgspec.Meta(max_length=1024)]
 
 ADMITS = "Namespaces whose Canaries may use this object from the catalogue namespace; '*' is all, nothing is none."
@@ -57,9 +58,7 @@ class ScrapeSource(Model, frozen=True, kw_only=True):
     """The pods' own metrics page, read by Linnet: no Prometheus needed."""
 
     port: Annotated[int | str, doc("Port number, or the name of a container port.")]
-    path: Annotated[Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=r"^/[^\s#]*$")] | None, doc("Default /metrics.")] = (
-        None
-    )
+    path: Annotated[MetricsPath | None, doc("Default /metrics.")] = None
     interval: Annotated[Duration | None, doc("Time between two scrapes. Default 15s.")] = None
 
 

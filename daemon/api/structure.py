@@ -8,7 +8,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from daemon.api import fields, rules
 from daemon.api.errors import FieldError
@@ -23,16 +23,8 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
-# What a pattern means, for those whose regular expression is no help.
-_MEANING: Final = (
-    (fields.Duration, "a duration such as 90s, 2m or 1h30m"),
-    (fields.Margin, "a margin such as 0.5pp, 10%, 1.1x or 1.1x+0.02pp"),
-    (fields.Name, "lower-case letters, digits and '-'"),
-    (fields.ObjectName, "lower-case letters, digits, '-' and '.'"),
-    (fields.FlagKey, "letters, digits and any of _ . ~ -"),
-)
-_PATTERNS: Final[dict[str, str]] = {get_args(alias)[1].pattern: meaning for alias, meaning in _MEANING}
 _KEY_DEFAULTS: Final = {field: value for (_, field), value in rules.KEY_DEFAULTS.items()}
+_LOGIN: Final = re.compile(r"//[^/]*@")
 _TOP: Final = ("apiVersion", "kind", "metadata")
 
 
@@ -130,11 +122,17 @@ def _structural(path: str, node: Node, value: Any, key: rules.Key) -> list[Field
     if wrong:
         return [FieldError(path=path, reason="WrongType", value=value, message=f"{value!r} is not {wrong}")]
     problems = [*_value_problems(node, value), *_size_problems(node, value), *_duplicates(value, key)]
-    errors = [FieldError(path=path, reason="InvalidValue", value=value, message=problem) for problem in problems]
+    shown = _without_password(value) if isinstance(value, str) else value
+    errors = [FieldError(path=path, reason="InvalidValue", value=shown, message=problem) for problem in problems]
     if isinstance(value, dict):
         absent = [name for name in node.get("required", ()) if value.get(name) is None]
         errors.extend(FieldError(path=f"{path}.{name}", reason="Required", message="is missing") for name in absent)
     return errors
+
+
+def _without_password(text: str) -> str:
+    """Errors end up in logs and Events, where the password of an address must not be."""
+    return _LOGIN.sub("//***@", text)
 
 
 def _duplicates(value: Any, key: rules.Key) -> Iterator[str]:
@@ -168,7 +166,7 @@ def _value_problems(node: Node, value: Any) -> Iterator[str]:
         yield f"{value!r} is not one of {', '.join(allowed)}" + (f"; did you mean {near}?" if near else "")
     pattern = node.get("pattern")
     if pattern is not None and isinstance(value, str) and not re.search(pattern, value):
-        yield f"{value!r} must be {_PATTERNS.get(pattern, f'of the form {pattern}')}"
+        yield f"{_without_password(value)!r} must be {rules.MEANING.get(pattern, f'of the form {pattern}')}"
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high, open_end = node.get("minimum", -math.inf), node.get("maximum", math.inf), node.get("exclusiveMinimum")
         if value < low or value > high or (open_end and value == low):

@@ -259,7 +259,7 @@ def _margins(metric: Metric, path: str) -> Errors:
         tolerated, acceptable = margins["rollbackIfWorseBy"], margins["promoteIfWithin"]
         if tolerated == acceptable or not acceptable.covers(tolerated):
             text = f"{given['promoteIfWithin']} must be wider than rollbackIfWorseBy {given['rollbackIfWorseBy']}, in both its parts"
-            yield _error(f"{path}.promoteIfWithin", given["promoteIfWithin"], f"{text}; between the two no verdict can be wrong")
+            yield _error(f"{path}.promoteIfWithin", given["promoteIfWithin"], f"{text}; raise it or lower the other")
 
 
 def _outcomes(outcomes: Outcomes, path: str) -> Errors:
