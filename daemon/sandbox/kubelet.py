@@ -82,7 +82,10 @@ class Pod:
             self._gone.set()
         if event == "DELETED" or terminating(pod):
             self._leaving.set()
-        elif any("downwardAPI" in str(v) for v in pod["spec"].get("volumes") or ()):
+            return
+        if pod["spec"].get("readinessGates"):
+            self.publish()
+        if any("downwardAPI" in str(v) for v in pod["spec"].get("volumes") or ()):
             self.reconfigure()
 
     def uses(self, resource: str, name: str) -> bool:
