@@ -65,7 +65,8 @@ class PodSource:
     backfills = True
 
     def __init__(self, pods: Sequence[Pod]) -> None:
-        self.pods, self.fail_with = pods, list[Outcome]()
+        self.pods = pods
+        self.fail_with: Sequence[Outcome] = ()
 
     async def fetch(self, queries: Sequence[Query], *, at: float, window: float, deadline: float) -> list[Outcome]:
         if self.fail_with:

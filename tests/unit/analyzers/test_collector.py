@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from analyzers.collector import BASELINE, CANARY, ArmTargets, Collector, resolve
+from analyzers.collector import BASELINE, CANARY, ArmTargets, CollectedTick, Collector, resolve
 from analyzers.errors import AnalysisError, ConfigError
 from analyzers.metrics import Matcher, MatchOp, parse_selector, preset_metrics
 from analyzers.series import RawSeries, Sample
-from analyzers.sources.protocol import Failure, FailureKind, Partial, Samples
+from analyzers.sources.protocol import Failure, FailureKind, Outcome, Partial, Query, Samples
 from analyzers.ticks import ProblemKind
 from tests.unit.analyzers.pods import METRIC, SCRAPE, Pod, PodSource, counts
 
@@ -32,7 +34,7 @@ def _collector(source: PodSource, last: int | None = None) -> Collector:
     return Collector(source, [METRIC], scrape_seconds=SCRAPE, last_index=last)
 
 
-async def test_a_tick_is_final_two_scrapes_after_its_end():
+async def test_a_tick_is_final_two_scrapes_after_its_end() -> None:
     """At the end of tick 32 the tick 30 is frozen, with both arms' increments; asked again, there is nothing new."""
     collector = _collector(PodSource(_pods(60)), last=29)
     collected = await collector.collect(32 * SCRAPE, ARMS)
@@ -45,16 +47,17 @@ async def test_a_tick_is_final_two_scrapes_after_its_end():
     assert tick.tick(weight=5.0).weight == 5.0
 
 
-async def test_the_first_tick_ever_stands_on_the_samples_before_it():
+async def test_the_first_tick_ever_stands_on_the_samples_before_it() -> None:
     """Nothing was frozen before: one tick, with increments and not with lifetimes."""
     (tick,) = (await _collector(PodSource(_pods(60))).collect(40 * SCRAPE, ARMS)).ticks
     assert counts(tick.arms["errors"].canary) == (10, 1)
 
 
-async def test_a_restart_fills_the_gap_tick_by_tick():
+async def test_a_restart_fills_the_gap_tick_by_tick() -> None:
     """The daemon was away for 20 ticks: they come out one by one, as they would have."""
     source = PodSource(_pods(90))
-    steady, seen = _collector(source, last=29), []
+    steady = _collector(source, last=29)
+    seen: list[CollectedTick] = []
     for now in range(32, 61):
         seen += (await steady.collect(now * SCRAPE, ARMS)).ticks
     restarted = list((await _collector(source, last=38).collect(60 * SCRAPE, ARMS)).ticks)
@@ -62,7 +65,7 @@ async def test_a_restart_fills_the_gap_tick_by_tick():
     assert restarted == seen[9:]
 
 
-async def test_an_outage_delays_ticks_and_then_fills_them():
+async def test_an_outage_delays_ticks_and_then_fills_them() -> None:
     """A minute without the server: problems are shown at once, and no evidence is lost."""
     source = PodSource(_pods(90))
     collector = _collector(source, last=29)
@@ -77,7 +80,7 @@ async def test_an_outage_delays_ticks_and_then_fills_them():
     assert [counts(t.arms["errors"].canary) for t in back.ticks] == [(10, 1)] * 5
 
 
-async def test_a_long_outage_gives_out_empty_ticks_with_their_reason():
+async def test_a_long_outage_gives_out_empty_ticks_with_their_reason() -> None:
     """After five minutes the judge must hear of it; nothing of that time is lumped into a later tick."""
     source = PodSource(_pods(90))
     collector = _collector(source, last=29)
@@ -92,7 +95,7 @@ async def test_a_long_outage_gives_out_empty_ticks_with_their_reason():
     assert {counts(t.arms["errors"].canary) for t in back.ticks} == {(10, 1)}
 
 
-async def test_a_partial_answer_is_held_and_shown():
+async def test_a_partial_answer_is_held_and_shown() -> None:
     """Warnings of the server: not evidence, until it answers whole."""
     source = PodSource(_pods(60))
     source.fail_with = [Partial(series=(), warnings=("store eu-1 is away",))]
@@ -101,7 +104,7 @@ async def test_a_partial_answer_is_held_and_shown():
     assert (held.problems[0].kind, held.problems[0].text) == (ProblemKind.PARTIAL, "store eu-1 is away")
 
 
-async def test_an_aggregated_counter_is_refused_and_leaves_no_counts():
+async def test_an_aggregated_counter_is_refused_and_leaves_no_counts() -> None:
     """T11: the source's sum() rule gives the reason instead of increments."""
     source = PodSource([])
     source.fail_with = [Samples(series=(RawSeries(labels={"job": "shop"}, samples=(Sample(440.0, 4.0),)),))]
@@ -117,11 +120,11 @@ class _LiveSource(PodSource):
     settle_scrapes = 0
     backfills = False
 
-    async def fetch(self, queries, *, at, window, deadline):
+    async def fetch(self, queries: Sequence[Query], *, at: float, window: float, deadline: float) -> list[Outcome]:
         return await super().fetch(queries, at=at, window=SCRAPE, deadline=deadline)
 
 
-async def test_a_direct_scrape_is_final_at_once_and_has_no_past():
+async def test_a_direct_scrape_is_final_at_once_and_has_no_past() -> None:
     """The first page is a base; a pause of many ticks makes the next page a base again, never one large tick."""
     source = _LiveSource(_pods(90))
     collector = Collector(source, [METRIC], scrape_seconds=SCRAPE)
@@ -132,7 +135,7 @@ async def test_a_direct_scrape_is_final_at_once_and_has_no_past():
     assert [(t.index, counts(t.arms["errors"].canary)) for c in later for t in c.ticks] == [(45, (0, 0)), (46, (10, 1))]
 
 
-async def test_a_preset_resolves_to_what_the_service_has():
+async def test_a_preset_resolves_to_what_the_service_has() -> None:
     """The candidate whose label exists wins; without any, each attempt is listed."""
     source = PodSource(_pods(60))
     candidates = [
@@ -153,7 +156,7 @@ async def test_a_preset_resolves_to_what_the_service_has():
     assert (await resolve(source, candidates, ARMS[1], now=600.0)).failure == AWAY
 
 
-async def test_arms_and_interval_are_checked():
+async def test_arms_and_interval_are_checked() -> None:
     """Exactly two arms are compared, and a scrape interval is at least a second."""
     with pytest.raises(AnalysisError, match="exactly canary and baseline"):
         await _collector(PodSource([]), last=29).collect(600.0, ARMS[:1])

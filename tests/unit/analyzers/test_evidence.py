@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 import zlib
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,7 +30,7 @@ def _record(ticks: int, *, limit: int = 128 * 1024, seed: int = 7) -> tuple[Evid
     return log, answer
 
 
-def test_a_stored_log_gives_the_same_answer_again():
+def test_a_stored_log_gives_the_same_answer_again() -> None:
     """T18: twice, number for number, from text alone."""
     log, answer = _record(80)
     text = log.pack()
@@ -37,7 +38,7 @@ def test_a_stored_log_gives_the_same_answer_again():
     assert replay(text) == replay(text)
 
 
-def test_a_permuted_log_is_refused():
+def test_a_permuted_log_is_refused() -> None:
     """T18: entries swapped with their indices, and contents swapped under them."""
     stored = read(_record(30)[0].pack())
     swapped = list(stored.entries)
@@ -59,7 +60,7 @@ def test_a_permuted_log_is_refused():
     ],
     ids=["shortened", "edited", "other margins", "other version"],
 )
-def test_an_edited_log_is_refused(damage):
+def test_an_edited_log_is_refused(damage: Any) -> None:
     """Neither counts nor options nor the end of a log can be changed unnoticed."""
     stored: Log = read(_record(30)[0].pack())
     with pytest.raises(EvidenceError):
@@ -67,20 +68,20 @@ def test_an_edited_log_is_refused(damage):
 
 
 @pytest.mark.parametrize("text", ["", "?", base64.b64encode(b"no zlib").decode(), base64.b64encode(zlib.compress(b"[]")).decode()])
-def test_text_that_is_no_log_is_refused(text):
+def test_text_that_is_no_log_is_refused(text: Any) -> None:
     """Damaged storage gives our error, not a stray one."""
     with pytest.raises(EvidenceError):
         read(text)
 
 
-def test_a_text_that_inflates_without_end_is_refused():
+def test_a_text_that_inflates_without_end_is_refused() -> None:
     """A small text must not fill the memory."""
     bomb = base64.b64encode(zlib.compress(b" " * (33 * 1024 * 1024), 9)).decode()
     with pytest.raises(EvidenceError, match="cut off or unpacks"):
         read(bomb)
 
 
-def test_a_long_log_stays_within_its_limit_and_still_replays():
+def test_a_long_log_stays_within_its_limit_and_still_replays() -> None:
     """Older ticks are folded into a state; the answer is the same, and the log can go on."""
     log, answer = _record(600, limit=12_000)
     text = log.pack()
@@ -92,14 +93,14 @@ def test_a_long_log_stays_within_its_limit_and_still_replays():
     assert more.judge().state == log.judge().state
 
 
-def test_a_limit_that_cannot_hold_anything_is_named():
+def test_a_limit_that_cannot_hold_anything_is_named() -> None:
     """No silent loss of evidence."""
     log, _ = _record(30, limit=100)
     with pytest.raises(EvidenceError, match="limit of 100 bytes"):
         log.pack()
 
 
-def test_an_empty_log_has_no_answer():
+def test_an_empty_log_has_no_answer() -> None:
     """There is nothing to replay before the first tick."""
     with pytest.raises(EvidenceError, match="no tick"):
         replay(EvidenceLog(config()).pack())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,7 +25,7 @@ def _good(start: int, count: int, weight: float = 5.0) -> list[Tick]:
     return [tick(k, weight, *FINE) for k in range(start, start + count)]
 
 
-def test_a_good_canary_is_promoted_with_its_bound():
+def test_a_good_canary_is_promoted_with_its_bound() -> None:
     """Enough good ticks: Pass, with numbers that a sentence can be built on."""
     answers = _run(Judge(config()), _good(0, 60))
     assert answers[-1].action is Action.PROMOTE
@@ -37,7 +38,7 @@ def test_a_good_canary_is_promoted_with_its_bound():
     assert answers[5].action is Action.ADVANCE
 
 
-def test_a_bad_canary_is_rolled_back_for_good():
+def test_a_bad_canary_is_rolled_back_for_good() -> None:
     """A crossing is final: good ticks afterwards do not take it back."""
     judge = Judge(config())
     answers = _run(judge, [tick(k, 5, (750, 40), (14_250, 14)) for k in range(12)])
@@ -61,7 +62,7 @@ def test_a_bad_canary_is_rolled_back_for_good():
     ],
     ids=["weight 0", "weight 100", "no canary", "no baseline", "empty canary"],
 )
-def test_a_tick_that_compares_nothing_moves_no_evidence(weight, canary, baseline):
+def test_a_tick_that_compares_nothing_moves_no_evidence(weight: Any, canary: Any, baseline: Any) -> None:
     """T17: shares 0 and 1 and empty arms leave every log finite and as it was."""
     judge = Judge(config())
     before = _run(judge, _good(0, 10))[-1].metrics[0]
@@ -74,7 +75,7 @@ def test_a_tick_that_compares_nothing_moves_no_evidence(weight, canary, baseline
     assert math.isfinite(after.log_e_worse)
 
 
-def test_malformed_counts_are_stopped_at_the_door():
+def test_malformed_counts_are_stopped_at_the_door() -> None:
     """T17: NaN in the data is treated as no data."""
     judge = Judge(config())
     before = _run(judge, _good(0, 10))[-1].metrics[0]
@@ -84,7 +85,7 @@ def test_malformed_counts_are_stopped_at_the_door():
 
 
 @pytest.mark.parametrize("kind", list(ProblemKind))
-def test_a_problem_with_the_data_holds_and_is_named(kind):
+def test_a_problem_with_the_data_holds_and_is_named(kind: Any) -> None:
     """Stale, partial, foreign writes and the rest: no evidence from that tick, and the reason says so."""
     judge = Judge(config())
     before = _run(judge, _good(0, 60))[-1]
@@ -96,7 +97,7 @@ def test_a_problem_with_the_data_holds_and_is_named(kind):
     assert bad.metrics[0].log_e_worse == before.metrics[0].log_e_worse
 
 
-def test_the_warm_up_listens_to_an_outage_only():
+def test_the_warm_up_listens_to_an_outage_only() -> None:
     """In the first 60 s the main bets wait; a total failure still ends it within three ticks."""
     answers = _run(Judge(config()), _good(0, 4))
     assert all(a.code is not Code.PROVEN_FINE for a in answers)
@@ -105,7 +106,7 @@ def test_the_warm_up_listens_to_an_outage_only():
     assert outage[-1].action is Action.ROLLBACK
 
 
-def test_pods_that_are_not_warm_keep_the_main_bets_waiting():
+def test_pods_that_are_not_warm_keep_the_main_bets_waiting() -> None:
     """The daemon knows more about cold pods than the clock does."""
     judge = Judge(config())
     answers = _run(judge, [msgspec.structs.replace(t, warm=False) for t in _good(0, 20)])
@@ -127,17 +128,17 @@ def _climbing(settle: int) -> Answer:
     return answer
 
 
-def test_ticks_around_a_change_of_weight_belong_to_nobody():
+def test_ticks_around_a_change_of_weight_belong_to_nobody() -> None:
     """The settle rule: what the change itself does is not held against the release."""
     assert _climbing(2).verdict is not Verdict.FAIL
 
 
-def test_without_the_settle_rule_each_change_of_weight_counts_against_the_canary():
+def test_without_the_settle_rule_each_change_of_weight_counts_against_the_canary() -> None:
     """The twin: the same judge without the rule rolls back."""
     assert _climbing(0).verdict is Verdict.FAIL
 
 
-def test_a_metric_with_a_lag_waits_after_each_change():
+def test_a_metric_with_a_lag_waits_after_each_change() -> None:
     """T7's mechanism: outcomes known 5 minutes later are ignored for as long after a change, and used afterwards."""
     judge = Judge(config(lag=300.0))
     answers = _run(judge, _good(0, 30))
@@ -145,7 +146,7 @@ def test_a_metric_with_a_lag_waits_after_each_change():
     assert answers[-1].metrics[0].ticks_used == 10
 
 
-def test_an_unseen_canary_is_no_data_after_two_ticks_and_the_grace():
+def test_an_unseen_canary_is_no_data_after_two_ticks_and_the_grace() -> None:
     """Nothing seen where 20 requests were expected; one empty tick is chance, and a silent service expects nothing."""
     judge = Judge(config())
     answers = _run(judge, [tick(k, 5, (0, 0), (14_250, 14)) for k in range(6)])
@@ -157,7 +158,7 @@ def test_an_unseen_canary_is_no_data_after_two_ticks_and_the_grace():
     assert quiet[-1].verdict is Verdict.PENDING
 
 
-def test_a_service_without_traffic_is_no_data_at_the_deadline():
+def test_a_service_without_traffic_is_no_data_at_the_deadline() -> None:
     """Nothing was ever compared: the deadline says NoData, not Inconclusive."""
     judge = Judge(config(deadline_seconds=300.0))
     answers = _run(judge, [tick(k, 5, (0, 0), (0, 0)) for k in range(25)])
@@ -166,7 +167,7 @@ def test_a_service_without_traffic_is_no_data_at_the_deadline():
     assert answers[-1].verdict is Verdict.NO_DATA
 
 
-def test_the_deadline_is_inconclusive_with_the_bound_reached():
+def test_the_deadline_is_inconclusive_with_the_bound_reached() -> None:
     """Low traffic: undecided, with what was shown and how long it would take."""
     judge = Judge(config(deadline_seconds=900.0))
     answers = _run(judge, [tick(k, 20, (60, 1), (240, 4)) for k in range(62)])
@@ -178,7 +179,7 @@ def test_the_deadline_is_inconclusive_with_the_bound_reached():
     assert last.reasons[0].numbers["errors.seconds_needed"] > 0
 
 
-def test_leaning_evidence_lowers_the_weight_before_the_verdict():
+def test_leaning_evidence_lowers_the_weight_before_the_verdict() -> None:
     """Retreat: at 5 : 1 against, to the lowest weight of the ladder that still brings 30 requests a scrape."""
     judge = Judge(config())
     _run(judge, _good(0, 8, weight=50.0))
@@ -189,7 +190,7 @@ def test_leaning_evidence_lowers_the_weight_before_the_verdict():
     assert any(r.code is Code.LEANING_BAD for r in first.reasons)
 
 
-def test_both_arms_sick_after_a_climb_means_weight_zero_and_no_blame():
+def test_both_arms_sick_after_a_climb_means_weight_zero_and_no_blame() -> None:
     """A shared lock or pool: back to 0, one more climb when calm, and the second time it stays at 0."""
     judge = Judge(config())
     _run(judge, _good(0, 10, weight=5.0))
@@ -202,7 +203,7 @@ def test_both_arms_sick_after_a_climb_means_weight_zero_and_no_blame():
     assert again[-1].wanted_weight == 0.0
 
 
-def test_a_shared_incident_is_neither_blamed_nor_trusted():
+def test_a_shared_incident_is_neither_blamed_nor_trusted() -> None:
     """Both arms at 10 % long after a change: no rollback, no promotion, and the reason names the baseline."""
     judge = Judge(config())
     _run(judge, _good(0, 30))
@@ -211,7 +212,7 @@ def test_a_shared_incident_is_neither_blamed_nor_trusted():
     assert any(r.code is Code.BASELINE_SICK for r in answers[-1].reasons)
 
 
-def test_ticks_come_once_and_in_order():
+def test_ticks_come_once_and_in_order() -> None:
     """The same or an older interval is refused, loudly."""
     judge = Judge(config())
     _run(judge, _good(0, 3))
@@ -219,14 +220,14 @@ def test_ticks_come_once_and_in_order():
         judge.tick(_good(2, 1)[0])
 
 
-def test_missing_ticks_pass_as_time_without_data():
+def test_missing_ticks_pass_as_time_without_data() -> None:
     """A gap in the index gives no evidence but counts for every window."""
     judge = Judge(config(deadline_seconds=600.0))
     _run(judge, _good(0, 5))
     assert judge.tick(_good(200, 1)[0]).verdict in {Verdict.INCONCLUSIVE, Verdict.NO_DATA}
 
 
-def test_a_restart_at_any_tick_changes_nothing():
+def test_a_restart_at_any_tick_changes_nothing() -> None:
     """State through JSON after every tick: the answers are equal, number for number."""
     whole, ticks = Judge(config()), [tick(k, (1, 5, 20)[k // 10], (150 + 7 * k, k % 3), (9000, 9 + k % 5)) for k in range(30)]
     stopped = Judge(config())
@@ -236,7 +237,7 @@ def test_a_restart_at_any_tick_changes_nothing():
         assert stopped.tick(one) == expected
 
 
-def test_state_of_other_options_or_another_version_is_refused():
+def test_state_of_other_options_or_another_version_is_refused() -> None:
     """Evidence gathered under other margins is no evidence under these."""
     judge = Judge(config())
     judge.tick(_good(0, 1)[0])
@@ -246,7 +247,7 @@ def test_state_of_other_options_or_another_version_is_refused():
         Judge(config(), msgspec.structs.replace(judge.state, version=99))
 
 
-def test_several_metrics_roll_back_together_and_promote_only_all():
+def test_several_metrics_roll_back_together_and_promote_only_all() -> None:
     """One guilty metric of two is named; one unproven metric of two holds the promotion."""
     both = JudgeConfig(metrics=(MetricConfig(name="errors", history_phi=1.0), MetricConfig(name="exceptions", history_phi=1.0)))
     assert sum(both.metric_weight(m.name) for m in both.metrics) + 0.1 == pytest.approx(1.0)
@@ -275,13 +276,13 @@ def test_several_metrics_roll_back_together_and_promote_only_all():
         ({"weight": -1.0}, r"metrics\[errors\].weight is -1"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_by_name(change, message):
+def test_options_that_make_no_sense_are_refused_by_name(change: Any, message: Any) -> None:
     """The message names the field and the value."""
     with pytest.raises(ConfigError, match=message):
         config(**change)
 
 
-def test_metrics_need_names_of_their_own():
+def test_metrics_need_names_of_their_own() -> None:
     """No metric and two of one name are both refused."""
     with pytest.raises(ConfigError, match="metrics is empty"):
         JudgeConfig(metrics=())

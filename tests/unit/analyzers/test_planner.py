@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -13,12 +15,12 @@ from tests.unit.analyzers.world import World, config, many
 
 
 @pytest.mark.parametrize(("share", "nats"), [(0.01, 0.0135), (0.05, 0.0122), (0.2, 0.0087), (0.5, 0.0043), (0.8, 0.0014)])
-def test_information_per_request_falls_with_the_share(share, nats):
+def test_information_per_request_falls_with_the_share(share: Any, nats: Any) -> None:
     """The table of +1 pp on 0.1 %."""
     assert information(share, 0.011, 0.001, TOLERATED, WORSE_SEARCH) == pytest.approx(nats, abs=5e-5)
 
 
-def test_the_planned_requests_are_what_the_simulation_needs():
+def test_the_planned_requests_are_what_the_simulation_needs() -> None:
     """Within a fifth, at a constant share of 5 %."""
     planned = plan(config(), 0.05, 100.0, 0.001)
     world = World(rps=100, rates=lambda k: (0.011, 0.001), ticks=200, weights=(5.0,), dwell=10_000, config=config(ladder=(5.0,)))
@@ -27,7 +29,7 @@ def test_the_planned_requests_are_what_the_simulation_needs():
     assert planned.fits
 
 
-def test_too_little_traffic_is_said_before_the_start():
+def test_too_little_traffic_is_said_before_the_start() -> None:
     """18 requests an hour at 5 %: it does not fit, and no share makes it fit."""
     quiet = plan(config(), 0.05, 0.1, 0.001)
     assert quiet.canary_requests_per_hour == pytest.approx(18.0)
@@ -39,19 +41,19 @@ def test_too_little_traffic_is_said_before_the_start():
     assert plan(config(), busier.least_share / 100.0, 5.0, 0.001).fits
 
 
-def test_a_regression_inside_the_tolerance_can_never_be_detected():
+def test_a_regression_inside_the_tolerance_can_never_be_detected() -> None:
     """Nothing is gained against it, and the plan says so instead of a number."""
     assert plan(config(), 0.05, 100.0, 0.01, excess=0.0001).detect_requests is None
 
 
 @pytest.mark.parametrize("bad", [{"share": 0.0}, {"share": 1.0}, {"rps": 0.0}, {"p_b": 1.0}])
-def test_nonsense_is_refused_with_its_values(bad):
+def test_nonsense_is_refused_with_its_values(bad: Any) -> None:
     """The message shows what was given."""
     with pytest.raises(ConfigError, match="a plan needs"):
         plan(config(), **{"share": 0.05, "rps": 1.0, "p_b": 0.001, **bad})
 
 
-def test_a_careful_history_costs_more_requests():
+def test_a_careful_history_costs_more_requests() -> None:
     """Clumped errors need more of them."""
     clumped = msgspec.structs.replace(config().metrics[0], history_phi=3.0)
     careful, bold = plan(config(), 0.05, 100.0, 0.001, metric=clumped), plan(config(), 0.05, 100.0, 0.001)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,9 +23,10 @@ from analyzers.stats.ratio import FINE_PRIOR, WORSE_PRIOR, Evidence, Margin, Rat
         ((0, 1000, 9, 9000), (0.05, 0.3, 0.8), (1.25, 3e-3), (3.938539, 2.819080, 0.762234)),
     ],
 )
-def test_an_increment_equals_the_reference_vectors(counts, rho, margin, expected):
+def test_an_increment_equals_the_reference_vectors(counts: Any, rho: Any, margin: Any, expected: Any) -> None:
     """Three rows of the reference table: with margin, without, and the bet on fine."""
-    got = count_increment(*counts, np.array(rho, dtype=float), ratio=margin[0], slack=margin[1])
+    x_c, n_c, x_b, n_b = counts
+    got = count_increment(x_c, n_c, x_b, n_b, np.array(rho, dtype=float), ratio=margin[0], slack=margin[1])
     assert got == pytest.approx(expected, abs=1e-6)
 
 
@@ -42,13 +44,14 @@ def _expectation(n_c: int, n_b: int, p_c: float, p_b: float, rho: float, margin:
 @pytest.mark.parametrize(
     ("rho", "margin"), [(2.0, (1.1, 2e-4)), (20.0, (1.0, 0.03)), (1.4, (1.3, 0.01)), (0.3, (1.25, 3e-3)), (0.8, (1.0, 0.05))]
 )
-def test_on_the_boundary_of_the_null_no_bet_wins_on_average(sizes, p_b, rho, margin):
+def test_on_the_boundary_of_the_null_no_bet_wins_on_average(sizes: Any, p_b: Any, rho: Any, margin: Any) -> None:
     """Exact enumeration of all outcomes: the expectation of a tick's bet is at most 1 (75 parameter sets)."""
     p_c = min(1.0, margin[0] * p_b + margin[1])
-    assert _expectation(*sizes, p_c, p_b, rho, margin) <= 1 + 1e-9
+    n_c, n_b = sizes
+    assert _expectation(n_c, n_b, p_c, p_b, rho, margin) <= 1 + 1e-9
 
 
-def test_without_the_slack_term_the_enumeration_would_complain():
+def test_without_the_slack_term_the_enumeration_would_complain() -> None:
     """The check can fail: betting as if the slack were zero wins on average at the boundary with slack."""
     p_b, slack = 0.05, 0.05
     total = 0.0
@@ -59,13 +62,13 @@ def test_without_the_slack_term_the_enumeration_would_complain():
     assert total > 1.01
 
 
-def test_the_priors_are_distributions():
+def test_the_priors_are_distributions() -> None:
     """A prior that adds up to more than 1 would void the error bound."""
     assert WORSE_PRIOR.sum() == pytest.approx(1.0, abs=1e-12)
     assert FINE_PRIOR.sum() == pytest.approx(1.0, abs=1e-12)
 
 
-def test_a_new_test_has_bet_nothing():
+def test_a_new_test_has_bet_nothing() -> None:
     """Before the first tick all evidence is exactly even."""
     evidence = RatioTest().peek()
     assert evidence.log_e_worse == pytest.approx(0.0, abs=1e-12)
@@ -79,7 +82,7 @@ def test_a_new_test_has_bet_nothing():
     "counts",
     [(1, 0, 5, 100), (5, 100, 1, 0), (0, 0, 0, 0), (math.nan, 10, 1, 100), (1, math.inf, 1, 100), (-1, 10, 1, 100), (1, 10, math.nan, 100)],
 )
-def test_unusable_counts_change_no_evidence(counts):
+def test_unusable_counts_change_no_evidence(counts: Any) -> None:
     """An empty arm, a NaN, an infinity or a negative count leaves every bet as it was, and finite."""
     test = RatioTest()
     test.update(3, 100, 5, 1000)
@@ -95,7 +98,7 @@ def test_unusable_counts_change_no_evidence(counts):
     assert after.ticks == before.ticks + 1
 
 
-def test_no_tick_adds_more_than_the_cap():
+def test_no_tick_adds_more_than_the_cap() -> None:
     """A total failure in one tick is worth the cap and not more; the fine bet has its own, smaller one."""
     test = RatioTest()
     test.update(750, 750, 1, 14250)
@@ -106,7 +109,7 @@ def test_no_tick_adds_more_than_the_cap():
     assert calm.peek().log_e_fine == pytest.approx(0.75, abs=1e-9)
 
 
-def test_dispersion_makes_every_bet_more_careful():
+def test_dispersion_makes_every_bet_more_careful() -> None:
     """phi = 3 takes two thirds of the evidence away."""
     bold, careful = RatioTest(), RatioTest()
     bold.update(5, 200, 1, 2000, 1.0)
@@ -114,7 +117,7 @@ def test_dispersion_makes_every_bet_more_careful():
     assert 0 < careful.peek().log_e_worse < bold.peek().log_e_worse
 
 
-def test_state_survives_json_bit_for_bit():
+def test_state_survives_json_bit_for_bit() -> None:
     """A restarted daemon goes on exactly where it was, also across the start of a late bet."""
     whole, stopped = RatioTest(), RatioTest()
     rng = np.random.default_rng(1)
@@ -126,7 +129,7 @@ def test_state_survives_json_bit_for_bit():
     assert stopped.peek() == whole.peek()
 
 
-def test_a_late_regression_is_met_by_a_bet_that_has_not_lost_for_long():
+def test_a_late_regression_is_met_by_a_bet_that_has_not_lost_for_long() -> None:
     """Half an hour of good counts must not be paid back first: with late starts the evidence is far larger."""
 
     def run(restarts: tuple[int, ...]) -> Evidence:
@@ -140,7 +143,7 @@ def test_a_late_regression_is_met_by_a_bet_that_has_not_lost_for_long():
     assert run((20, 40, 60, 80, 120, 160)).log_e_worse > run(()).log_e_worse + 2
 
 
-def test_the_bound_for_people_tightens_and_holds():
+def test_the_bound_for_people_tightens_and_holds() -> None:
     """The excess shown is above the true one, and comes down as evidence gathers."""
     test = RatioTest()
     rng = np.random.default_rng(2)
@@ -155,7 +158,7 @@ def test_the_bound_for_people_tightens_and_holds():
 
 @settings(max_examples=30, deadline=None)
 @given(ratio=st.floats(0.3, 10), seed=st.integers(0, 1000))
-def test_the_ratio_interval_is_in_order_and_holds_the_observed_ratio(ratio, seed):
+def test_the_ratio_interval_is_in_order_and_holds_the_observed_ratio(ratio: Any, seed: Any) -> None:
     """The interval is never empty, and the pooled estimate lies inside it."""
     rng, test = np.random.default_rng(seed), RatioTest()
     for _ in range(40):
@@ -167,7 +170,7 @@ def test_the_ratio_interval_is_in_order_and_holds_the_observed_ratio(ratio, seed
     assert e.ratio_low < observed < e.ratio_high
 
 
-def test_the_rate_of_false_alarms_stays_below_the_promise():
+def test_the_rate_of_false_alarms_stays_below_the_promise() -> None:
     """At the edge of the margin, looked at after each of 60 ticks, few runs in a thousand ever reach 100 : 1."""
     rng, alarms = np.random.default_rng(20261123), 0
     options = RatioOptions(tolerated=Margin(ratio=1.1, slack=2e-4))

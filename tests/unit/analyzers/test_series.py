@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,43 +36,43 @@ def _canary(t: CounterTracker, ticks: range) -> list[tuple[int, int] | None]:
     return [counts(t.freeze(k).arms[CANARY]) for k in ticks]
 
 
-def test_increments_are_differences_of_the_last_samples():
+def test_increments_are_differences_of_the_last_samples() -> None:
     """No interpolation: a sample belongs to the tick whose end it does not exceed."""
     t = _both(_series((14, 100), (29, 130), (44, 135)))
     assert _canary(t, range(1, 4)) == [(0, 0), (30, 0), (5, 0)]
 
 
-def test_a_reset_counts_the_new_value():
+def test_a_reset_counts_the_new_value() -> None:
     """The process restarted: what it shows now happened since."""
     assert _canary(_both(_series((15, 100), (30, 7))), range(1, 3)) == [(0, 0), (7, 0)]
 
 
-def test_a_reset_that_grew_past_the_old_value_is_seen_by_its_start():
+def test_a_reset_that_grew_past_the_old_value_is_seen_by_its_start() -> None:
     """Without the created timestamp 120 after 100 would be 20 requests."""
     t = _both(_series((15, 100), started_at=-600.0))
     t.add(CANARY, Role.TOTAL, [_series((30, 120), started_at=16.0)])
     assert _canary(t, range(1, 3)) == [(0, 0), (120, 0)]
 
 
-def test_a_series_that_came_back_after_its_process_restarted_counts_in_full():
+def test_a_series_that_came_back_after_its_process_restarted_counts_in_full() -> None:
     """The error series was absent when the total was reset: its 12 are new, not 2 more than 10."""
     t = _both(_series((15, 100), (30, 200), (45, 5), (60, 50)), _series((15, 10), (60, 12), code="500"))
     assert _canary(t, range(1, 5)) == [(0, 0), (100, 0), (5, 0), (45, 12)]
 
 
-def test_a_newborn_error_series_counts_from_its_first_event():
+def test_a_newborn_error_series_counts_from_its_first_event() -> None:
     """The pod was watched before and had no such series: all of it happened since."""
     t = _both(_series((15, 100), (30, 200), (45, 300)), _series((45, 4), code="500"))
     assert _canary(t, range(1, 4)) == [(0, 0), (100, 0), (100, 4)]
 
 
-def test_the_first_sample_of_an_unknown_pod_is_only_a_base():
+def test_the_first_sample_of_an_unknown_pod_is_only_a_base() -> None:
     """Nobody knows when its counts happened; a pod that is known to have just started counts in full."""
     assert _canary(_both(_series((15, 900))), range(1, 2)) == [(0, 0)]
     assert _canary(_both(_series((30, 900), started_at=20.0)), range(1, 3)) == [None, (900, 0)]
 
 
-def test_after_five_minutes_of_silence_a_counter_is_a_base_again():
+def test_after_five_minutes_of_silence_a_counter_is_a_base_again() -> None:
     """A gap that long is not evidence about any one tick."""
     t = tracker()
     t.add(
@@ -82,13 +84,13 @@ def test_after_five_minutes_of_silence_a_counter_is_a_base_again():
     assert _canary(t, range(1, 24))[21:] == [(10, 0), (11, 0)]
 
 
-def test_a_missing_error_series_is_zero_only_while_the_total_is_there():
+def test_a_missing_error_series_is_zero_only_while_the_total_is_there() -> None:
     """The pod's errors wait for its total, so that no tick has errors of requests it does not count."""
     t = _both(_series((15, 100), (30, 200), (60, 400)), _series((15, 1), (30, 2), (45, 9), (60, 9), code="500"))
     assert _canary(t, range(1, 5)) == [(0, 0), (100, 1), None, (200, 7)]
 
 
-def test_both_arms_of_a_tick_cover_the_same_time():
+def test_both_arms_of_a_tick_cover_the_same_time() -> None:
     """The canary was scraped late: the baseline waits, and both cover two intervals in the next tick."""
     t = _both(_series((15, 100), (31, 200), (46, 300)))
     frozen = [t.freeze(k) for k in range(1, 5)]
@@ -97,7 +99,7 @@ def test_both_arms_of_a_tick_cover_the_same_time():
     assert frozen[1].problems[0].kind is ProblemKind.STALE
 
 
-def test_an_arm_that_stays_away_no_longer_holds_the_other_and_returns_as_a_base():
+def test_an_arm_that_stays_away_no_longer_holds_the_other_and_returns_as_a_base() -> None:
     """After two ticks the baseline goes on alone; what the canary counted meanwhile is never compared with one tick."""
     t = _both(_series((15, 100), (105, 9000), (120, 9010)))
     frozen = [t.freeze(k) for k in range(1, 9)]
@@ -105,14 +107,14 @@ def test_an_arm_that_stays_away_no_longer_holds_the_other_and_returns_as_a_base(
     assert [counts(f.arms[CANARY]) for f in frozen][3:] == [None, None, None, (0, 0), (10, 0)]
 
 
-def test_ticks_that_were_passed_over_are_dropped_not_lumped():
+def test_ticks_that_were_passed_over_are_dropped_not_lumped() -> None:
     """The evidence of a tick that nobody froze does not turn up in a later one."""
     t = _both(_series(*((k * SCRAPE, 10.0 * k) for k in range(1, 20))))
     t.freeze(1)
     assert counts(t.freeze(8).arms[CANARY]) == (10, 0)
 
 
-def test_a_tick_is_given_out_once():
+def test_a_tick_is_given_out_once() -> None:
     """Freezing an old tick again is a mistake of the caller."""
     t = _both(_series((15, 1)))
     t.freeze(3)
@@ -120,13 +122,13 @@ def test_a_tick_is_given_out_once():
         t.freeze(3)
 
 
-def test_nan_and_negative_samples_are_no_counts():
+def test_nan_and_negative_samples_are_no_counts() -> None:
     """They are passed over, and the next good sample telescopes."""
     t = _both(_series((15, 100), (30, float("nan")), (40, -1), (45, 110)))
     assert _canary(t, range(1, 4)) == [(0, 0), None, (10, 0)]
 
 
-def test_a_sum_over_pods_is_refused_with_the_reason():
+def test_a_sum_over_pods_is_refused_with_the_reason() -> None:
     """T11: a scale-down would read as a reset; the message says what to do."""
     with pytest.raises(AggregatedCounterError, match="neither `pod` nor `instance`") as caught:
         tracker().add(CANARY, Role.TOTAL, [RawSeries(labels={"job": "shop"}, samples=(Sample(15, 4),))])
@@ -174,7 +176,7 @@ def _freeze_all(pods: list[Pod], last: int, *, restart_at: int | None = None) ->
 
 @settings(max_examples=150, deadline=None)
 @given(lives=st.tuples(LIFE, LIFE, LIFE, LIFE), born=st.integers(1, 8), gone=st.integers(6, 13))
-def test_every_request_is_in_exactly_one_tick(lives, born, gone):
+def test_every_request_is_in_exactly_one_tick(lives: Any, born: Any, gone: Any) -> None:
     """T10: births, restarts, late scrapes and a scale-down; the increments add up to what the scrapes have shown."""
     played = [
         _live(CANARY, "c0", 0, 14, [(late, good + 1, errors, restart) for late, good, errors, restart in lives[0]]),
@@ -191,7 +193,7 @@ def test_every_request_is_in_exactly_one_tick(lives, born, gone):
 
 @settings(max_examples=100, deadline=None)
 @given(lives=st.tuples(LIFE, LIFE, LIFE), born=st.integers(1, 8), restart_at=st.integers(2, 13))
-def test_a_restart_at_any_tick_gives_the_same_increments(lives, born, restart_at):
+def test_a_restart_at_any_tick_gives_the_same_increments(lives: Any, born: Any, restart_at: Any) -> None:
     """T10: the samples of the past are read again, and the log is identical."""
     played = [_live(CANARY, "c0", 0, 14, lives[0]), _live(CANARY, "c1", born, 14, lives[1]), _live(BASELINE, "b0", 0, 14, lives[2])]
     pods = [p for p, _, _ in played]
@@ -232,13 +234,13 @@ def _swallow_newborn(pod: Pod, seen: set[tuple[str, str]]) -> set[tuple[str, str
     return born
 
 
-def test_errors_in_newborn_series_are_found_in_time():
+def test_errors_in_newborn_series_are_found_in_time() -> None:
     """T9: mean harm of +1 pp over 100 newborn series stays below 1000 requests."""
     rng = np.random.default_rng(20261123)
     assert np.mean([_harm(rng, count_newborn=True) for _ in range(40)]) <= 1000
 
 
-def test_dropping_newborn_series_costs_twice_the_harm():
+def test_dropping_newborn_series_costs_twice_the_harm() -> None:
     """The twin of T9: with each first value lost, the bound is missed."""
     rng = np.random.default_rng(20261123)
     assert np.mean([_harm(rng, count_newborn=False) for _ in range(40)]) > 1000

@@ -96,7 +96,7 @@ async def _ask(server: Server, http: AioClient, deadline: float = 5.0, **options
     return outcome
 
 
-async def test_raw_samples_are_asked_by_an_instant_query_in_a_form(server, http):
+async def test_raw_samples_are_asked_by_an_instant_query_in_a_form(server: Server, http: AioClient) -> None:
     """The range selector at the grid time goes in the body, with the server told our deadline."""
     server.reply = (200, {}, _matrix((1485, "7"), (1500, "9")))
     outcome = await _ask(server, http, parameters={"max_source_resolution": "0s"})
@@ -120,7 +120,7 @@ async def test_raw_samples_are_asked_by_an_instant_query_in_a_form(server, http)
         ({"headers": {"Authorization": "Custom x", "X-Scope-OrgID": "t1"}}, "Custom x"),
     ],
 )
-async def test_credentials_go_in_headers_and_nowhere_else(server, http, options, expected):
+async def test_credentials_go_in_headers_and_nowhere_else(server: Server, http: AioClient, options: Any, expected: Any) -> None:
     """Bearer, basic and free headers arrive; the options' text shows no secret."""
     server.reply = (200, {}, _matrix())
     await _ask(server, http, **options)
@@ -161,7 +161,9 @@ async def test_credentials_go_in_headers_and_nowhere_else(server, http, options,
         (200, {}, b'{"status":"success","data":{"resultType":"matrix","result":[3]}}', FailureKind.NOT_METRICS, False, "cannot be read"),
     ],
 )
-async def test_what_a_server_refuses_has_one_outcome_and_one_try(server, http, status, headers, body, kind, retryable, says):
+async def test_what_a_server_refuses_has_one_outcome_and_one_try(
+    server: Server, http: AioClient, status: Any, headers: Any, body: Any, kind: Any, retryable: Any, says: Any
+) -> None:
     """The outcome table; nothing that the server said is asked again within the tick."""
     server.reply = (status, headers, body)
     outcome = await _ask(server, http)
@@ -172,7 +174,7 @@ async def test_what_a_server_refuses_has_one_outcome_and_one_try(server, http, s
     assert len(server.asked) == 1
 
 
-async def test_an_empty_result_is_no_data_and_a_nan_is_no_number(server, http):
+async def test_an_empty_result_is_no_data_and_a_nan_is_no_number(server: Server, http: AioClient) -> None:
     """Neither is zero."""
     server.reply = (200, {}, _matrix())
     assert isinstance(await _ask(server, http), NoData)
@@ -184,7 +186,7 @@ async def test_an_empty_result_is_no_data_and_a_nan_is_no_number(server, http):
     assert mixed.series[0].samples == (Sample(1500, 4),)
 
 
-async def test_warnings_make_an_answer_partial(server, http):
+async def test_warnings_make_an_answer_partial(server: Server, http: AioClient) -> None:
     """A store that did not answer behind Thanos: shown, with its words."""
     server.reply = (200, {}, _matrix((1500, "4"), warnings=["store eu-1 is away"]))
     outcome = await _ask(server, http)
@@ -192,7 +194,7 @@ async def test_warnings_make_an_answer_partial(server, http):
     assert outcome.warnings == ("store eu-1 is away",)
 
 
-async def test_a_server_that_hangs_or_is_gone_is_a_failure(server, http):
+async def test_a_server_that_hangs_or_is_gone_is_a_failure(server: Server, http: AioClient) -> None:
     """The deadline ends it; a refused connection says where."""
     server.hangs = True
     source = PrometheusSource(PrometheusOptions(url=server.url), _Impatient(http))
@@ -229,7 +231,7 @@ process_start_time_seconds 1.6e+09
 """
 
 
-async def test_a_metrics_page_is_read_per_pod(server, http):
+async def test_a_metrics_page_is_read_per_pod(server: Server, http: AioClient) -> None:
     """Counters with their pod, their creation where stated, else the process start; the rest of the page is passed over."""
     server.pages["/metrics"] = (200, PAGE)
     source = ScrapeSource(ScrapeOptions(), http)
@@ -256,7 +258,7 @@ async def test_a_metrics_page_is_read_per_pod(server, http):
         (200, b"<html>hello</html>", FailureKind.NOT_METRICS),
     ],
 )
-async def test_a_page_that_cannot_be_read_is_a_failure(server, http, status, body, kind):
+async def test_a_page_that_cannot_be_read_is_a_failure(server: Server, http: AioClient, status: Any, body: Any, kind: Any) -> None:
     """The same outcome table for pods."""
     server.pages["/metrics"] = (status, body)
     source = ScrapeSource(ScrapeOptions(headers={"Authorization": SECRET}), http)
@@ -267,7 +269,7 @@ async def test_a_page_that_cannot_be_read_is_a_failure(server, http, status, bod
     assert SECRET not in repr(ScrapeOptions(headers={"Authorization": SECRET}))
 
 
-async def test_one_silent_pod_of_two_is_named_and_the_other_counts(server, http):
+async def test_one_silent_pod_of_two_is_named_and_the_other_counts(server: Server, http: AioClient) -> None:
     """A page without the counter is an answer; a pod that does not answer is missing; no pod at all is no data."""
     server.pages["/metrics"] = (200, PAGE)
     server.pages["/gone"] = (500, b"")
@@ -284,14 +286,14 @@ async def test_one_silent_pod_of_two_is_named_and_the_other_counts(server, http)
     assert isinstance(outcomes[2], NoData)
 
 
-def test_only_wanted_lines_are_read():
+def test_only_wanted_lines_are_read() -> None:
     """A page may have a hundred thousand lines of others."""
     lines = parse_page(PAGE.decode(), wanted_names(["other_total"]))
     assert [(x.name, x.value) for x in lines] == [("other_total", 5.0), ("process_start_time_seconds", 1.6e9)]
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-async def test_every_registered_source_answers_each_query_once(name, server, http):
+async def test_every_registered_source_answers_each_query_once(name: Any, server: Server, http: AioClient) -> None:
     """The contract: one outcome per query, in order, whatever happens, and the properties that the collector reads."""
     options, build = SOURCES[name]
     source = build(options(url=server.url) if name == "Prometheus" else options(), http)
