@@ -262,13 +262,13 @@ def test_what_a_killed_test_run_left_behind_is_removed_by_the_next() -> None:
         pytest.skip(reason)
     script = (
         "import os, subprocess; from tests.testbed import netns; name = netns.create();"
-        "left = subprocess.Popen(netns.command(name, 'sleep', '600'), stdout=subprocess.DEVNULL); print(name, left.pid, flush=True); os._exit(9)"
+        "left = subprocess.Popen(netns.command(name, 'sleep', '600'), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL);"
+        "print(name, left.pid, flush=True); os._exit(9)"
     )
     printed = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False).stdout
     name, left = printed.split()
-    assert netns.FOLDER.joinpath(name).exists()
-    assert name in netns.sweep()
-    assert not netns.FOLDER.joinpath(name).exists()
+    netns.sweep()  # a run beside this one may have been faster: what counts is that it is gone
+    eventually(lambda: not netns.FOLDER.joinpath(name).exists(), "the namespace is gone")
     eventually(
         lambda: not Path(f"/proc/{left}").exists() or "sleep" not in Path(f"/proc/{left}/cmdline").read_text(), "its process has ended"
     )
