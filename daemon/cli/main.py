@@ -1,0 +1,51 @@
+"""Entry point of the command line: each command lives in its own module and is imported only when it is called.
+
+`--help` must answer at once, and most commands need neither the judge nor a notifier.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+from daemon import __version__
+
+# name -> (module, attribute, one line for the overview)
+COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "run": ("daemon.cli.run", "run", "Run the daemon."),
+}
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports them when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        module, attribute, _ = found
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], list(COMMANDS), n=1)
+            hint = f" Did you mean {near[0]}?" if near else " See linnet --help."
+            raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="linnet")
+def main() -> None:
+    """Progressive delivery for Kubernetes: traffic and feature flags move together."""

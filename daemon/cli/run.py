@@ -1,0 +1,56 @@
+"""`linnet run`: the daemon in the foreground, until SIGTERM."""
+
+import asyncio
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from daemon.control.daemon import Daemon
+
+
+@click.command()
+@click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Kubeconfig file; in a pod its ServiceAccount is the default.")
+@click.option("--context", help="Context of the kubeconfig.")
+@click.option("--namespace", "namespaces", multiple=True, help="Watch only this namespace (repeatable); all of them by default.")
+@click.option("--catalogue-namespace", default="linnet-system", show_default=True, help="Where shared profiles and sources live.")
+@click.option("--cluster-name", default="default", show_default=True, help="Shown in every message.")
+@click.option("--metrics-address", default="0.0.0.0:8080", show_default=True, help="host:port of /metrics, /healthz and /readyz.")
+@click.option("--leader-election/--no-leader-election", default=True, show_default=True, help="Lead by a Lease.")
+@click.option("--lease-name", default="linnet", show_default=True)
+@click.option("--lease-namespace", help="Default: the catalogue namespace.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
+def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options: str | bool | None) -> None:
+    """Run the daemon: watch, decide, act, until SIGTERM."""
+    import msgspec
+
+    from daemon.control import logs
+    from daemon.control.daemon import Daemon, Options
+
+    logs.configure(log_level, "json" if log_format == "json" else "text")
+    daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces}, Options))
+    sys.exit(asyncio.run(_until_signal(daemon)))
+
+
+async def _until_signal(daemon: "Daemon") -> int:
+    """0 after SIGTERM or SIGINT, 1 after a failure that ended the daemon."""
+    import logging
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    work = asyncio.ensure_future(daemon.run())
+    ended = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({work, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if work.done() and not work.cancelled():
+        ended.cancel()
+        error = work.exception()
+        logging.getLogger("linnet").error("the daemon ended: %s", error, exc_info=error)
+        return 1
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+    return 0

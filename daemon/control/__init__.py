@@ -1,0 +1,1 @@
+"""The imperative shell: read from caches, decide once, write the intent to status, act, tell."""

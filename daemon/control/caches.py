@@ -1,0 +1,147 @@
+"""Every object the daemon reads often, kept by informers: an idle Canary costs no request.
+
+Secrets and ConfigMaps are not here: they are read one by one, when needed, by name.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from daemon.api import names
+from daemon.control import objects as ours
+from daemon.kube import errors
+from daemon.kube import resources as res
+from daemon.kube.client import Client
+from daemon.kube.informer import Informer
+from daemon.kube.objects import (
+    Deployment,
+    HorizontalPodAutoscaler,
+    HTTPRoute,
+    KubeObject,
+    NetworkPolicy,
+    PartialObject,
+    Pod,
+    ReplicaSet,
+    Service,
+)
+from daemon.kube.store import by_namespace
+from daemon.workloads.revisions import by_workload
+
+
+def _by_workload_ref(item: ours.Canary) -> list[str]:
+    return [f"{item.namespace}/{item.spec.workload_ref.name}"]
+
+
+def _by_our_owner(item: KubeObject) -> list[str]:
+    owner = item.metadata.label(names.OWNER)
+    return [f"{item.namespace}/{owner}"] if owner else []
+
+
+def _by_controller(item: KubeObject) -> list[str]:
+    owner = item.metadata.controller()
+    return [f"{item.namespace}/{owner.name}"] if owner else []
+
+
+def _by_target(item: HorizontalPodAutoscaler) -> list[str]:
+    target = item.spec.scale_target_ref
+    return [f"{item.namespace}/{target.name}"] if target.kind == "Deployment" else []
+
+
+class Caches:
+    """One informer a kind; `optional` kinds may not exist in a cluster."""
+
+    def __init__(self, client: Client, namespaces: Sequence[str], catalogue: str) -> None:
+        scope = tuple(namespaces)
+        wide = tuple(dict.fromkeys((*scope, catalogue))) if scope else ()
+        self.canaries: Informer[ours.Canary] = Informer(
+            client, ours.CANARIES, namespaces=scope, indexes={"workload": _by_workload_ref, "namespace": by_namespace}
+        )
+        self.profiles: Informer[ours.Profile] = Informer(client, ours.PROFILES, namespaces=wide)
+        self.metric_sources: Informer[ours.MetricSource] = Informer(client, ours.METRIC_SOURCES, namespaces=wide)
+        self.flag_sources: Informer[ours.FlagSource] = Informer(client, ours.FLAG_SOURCES, namespaces=wide)
+        self.notifiers: Informer[ours.Notifier] = Informer(client, ours.NOTIFIERS, namespaces=wide)
+        self.deployments: Informer[Deployment] = Informer(client, res.DEPLOYMENTS, namespaces=scope, indexes={"ours": _by_our_owner})
+        self.replica_sets: Informer[ReplicaSet] = Informer(
+            client, res.REPLICA_SETS, namespaces=scope, indexes={"controller": _by_controller}
+        )
+        self.pods: Informer[Pod] = Informer(
+            client, res.PODS, namespaces=scope, indexes={"controller": _by_controller, "ours": _by_our_owner}
+        )
+        self.services: Informer[Service] = Informer(client, res.SERVICES, namespaces=scope, indexes={"namespace": by_namespace})
+        self.revisions = Informer(
+            client, res.CONTROLLER_REVISIONS, namespaces=scope, label_selector=names.OWNER, indexes={"workload": by_workload}
+        )
+        self.autoscalers: Informer[HorizontalPodAutoscaler] = Informer(
+            client, res.HORIZONTAL_POD_AUTOSCALERS, namespaces=scope, indexes={"target": _by_target}
+        )
+        self.policies: Informer[NetworkPolicy] = Informer(
+            client, res.NETWORK_POLICIES, namespaces=scope, indexes={"namespace": by_namespace}
+        )
+        self.routes: Informer[HTTPRoute] = Informer(client, res.HTTP_ROUTES, namespaces=scope, indexes={"namespace": by_namespace})
+        self._client = client
+        self._namespaces = scope
+        self._has_routes = True
+
+    def required(self) -> tuple[Informer[Any], ...]:
+        return (
+            self.canaries,
+            self.profiles,
+            self.metric_sources,
+            self.flag_sources,
+            self.notifiers,
+            self.deployments,
+            self.replica_sets,
+            self.pods,
+            self.services,
+            self.revisions,
+            self.autoscalers,
+            self.policies,
+        )
+
+    @property
+    def synced(self) -> bool:
+        return all(i.synced for i in self.required()) and (self.routes.synced or not self._has_routes)
+
+    async def run(self) -> None:
+        """Belongs into a TaskGroup. A cluster without the Gateway API has no HTTPRoutes to watch."""
+        self._has_routes = await self._served()
+        async with asyncio.TaskGroup() as group:
+            for informer in self.required():
+                group.create_task(informer.run(), name=f"informer {informer.resource.plural}")
+            if self._has_routes:
+                group.create_task(self.routes.run(), name="informer httproutes")
+
+    async def _served(self) -> bool:
+        namespace = self._namespaces[0] if self._namespaces else None
+        try:
+            await self._client.page(res.HTTP_ROUTES.with_model(PartialObject), namespace, limit=1)
+        except errors.NotFound:
+            return False
+        except errors.KubeError:
+            return True  # the informer says what is wrong, and tries again
+        return True
+
+    async def wait_synced(self, deadline: float) -> None:
+        async with asyncio.timeout(deadline):
+            for informer in self.required():
+                await informer.wait_synced(deadline)
+            if self._has_routes:
+                await self.routes.wait_synced(deadline)
+
+    # Questions that several modules ask.
+
+    def sets_of(self, deployment: Deployment) -> tuple[ReplicaSet, ...]:
+        return self.replica_sets.store.by("controller", f"{deployment.namespace}/{deployment.name}")
+
+    def pods_of_set(self, item: ReplicaSet) -> tuple[Pod, ...]:
+        return self.pods.store.by("controller", f"{item.namespace}/{item.name}")
+
+    def pods_of(self, deployment: Deployment) -> tuple[Pod, ...]:
+        return tuple(p for s in self.sets_of(deployment) for p in self.pods_of_set(s))
+
+    def canary_deployments(self, namespace: str, owner: str) -> tuple[Deployment, ...]:
+        return self.deployments.store.by("ours", f"{namespace}/{owner}")
+
+    def autoscaler_of(self, deployment: Deployment) -> HorizontalPodAutoscaler | None:
+        found = self.autoscalers.store.by("target", f"{deployment.namespace}/{deployment.name}")
+        return found[0] if found else None

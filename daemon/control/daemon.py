@@ -1,0 +1,240 @@
+"""The process: everything put together, started and stopped in order.
+
+Informers run in every replica, so that a new leader has its caches warm; reconcilers, judges and messages run only while leading.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from daemon.api import names
+from daemon.control.adopt import Adopter
+from daemon.control.caches import Caches
+from daemon.control.catalogue import Catalogue
+from daemon.control.execute import Executor
+from daemon.control.flagging import FlagBoard
+from daemon.control.http import Http
+from daemon.control.judging import JudgeBoard, Ports
+from daemon.control.metrics import Metrics
+from daemon.control.observe import Observer
+from daemon.control.permits import HoldProbe
+from daemon.control.reconcile import Reconciler
+from daemon.control.resolve import Resolver
+from daemon.control.runs import RunStore
+from daemon.control.secrets import SecretReader
+from daemon.control.tell import Teller
+from daemon.kube import config as kube_config
+from daemon.kube.client import Client
+from daemon.kube.controller import Controller, ControllerOptions
+from daemon.kube.events import EventRecorder
+from daemon.kube.lease import LeaderElector, LeaseOptions
+from daemon.kube.objects import KubeObject
+from daemon.kube.transport import Transport
+from daemon.notify.notifier import Notifier
+from daemon.traffic.registry import ROUTERS
+from daemon.web.health import application, serve
+from daemon.workloads.revisions import Revisions, Templates
+
+log = logging.getLogger("linnet.daemon")
+
+Key = tuple[str, str]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What `linnet run` is started with; each is also a value of the chart."""
+
+    kubeconfig: str | None = None
+    context: str | None = None
+    namespaces: tuple[str, ...] = ()
+    catalogue_namespace: str = "linnet-system"
+    cluster_name: str = "default"
+    metrics_address: str = "0.0.0.0:8080"
+    leader_election: bool = True
+    lease_name: str = "linnet"
+    lease_namespace: str | None = None
+    workers: int = 4
+    sync_deadline: float = 60.0
+
+
+class Daemon:
+    """`run` until cancelled."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.metrics = Metrics()
+        self._identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._problem = "starting"
+        self._caches: Caches | None = None
+
+    async def run(self) -> None:
+        config = kube_config.load(self.options.kubeconfig, self.options.context)
+        app = application(self.metrics.registry, self._missing, self._count_phases)
+        async with Transport(config, observe=self.metrics.request) as transport, serve(app, self.options.metrics_address) as url:
+            log.info("linnet serves %s/metrics and leads as %s", url, self._identity)
+            client = Client(transport, field_manager=names.FIELD_MANAGER)
+            caches = self._caches = Caches(client, self.options.namespaces, self.options.catalogue_namespace)
+            async with asyncio.TaskGroup() as group:
+                informers = group.create_task(caches.run(), name="informers")
+                await caches.wait_synced(self.options.sync_deadline)
+                self._problem = ""
+                await self._lead(client, caches)
+                informers.cancel()
+
+    async def _lead(self, client: Client, caches: Caches) -> None:
+        leader = _Leader(self, client, caches)
+        if not self.options.leader_election:
+            self.metrics.lead(leading=True)
+            await leader.work()
+            return
+        namespace = self.options.lease_namespace or self.options.catalogue_namespace
+        elector = LeaderElector(
+            client, namespace, self.options.lease_name, self._identity, options=LeaseOptions(), on_change=self.metrics.lead
+        )
+        await elector.run(leader.work)
+
+    def _missing(self) -> str:
+        if self._problem:
+            return self._problem
+        return "" if self._caches is not None and self._caches.synced else "caches are not synced"
+
+    def _count_phases(self) -> None:
+        if self._caches is None:
+            return
+        counts: Counter[str] = Counter(c.status.phase for c in self._caches.canaries.store)
+        for phase in set(counts) | {"Idle", "Progressing", "Held"}:
+            self.metrics.phases.labels(phase).set(counts.get(phase, 0))
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+
+class _Leader:
+    """What runs while leading: built anew for each term, so that nothing of a former term is believed."""
+
+    def __init__(self, daemon: Daemon, client: Client, caches: Caches) -> None:
+        self._daemon = daemon
+        self._client = client
+        self._caches = caches
+
+    async def work(self) -> None:
+        options, client, caches = self._daemon.options, self._client, self._caches
+        http = Http()
+        recorder = EventRecorder(client, instance=self._daemon.identity)
+        notifier = Notifier(self._daemon.metrics.sent)
+        catalogue = Catalogue(caches, options.catalogue_namespace)
+        secrets = SecretReader(client)
+        teller = Teller(recorder, notifier, catalogue, secrets, options.cluster_name)
+        templates = Templates()
+        reconciler = self._reconciler(http, secrets, catalogue, teller, templates)
+        canaries: Controller[Key] = Controller(
+            "canary", reconciler.reconcile, options=ControllerOptions(workers=options.workers), observe=self._daemon.metrics.reconciled
+        )
+        self._wake = canaries.queue.add
+        adopter = Adopter(client, caches, teller)
+        adoptions: Controller[Key] = Controller("adoption", adopter.reconcile, observe=self._daemon.metrics.reconciled)
+        stops = _subscribe(caches, canaries, adoptions, options.catalogue_namespace)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for coroutine in (recorder.run(), notifier.run(), teller.run(), self._judges.run(), canaries.run(), adoptions.run()):
+                    group.create_task(coroutine)
+        finally:
+            for stop in stops:
+                stop()
+            with contextlib.suppress(TimeoutError):
+                await recorder.flush(2.0)
+            await http.close()
+
+    def _woken(self, key: Key) -> None:
+        self._wake(key)
+
+    def _reconciler(self, http: Http, secrets: SecretReader, catalogue: Catalogue, teller: Teller, templates: Templates) -> Reconciler:
+        client, caches = self._client, self._caches
+        self._judges = JudgeBoard(
+            Ports(caches=caches, http=http, secrets=secrets, runs=RunStore(client), wake=self._woken),
+        )
+        flags = FlagBoard(client, self._daemon.options.cluster_name)
+        revisions = Revisions(client, caches.revisions.store, templates, time.time)
+        routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
+        return Reconciler(
+            client=client,
+            caches=caches,
+            resolver=Resolver(caches, catalogue, templates),
+            observer=Observer(caches, revisions, templates, routers, flags, self._judges),
+            executor=Executor(client, caches, revisions, templates, routers, flags),
+            judges=self._judges,
+            flags=flags,
+            probe=HoldProbe(client),
+            teller=teller,
+        )
+
+
+def _subscribe(caches: Caches, canaries: Controller[Key], adoptions: Controller[Key], catalogue: str) -> list[Any]:
+    """What wakes whom. A Canary is looked at when anything it speaks of changes, and never otherwise."""
+    wake = canaries.queue.add
+
+    def canary(old: KubeObject | None, new: KubeObject | None) -> None:
+        item = new or old
+        if item is not None:
+            wake(item.key)
+
+    def workload(namespace: str, name: str) -> None:
+        for found in caches.canaries.store.by("workload", f"{namespace}/{name}"):
+            wake(found.key)
+
+    def deployment(old: KubeObject | None, new: KubeObject | None) -> None:
+        item = new or old
+        if item is None:
+            return
+        owner = item.metadata.label(names.OWNER)
+        if owner:
+            wake((item.namespace, owner))
+            return
+        adoptions.queue.add(item.key)
+        workload(item.namespace, item.name)
+
+    def owned(old: KubeObject | None, new: KubeObject | None) -> None:
+        item = new or old
+        controller = item.metadata.controller() if item is not None else None
+        if item is None or controller is None:
+            return
+        owner = item.metadata.label(names.OWNER)
+        if owner:
+            wake((item.namespace, owner))
+        elif controller.kind == "Deployment":
+            workload(item.namespace, controller.name)
+
+    def neighbours(old: KubeObject | None, new: KubeObject | None) -> None:
+        item = new or old
+        if item is not None:
+            everywhere = item.namespace == catalogue
+            _wake_all(caches.canaries.store if everywhere else caches.canaries.store.by("namespace", item.namespace), wake)
+
+    handlers = (
+        (caches.canaries, canary),
+        (caches.deployments, deployment),
+        (caches.replica_sets, owned),
+        (caches.pods, owned),
+        (caches.services, neighbours),
+        (caches.routes, neighbours),
+        (caches.autoscalers, neighbours),
+        (caches.policies, neighbours),
+        (caches.profiles, neighbours),
+        (caches.metric_sources, neighbours),
+        (caches.flag_sources, neighbours),
+    )
+    return [informer.store.add_handler(handler) for informer, handler in handlers]
+
+
+def _wake_all(found: Iterable[KubeObject], wake: Any) -> None:
+    for item in found:
+        wake(item.key)

@@ -1,0 +1,217 @@
+"""Carrying out what was decided: each action compares with what is there and writes only the difference.
+
+Writes into users' objects are recorded in the undo log first; the log is part of the status that is written before the first of
+these actions runs. An action that finds the object moved stops there: the next pass decides anew.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from daemon.api import names
+from daemon.api.status import RestoreEntry
+from daemon.control import objects as ours
+from daemon.control.caches import Caches
+from daemon.control.flagging import FlagBoard
+from daemon.control.resolve import Resolved
+from daemon.kube.client import Client
+from daemon.kube.objects import Deployment, untyped
+from daemon.kube.patch import pointer, remove, test
+from daemon.kube.resources import HORIZONTAL_POD_AUTOSCALERS, SERVICES
+from daemon.rollout import model as m
+from daemon.traffic.router import Router
+from daemon.workloads import canary as canaries
+from daemon.workloads import floor, hold
+from daemon.workloads.errors import WorkloadError
+from daemon.workloads.resize import resize
+from daemon.workloads.revisions import Revisions, Templates
+
+log = logging.getLogger("linnet.execute")
+
+
+class Executor:
+    def __init__(
+        self, client: Client, caches: Caches, revisions: Revisions, templates: Templates, routers: Mapping[str, Router], flags: FlagBoard
+    ) -> None:
+        self._client = client
+        self._caches = caches
+        self._revisions = revisions
+        self._templates = templates
+        self._routers = routers
+        self._flags = flags
+        self._verbs: dict[type[m.Action], Callable[[Resolved, Any], Awaitable[None]]] = {
+            m.Adopt: self._adopt,
+            m.StoreTemplate: self._store_template,
+            m.RememberFailure: self._remember,
+            m.ForgetFailure: self._forget,
+            m.EnsureCanary: self._ensure_canary,
+            m.DeleteCanary: self._delete_canary,
+            m.SetWeight: self._set_weight,
+            m.RestoreRoutes: self._restore_routes,
+            m.SetFlag: self._set_flag,
+            m.ZeroFlags: self._zero_flags,
+            m.RestoreFlags: self._restore_flags,
+            m.FinishFlag: self._finish_flag,
+            m.ReleaseFlags: self._release_flags,
+            m.LiftFloor: self._lift_floor,
+            m.RestoreFloor: self._restore_floor,
+            m.PauseWorkload: self._pause,
+            m.ReleaseHold: self._release_hold,
+            m.RestoreTemplate: self._restore_template,
+            m.ResizeReplicaSets: self._resize,
+            m.DropFinalizer: self._drop_finalizer,
+        }
+
+    def record(self, resolved: Resolved, actions: tuple[m.Actions, ...], undo: tuple[RestoreEntry, ...]) -> tuple[RestoreEntry, ...]:
+        """The undo log with what these actions will change for the first time."""
+        known = {(e.kind, e.name) for e in undo}
+        added: list[RestoreEntry] = []
+        for action in actions:
+            if isinstance(action, m.SetWeight):
+                for scope in resolved.scopes:
+                    if ("HTTPRoute", scope.name) not in known:
+                        added += self._routers["HTTPRoute"].record(scope)
+            elif isinstance(action, m.LiftFloor):
+                item = self._caches.autoscaler_of(resolved.deployment) if resolved.deployment else None
+                if item is not None and (HORIZONTAL_POD_AUTOSCALERS.kind, item.name) not in known:
+                    added.append(msgspec.structs.replace(floor.undo(item), written=str(action.minimum)))
+        return (*undo, *added)
+
+    async def run(self, resolved: Resolved, action: m.Actions) -> None:
+        """One action. WorkloadError, RouterError, FlagError and KubeError pass through to the pass that asked."""
+        await self._verbs[type(action)](resolved, action)
+
+    def _deployment(self, resolved: Resolved) -> Deployment:
+        if resolved.deployment is None:
+            raise WorkloadError("the Deployment is gone", reason="WorkloadMissing", retryable=True)
+        return self._caches.deployments.store.get(resolved.deployment.namespace, resolved.deployment.name) or resolved.deployment
+
+    def _keep(self, item: Deployment) -> None:
+        """Our own write, seen before the watch brings it."""
+        self._caches.deployments.store.put(item)
+
+    def _at(self, resolved: Resolved, revision: str) -> Deployment:
+        """The Deployment, if its template is still that of `revision`: else nothing may be written on that ground."""
+        item = self._deployment(resolved)
+        if self._revisions.name_of(item.namespace, item.name, item.spec.template) != revision:
+            raise WorkloadError(f"the template is no longer that of {revision}", reason="Moved", retryable=True)
+        return item
+
+    # The Deployment.
+
+    async def _adopt(self, resolved: Resolved, action: m.Adopt) -> None:
+        self._keep(await hold.adopt(self._client, self._deployment(resolved), resolved.canary.name if action.adopted else None))
+
+    async def _store_template(self, resolved: Resolved, action: m.StoreTemplate) -> None:
+        item = self._deployment(resolved)
+        template = None
+        if self._revisions.name_of(item.namespace, item.name, item.spec.template) == action.revision:
+            template = self._templates.decode(item.spec.template)
+        await self._revisions.store(item.namespace, item.name, resolved.canary.name, action.revision, action.role, template)
+
+    async def _remember(self, resolved: Resolved, action: m.RememberFailure) -> None:
+        item = self._deployment(resolved)
+        await self._revisions.remember_failure(item.namespace, item.name, action.revision, action.sentence)
+
+    async def _forget(self, resolved: Resolved, action: m.ForgetFailure) -> None:
+        item = self._deployment(resolved)
+        await self._revisions.forget_failure(item.namespace, item.name, action.revision)
+
+    async def _pause(self, resolved: Resolved, _: m.PauseWorkload) -> None:
+        self._keep(await hold.pause(self._client, self._deployment(resolved)))
+
+    async def _release_hold(self, resolved: Resolved, action: m.ReleaseHold) -> None:
+        item = self._at(resolved, action.revision)
+        if item.spec.paused:
+            self._keep(await hold.release(self._client, item))
+
+    async def _restore_template(self, resolved: Resolved, action: m.RestoreTemplate) -> None:
+        item = self._at(resolved, action.expected)
+        stored = self._revisions.stored(item.namespace, item.name, action.revision)
+        if stored is None:
+            raise WorkloadError(f"the template of stable {action.revision} is not stored", reason="StableLost")
+        self._keep(await hold.restore_template(self._client, item, self._revisions.template(stored)))
+
+    async def _resize(self, resolved: Resolved, action: m.ResizeReplicaSets) -> None:
+        await resize(self._client, self._caches.sets_of(self._deployment(resolved)), action.sizes)
+
+    # The canary.
+
+    async def _ensure_canary(self, resolved: Resolved, action: m.EnsureCanary) -> None:
+        item = self._deployment(resolved)
+        name = names.canary_workload(item.name, action.revision)
+        current = self._caches.deployments.store.get(item.namespace, name)
+        stored = self._revisions.stored(item.namespace, item.name, action.revision)
+        template = self._revisions.template(stored) if stored else self._templates.decode(self._at(resolved, action.revision).spec.template)
+        body = canaries.render(item, template, resolved.canary.name, action.revision, action.replicas, resolved.identity)
+        if resolved.canary_service is not None:
+            await self._pin_service(resolved, action.revision)
+        await canaries.ensure(self._client, current, body, action.replicas)
+
+    async def _pin_service(self, resolved: Resolved, revision: str) -> None:
+        service, name = resolved.service, resolved.canary_service
+        if service is None or name is None:
+            return
+        current = self._caches.services.store.get(service.namespace, name)
+        body = canaries.render_service(untyped(msgspec.Raw(msgspec.json.encode(service))), name, resolved.canary.name, revision)
+        await canaries.ensure_service(self._client, current, body)
+
+    async def _delete_canary(self, resolved: Resolved, _: m.DeleteCanary) -> None:
+        for item in self._caches.canary_deployments(resolved.canary.namespace, resolved.canary.name):
+            if item.metadata.deletion_timestamp is None:
+                await canaries.delete(self._client, item)
+
+    # Exposure.
+
+    async def _set_weight(self, resolved: Resolved, action: m.SetWeight) -> None:
+        for scope in resolved.scopes:
+            await self._routers["HTTPRoute"].set_weight(scope, action.weight)
+
+    async def _restore_routes(self, resolved: Resolved, _: m.RestoreRoutes) -> None:
+        for scope in resolved.scopes:
+            await self._routers["HTTPRoute"].restore(scope, resolved.canary.status.restore)
+
+    async def _set_flag(self, resolved: Resolved, action: m.SetFlag) -> None:
+        await self._flags.set_percent(resolved, action.name, action.percent)
+
+    async def _zero_flags(self, resolved: Resolved, _: m.ZeroFlags) -> None:
+        await self._flags.zero(resolved)
+
+    async def _restore_flags(self, resolved: Resolved, _: m.RestoreFlags) -> None:
+        await self._flags.restore(resolved)
+
+    async def _finish_flag(self, resolved: Resolved, action: m.FinishFlag) -> None:
+        await self._flags.set_percent(resolved, action.name, action.percent, gated=False)
+
+    async def _release_flags(self, resolved: Resolved, _: m.ReleaseFlags) -> None:
+        await self._flags.release(resolved)
+
+    # The floor.
+
+    async def _lift_floor(self, resolved: Resolved, action: m.LiftFloor) -> None:
+        item = self._caches.autoscaler_of(self._deployment(resolved))
+        if item is not None:
+            await floor.lift(self._client, item, action.minimum)
+
+    async def _restore_floor(self, resolved: Resolved, _: m.RestoreFloor) -> None:
+        for entry in resolved.canary.status.restore:
+            if entry.kind != HORIZONTAL_POD_AUTOSCALERS.kind:
+                continue
+            item = self._caches.autoscalers.store.get(entry.namespace, entry.name)
+            if item is not None:
+                await floor.restore(self._client, item, entry)
+
+    # The Canary itself.
+
+    async def _drop_finalizer(self, resolved: Resolved, _: m.DropFinalizer) -> None:
+        canary, deployment = resolved.canary, resolved.deployment
+        if resolved.canary_service is not None:
+            await self._client.delete(SERVICES, canary.namespace, resolved.canary_service)
+        if deployment is not None:
+            await self._revisions.forget_all(canary.namespace, deployment.name)
+        finalizers = canary.metadata.finalizers or ()
+        if names.FINALIZER in finalizers:
+            at = pointer("metadata", "finalizers", finalizers.index(names.FINALIZER))
+            await self._client.json_patch(ours.CANARIES, canary.namespace, canary.name, [test(at, names.FINALIZER), remove(at)])

@@ -1,0 +1,145 @@
+"""What is measured in one rollout: the source, the metrics and the arms, from the spec and the caches."""
+
+from typing import Final
+
+import msgspec
+
+from analyzers.collector import BASELINE, CANARY, ArmTargets
+from analyzers.metrics import Matcher, MatchOp, RatioMetric, Selector, margins, parse_selector, preset_metrics
+from analyzers.options import JudgeConfig
+from analyzers.sources.prometheus import PrometheusOptions
+from analyzers.sources.prometheus import build as build_prometheus
+from analyzers.sources.protocol import HttpClient, MetricSource, Target
+from analyzers.sources.scrape import ScrapeOptions
+from analyzers.sources.scrape import build as build_scrape
+from daemon.api.canary import Metric
+from daemon.api.quantities import parse_duration
+from daemon.control import objects as ours
+from daemon.control.caches import Caches
+from daemon.control.resolve import Resolved
+from daemon.control.secrets import SecretReader
+from daemon.kube.objects import Deployment, Pod
+from daemon.rollout.clock import epoch
+from daemon.rollout.steps import plan_of
+
+HASH: Final = "[a-z0-9]+"
+
+
+async def source_of(item: ours.MetricSource, http: HttpClient, secrets: SecretReader) -> MetricSource:
+    """The source of a MetricSource object; SecretMissing where it names one that is not there."""
+    delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
+    if item.spec.type == "Scrape":
+        return build_scrape(ScrapeOptions(), http)
+    prometheus = item.spec.prometheus
+    if prometheus is None:
+        raise ValueError(f"MetricSource {item.name} has no prometheus block")
+    options = PrometheusOptions(url=prometheus.url, headers=dict(prometheus.headers or {}), ingestion_delay=delay)
+    auth = prometheus.auth
+    if auth is not None and auth.bearer_secret_ref is not None:
+        options = msgspec.structs.replace(options, bearer_token=await secrets.read(item.namespace, auth.bearer_secret_ref))
+    if auth is not None and auth.basic is not None:
+        user = await secrets.read(item.namespace, auth.basic.username_secret_ref)
+        password = await secrets.read(item.namespace, auth.basic.password_secret_ref)
+        options = msgspec.structs.replace(options, username=user, password=password)
+    return build_prometheus(options, http)
+
+
+def candidates(metric: Metric, resolved: Resolved) -> tuple[RatioMetric, ...]:
+    """What `metric` may mean, best first: one where the spec names counters, several for a preset."""
+    tolerated, unacceptable = margins(metric.rollback_if_worse_by, metric.promote_if_within, name=metric.name)
+    arms: dict[str, tuple[Matcher, ...]] = {}
+    if metric.arm_labels is not None:
+        arms = {
+            BASELINE: _matchers(metric.arm_labels.stable, f"metrics[{metric.name}].armLabels.stable"),
+            CANARY: _matchers(metric.arm_labels.canary, f"metrics[{metric.name}].armLabels.canary"),
+        }
+    blank = RatioMetric(
+        name=metric.name,
+        errors=Selector("errors"),
+        total=Selector("total"),
+        tolerated=tolerated,
+        unacceptable=unacceptable,
+        arm_matchers=arms,
+    )
+    if metric.ratio is not None:
+        errors = parse_selector(metric.ratio.errors, field=f"metrics[{metric.name}].ratio.errors")
+        total = parse_selector(metric.ratio.total, field=f"metrics[{metric.name}].ratio.total")
+        return (msgspec.structs.replace(blank, errors=errors, total=total),)
+    preset = metric.preset or "HTTPErrorRatio"
+    if preset == "TraefikErrorRatio" and not arms:
+        blank = msgspec.structs.replace(blank, arm_matchers=_traefik(resolved))
+    return preset_metrics(preset, blank, name=metric.name)
+
+
+def _matchers(text: str, field: str) -> tuple[Matcher, ...]:
+    return parse_selector(f"arm{text if text.startswith('{') else '{' + text + '}'}", field=field).matchers
+
+
+def _traefik(resolved: Resolved) -> dict[str, tuple[Matcher, ...]]:
+    """Traefik names a backend of an HTTPRoute after namespace, Service and port."""
+    if resolved.service is None:
+        return {}
+    namespace, stable = resolved.canary.namespace, resolved.service.name
+    return {
+        BASELINE: (Matcher("service", MatchOp.REGEX, f"{namespace}-{stable}-(http-)?[0-9]+@kubernetesgateway"),),
+        CANARY: (Matcher("service", MatchOp.REGEX, f"{namespace}-{stable}-canary-(http-)?[0-9]+@kubernetesgateway"),),
+    }
+
+
+def judge_config(resolved: Resolved, metrics: tuple[RatioMetric, ...]) -> JudgeConfig:
+    """The judge's options, frozen at the start of a rollout."""
+    analysis = resolved.spec.analysis
+    if analysis is None:
+        raise ValueError("effective spec without analysis")
+    plan = plan_of(resolved.spec, gitops=False)
+    return JudgeConfig(
+        metrics=tuple(m.config() for m in metrics),
+        scrape_seconds=parse_duration(analysis.interval or "15s"),
+        max_false_rollback_percent=analysis.max_false_rollback_percent or 1.0,
+        max_bad_promotion_percent=analysis.max_bad_promotion_percent or 5.0,
+        deadline_seconds=plan.deadline,
+        warm_up_seconds=parse_duration(analysis.warm_up or "60s"),
+        ladder=tuple(float(s.weight) for s in plan.steps),
+    )
+
+
+def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets, ArmTargets] | None:
+    """(canary, baseline); None while either has no pods to speak of."""
+    deployment, source = resolved.deployment, resolved.metric_source
+    if deployment is None or source is None:
+        return None
+    stable = caches.pods_of(deployment)
+    canaries = [
+        d
+        for d in caches.canary_deployments(resolved.canary.namespace, resolved.canary.name)
+        if d.metadata.label("linnet.dev/revision") == revision
+    ]
+    if not canaries:
+        return None
+    canary = tuple(p for d in canaries for p in caches.pods_of(d))
+    hashes = [s.name for s in caches.sets_of(deployment)]
+    return (
+        _arm(CANARY, canary, source, f"{canaries[0].name}-{HASH}-{HASH}", deployment),
+        _arm(BASELINE, stable, source, f"({'|'.join(hashes)})-{HASH}", deployment),
+    )
+
+
+def _arm(name: str, pods: tuple[Pod, ...], source: ours.MetricSource, pattern: str, deployment: Deployment) -> ArmTargets:
+    started = {p.name: epoch(p.status.start_time) for p in pods if p.status.start_time}
+    matchers = (Matcher("namespace", MatchOp.EQUAL, deployment.namespace), Matcher("pod", MatchOp.REGEX, pattern))
+    scrape = source.spec.scrape
+    if scrape is None:
+        return ArmTargets(name=name, matchers=matchers, started=started)
+    targets = tuple(
+        Target(pod=p.name, address=f"{p.status.pod_ip}:{port}", path=scrape.path or "/metrics", started_at=started.get(p.name))
+        for p in pods
+        if p.status.pod_ip and p.status.phase == "Running" and (port := _port(p, scrape.port)) is not None
+    )
+    return ArmTargets(name=name, targets=targets, started=started)
+
+
+def _port(pod: Pod, wanted: int | str) -> int | None:
+    if isinstance(wanted, int):
+        return wanted
+    ports = (p for c in pod.spec.containers for p in c.ports or ())
+    return next((p.container_port for p in ports if p.name == wanted), None)

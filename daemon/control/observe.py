@@ -1,0 +1,154 @@
+"""From caches to facts: everything a decision is about, gathered in one place, without a request but for flags under way."""
+
+from datetime import datetime
+
+import msgspec
+
+from daemon.api import names
+from daemon.api.status import RestoreEntry
+from daemon.control.caches import Caches
+from daemon.control.flagging import FlagBoard
+from daemon.control.judging import JudgeBoard
+from daemon.control.resolve import Resolved
+from daemon.kube.objects import Deployment
+from daemon.rollout import commands
+from daemon.rollout.model import AutoscalerView, CanaryView, Command, FlagView, Observed, Problem, RouteView, WorkloadView
+from daemon.rollout.templates import images
+from daemon.traffic.router import Router
+from daemon.workloads import floor
+from daemon.workloads.readiness import canary_view, workload_view
+from daemon.workloads.revisions import Revisions, Templates
+
+GITOPS_MARKS = (
+    "argocd.argoproj.io/tracking-id",
+    "argocd.argoproj.io/instance",
+    "kustomize.toolkit.fluxcd.io/name",
+    "helm.toolkit.fluxcd.io/name",
+)
+
+
+class Observer:
+    def __init__(
+        self,
+        caches: Caches,
+        revisions: Revisions,
+        templates: Templates,
+        routers: dict[str, Router],
+        flags: FlagBoard,
+        judges: JudgeBoard,
+    ) -> None:
+        self._caches = caches
+        self._revisions = revisions
+        self._templates = templates
+        self._routers = routers
+        self._flags = flags
+        self._judges = judges
+
+    async def observe(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
+        """One pass's view. `undo` is the log of our writes into users' objects, less what was restored since."""
+        canary, deployment = resolved.canary, resolved.deployment
+        namespace = canary.namespace
+        workload = self._workload(deployment) if deployment is not None else None
+        mine, strays = self._canaries(resolved)
+        rollout = canary.status.rollout
+        return Observed(
+            workload=workload,
+            canary=mine,
+            service_revision=self._service_revision(resolved, mine),
+            strays=strays,
+            pod_ratio=resolved.pod_ratio,
+            routes=self._routes(resolved, undo),
+            flags=await self._flag_views(resolved),
+            autoscaler=self._autoscaler(resolved),
+            floor_written=any(e.kind == "HorizontalPodAutoscaler" for e in undo),
+            judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,
+            command=_command(resolved),
+            problems=self._problems(resolved),
+            failed=self._revisions.failed(namespace, deployment.name) if deployment else (),
+            failed_images=self._revisions.failed_images(namespace, deployment.name) if deployment else (),
+            stored=tuple(i.metadata.label(names.REVISION) for i in self._revisions.of(namespace, deployment.name)) if deployment else (),
+            restore=undo,
+            gitops=_gitops(deployment),
+            generation=canary.metadata.generation,
+            deleting=canary.metadata.deletion_timestamp is not None,
+            namespace_deleting=False,
+        )
+
+    def _workload(self, item: Deployment) -> WorkloadView:
+        template = self._templates.decode(item.spec.template)
+        return workload_view(
+            item,
+            self._caches.sets_of(item),
+            self._caches.pods_of(item),
+            self._revisions.name_of(item.namespace, item.name, item.spec.template),
+            lambda raw: self._revisions.name_of(item.namespace, item.name, raw),
+            images(template),
+        )
+
+    def _canaries(self, resolved: Resolved) -> tuple[CanaryView | None, tuple[str, ...]]:
+        """The canary of the revision under way, and those of others that still exist."""
+        rollout = resolved.canary.status.rollout
+        mine: CanaryView | None = None
+        strays = []
+        for item in self._caches.canary_deployments(resolved.canary.namespace, resolved.canary.name):
+            leaving = item.metadata.deletion_timestamp is not None
+            if rollout is not None and item.metadata.label(names.REVISION) == rollout.revision and not leaving:
+                mine = canary_view(item, self._caches.pods_of(item))
+            else:
+                strays.append(item.name)
+        return mine, tuple(strays)
+
+    def _service_revision(self, resolved: Resolved, mine: CanaryView | None) -> str | None:
+        if resolved.canary_service is None:
+            return mine.revision if mine is not None else None
+        service = self._caches.services.store.get(resolved.canary.namespace, resolved.canary_service)
+        return (service.spec.selector or {}).get(names.REVISION) if service is not None else None
+
+    def _routes(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> tuple[RouteView, ...]:
+        router = self._routers["HTTPRoute"]
+        views = (router.view(scope, undo) for scope in resolved.scopes)
+        return tuple(v for v in views if v is not None)
+
+    async def _flag_views(self, resolved: Resolved) -> tuple[FlagView, ...]:
+        if not resolved.flags or resolved.canary.status.rollout is None:
+            return ()
+        return await self._flags.views(resolved)
+
+    def _autoscaler(self, resolved: Resolved) -> AutoscalerView | None:
+        item = self._caches.autoscaler_of(resolved.deployment) if resolved.deployment else None
+        return floor.view(item) if item is not None else None
+
+    def _problems(self, resolved: Resolved) -> tuple[Problem, ...]:
+        deployment = resolved.deployment
+        owner_paused = deployment is not None and deployment.spec.paused and not deployment.metadata.annotation(names.HELD_MARK)
+        return () if owner_paused else resolved.problems
+
+
+def _command(resolved: Resolved) -> Command | None:
+    """`linnet.dev/action` on the Canary; who wrote it is told by the field's manager."""
+    metadata = resolved.canary.metadata
+    text = metadata.annotation(names.ACTION)
+    if not text:
+        return None
+    verb, _, tail = text.partition("#")
+    expires = None
+    if tail:
+        parts = dict(p.split("=", 1) for p in tail.split(";") if "=" in p)
+        if "until" in parts:
+            try:
+                expires = datetime.fromisoformat(parts["until"]).timestamp()
+            except ValueError:
+                expires = 0.0  # an expiry that cannot be read has passed
+        who = parts.get("by", "")
+    else:
+        who = ""
+    found = commands.parse(verb, by=who, expires=expires)
+    return msgspec.structs.replace(found, raw=text) if found is not None else None
+
+
+def _gitops(deployment: Deployment | None) -> str:
+    if deployment is None:
+        return ""
+    marks = {**(deployment.metadata.labels or {}), **(deployment.metadata.annotations or {})}
+    found = next((m for m in GITOPS_MARKS if m in marks), "")
+    return "Argo CD" if found.startswith("argocd") else "Flux" if found else ""

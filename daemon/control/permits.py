@@ -1,0 +1,47 @@
+"""Leave from outside a Canary. In this version one source: whether template changes of this Deployment are held at all.
+
+With `hold: Auto` a release without the hold would roll unjudged, so its absence is found by asking the API server (a dry run of a
+template change) and said before the first release.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from daemon.control.resolve import Resolved
+from daemon.kube.client import Client
+from daemon.kube.errors import KubeError
+from daemon.rollout.model import Problem
+from daemon.workloads.hold import holds
+
+FRESH: Final = 600.0
+
+
+class HoldProbe:
+    """Remembers, for a namespace, whether the policies hold there."""
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._known: dict[str, tuple[float, bool]] = {}
+
+    async def problem(self, resolved: Resolved) -> Problem | None:
+        """Asked only of a Deployment that carries our mark and is at rest; None where it is held, or held by `Always`."""
+        deployment = resolved.deployment
+        if deployment is None or resolved.spec.hold == "Always" or deployment.spec.paused:
+            return None
+        known = self._known.get(deployment.namespace)
+        if known is None or self._clock() - known[0] > FRESH:
+            try:
+                known = (self._clock(), await holds(self._client, deployment))
+            except KubeError:
+                return None
+            self._known[deployment.namespace] = known
+        if known[1]:
+            return None
+        return Problem(
+            reason="HoldUnavailable",
+            message="this API server does not hold template changes: Linnet's admission policies are missing or switched off",
+            way_out="install the chart's policies (Kubernetes 1.36 or later), or set spec.hold: Always",
+            unhold=True,
+        )

@@ -1,0 +1,239 @@
+"""One pass over one Canary: read from caches, decide once, write the intent to status, act, tell.
+
+The status goes first, so that whatever is written into the cluster was intended by a stored status: a crash between any two
+writes leaves a world from which the next pass goes on.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from daemon.api import names
+from daemon.api.conditions import conditions
+from daemon.api.status import CanaryStatus, RestoreEntry
+from daemon.control import objects as ours
+from daemon.control.caches import Caches
+from daemon.control.execute import Executor
+from daemon.control.flagging import FlagBoard
+from daemon.control.judging import JudgeBoard
+from daemon.control.observe import Observer
+from daemon.control.outlook import outlook
+from daemon.control.permits import HoldProbe
+from daemon.control.resolve import Resolved, Resolver
+from daemon.control.tell import Teller
+from daemon.kube import errors
+from daemon.kube.client import Client
+from daemon.kube.controller import Result
+from daemon.kube.patch import add, at_version, pointer
+from daemon.kube.status import StatusWriter
+from daemon.rollout.clock import stamp
+from daemon.rollout.decide import decide
+from daemon.rollout.model import Actions, Decision, Observed, RestoreFloor, RestoreRoutes, RouteView
+from daemon.traffic.router import RouterError
+from daemon.workloads.errors import WorkloadError
+from flags.errors import FlagError
+
+log = logging.getLogger("linnet.reconcile")
+
+EVIDENCE_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
+EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
+Key = tuple[str, str]
+
+
+class Reconciler:
+    def __init__(
+        self,
+        *,
+        client: Client,
+        caches: Caches,
+        resolver: Resolver,
+        observer: Observer,
+        executor: Executor,
+        judges: JudgeBoard,
+        flags: FlagBoard,
+        probe: HoldProbe,
+        teller: Teller,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._caches = caches
+        self._resolver = resolver
+        self._observer = observer
+        self._executor = executor
+        self._judges = judges
+        self._flags = flags
+        self._probe = probe
+        self._teller = teller
+        self._clock = clock
+        self._writer = StatusWriter(client, ours.CANARIES)
+        self._restored: dict[Key, set[tuple[str, str]]] = {}
+        self._numbers_at: dict[Key, float] = {}
+
+    async def reconcile(self, key: Key) -> Result | None:
+        canary = self._caches.canaries.store.get(*key)
+        if canary is None:
+            self._forget(key)
+            return None
+        if canary.metadata.deletion_timestamp is None and names.FINALIZER not in (canary.metadata.finalizers or ()):
+            canary = await self._with_finalizer(canary)
+        resolved = await self._resolve(canary)
+        undo = self._undo(canary)
+        seen = await self._observer.observe(resolved, undo)
+        now = self._clock()
+        decision = decide(resolved.spec, canary.status, seen, now, name=canary.name)
+        undo = self._executor.record(resolved, decision.actions, undo)
+        status = self._complete(resolved, decision, undo, seen, now)
+        canary = await self._write(canary, status, now)
+        resolved = msgspec.structs.replace(resolved, canary=canary)
+        self._log(resolved, decision)
+        self._teller.tell(resolved, decision)
+        trouble = await self._act(resolved, decision)
+        await self._judge(resolved, decision, seen)
+        if trouble or decision.actions:
+            return Result(requeue_after=1.0 if trouble else min(decision.again_in or 2.0, 2.0))
+        return Result(requeue_after=decision.again_in) if decision.again_in is not None else None
+
+    async def _with_finalizer(self, canary: ours.Canary) -> ours.Canary:
+        """A deletion must first take the route back (promise P10)."""
+        finalizers = [*(canary.metadata.finalizers or ()), names.FINALIZER]
+        operations = [at_version(canary.metadata.resource_version), add(pointer("metadata", "finalizers"), finalizers)]
+        written = await self._client.json_patch(ours.CANARIES, canary.namespace, canary.name, operations)
+        self._caches.canaries.store.put(written)
+        return written
+
+    async def _resolve(self, canary: ours.Canary) -> Resolved:
+        resolved = self._resolver.resolve(canary)
+        if canary.status.phase in ("Pending", "Idle") and not resolved.problems:
+            problem = await self._probe.problem(resolved)
+            if problem is not None:
+                resolved = msgspec.structs.replace(resolved, problems=(problem,))
+        return resolved
+
+    def _undo(self, canary: ours.Canary) -> tuple[RestoreEntry, ...]:
+        done = self._restored.get(canary.key, set())
+        return tuple(e for e in canary.status.restore if (e.kind, e.name) not in done)
+
+    def _complete(self, resolved: Resolved, decision: Decision, undo: tuple[RestoreEntry, ...], seen: Observed, now: float) -> CanaryStatus:
+        """The core's status with what the shell adds: conditions, the undo log, the outlook."""
+        status, canary = decision.status, resolved.canary
+        waiting = status.waiting
+        stuck = (
+            waiting.reason
+            if waiting is not None and status.phase in ("Pending", "Idle") and (seen.problems or seen.workload is None)
+            else None
+        )
+        sentence = f"{waiting.message}. {waiting.way_out}".rstrip(". ") if stuck and waiting is not None else status.sentence
+        plan = outlook(resolved, seen) if status.phase == "Idle" else status.plan
+        return msgspec.structs.replace(
+            status,
+            restore=list(undo),
+            plan=plan,
+            conditions=conditions(
+                canary.status.conditions,
+                phase=status.phase,
+                verdict=status.verdict,
+                sentence=sentence or (waiting.message if waiting else "") or plan,
+                generation=canary.metadata.generation,
+                revision=status.observed_revision,
+                now=stamp(now),
+                refused=stuck,
+            ),
+        )
+
+    async def _write(self, canary: ours.Canary, status: CanaryStatus, now: float) -> ours.Canary:
+        """Writes what changed; numbers alone at most once a minute."""
+        if status == canary.status:
+            return canary
+        if _essential(status) == _essential(canary.status) and now - self._numbers_at.get(canary.key, 0.0) < EVIDENCE_EVERY:
+            return msgspec.structs.replace(canary, status=status)
+        self._numbers_at[canary.key] = now
+        written = await self._writer.write(canary, canary.status, status)
+        if written is None:
+            return canary
+        self._restored.pop(canary.key, None)
+        self._caches.canaries.store.put(written)
+        return written
+
+    async def _act(self, resolved: Resolved, decision: Decision) -> bool:
+        """Each action on its own: a flag source that hangs must not keep a weight from being written. True if one failed."""
+        failed = False
+        for action in _urgent_first(decision.actions):
+            try:
+                await self._executor.run(resolved, action)
+            except (WorkloadError, RouterError, FlagError, errors.KubeError) as e:
+                failed = True
+                log.warning("%s/%s: %s: %s", *resolved.canary.key, type(action).__name__, e)
+            else:
+                if isinstance(action, RestoreRoutes | RestoreFloor):
+                    kind = "HTTPRoute" if isinstance(action, RestoreRoutes) else "HorizontalPodAutoscaler"
+                    self._restored.setdefault(resolved.canary.key, set()).update(
+                        (e.kind, e.name) for e in resolved.canary.status.restore if e.kind == kind
+                    )
+        return failed
+
+    async def _judge(self, resolved: Resolved, decision: Decision, seen: Observed) -> None:
+        status = decision.status
+        rollout = status.rollout
+        key = resolved.canary.key
+        if rollout is None or status.phase not in EXPOSED:
+            if rollout is None or status.phase == "RollingBack":
+                await self._judges.store(resolved, force=True)
+            if rollout is None:
+                self._judges.forget(key)
+                self._flags.forget(key)
+            return
+        if rollout.judge_from is None:
+            return
+        foreign = status.waiting.message if status.waiting is not None and status.waiting.reason == "RouteTakenBack" else ""
+        settled = rollout.exposed_at is not None or status.phase in ("Promoting", "Settling")
+        self._judges.follow(
+            resolved,
+            _weight(resolved, seen.routes, rollout.weight_reached),
+            settled=settled and status.phase != "Settling",
+            foreign=foreign,
+        )
+        await self._judges.store(resolved, force=any(e.reason in ("Step", "Promoting", "Inconclusive") for e in decision.events))
+
+    def _log(self, resolved: Resolved, decision: Decision) -> None:
+        before, after = resolved.canary.status, decision.status
+        for event in decision.events:
+            log.info("%s/%s %s: %s", *resolved.canary.key, event.reason, event.message)
+        if decision.actions:
+            log.debug(
+                "%s/%s %s -> %s: %s", *resolved.canary.key, before.phase, after.phase, ", ".join(type(a).__name__ for a in decision.actions)
+            )
+
+    def _forget(self, key: Key) -> None:
+        self._judges.forget(key)
+        self._flags.forget(key)
+        self._restored.pop(key, None)
+        self._numbers_at.pop(key, None)
+
+
+def _urgent_first(actions: tuple[Actions, ...]) -> list[Actions]:
+    """Weight before flags: a flag source may take its five seconds, and the weight alone ends a gated exposure."""
+    order = {"SetWeight": 0, "ZeroFlags": 1}
+    return sorted(actions, key=lambda a: order.get(type(a).__name__, -1 if type(a).__name__ == "StoreTemplate" else 2))
+
+
+def _weight(resolved: Resolved, routes: tuple[RouteView, ...], reached: int) -> float:
+    """The share that is in force: what the routes say, not what is wished."""
+    if resolved.pod_ratio or not routes:
+        return float(reached)
+    return float(max((r.weight or 0) for r in routes))
+
+
+def _essential(status: CanaryStatus) -> CanaryStatus:
+    """A status without what changes at every scrape."""
+    waiting = status.waiting
+    return msgspec.structs.replace(
+        status,
+        metrics=[],
+        arms=[],
+        waiting=msgspec.structs.replace(waiting, message="", until=None) if waiting is not None else None,
+        conditions=[msgspec.structs.replace(c, message="") for c in status.conditions],
+        routes=[msgspec.structs.replace(r, message="") for r in status.routes],
+    )

@@ -1,0 +1,297 @@
+"""From a Canary to everything it speaks of: the merged spec, the Deployment, the Service, the routes, and what is wrong.
+
+All references are followed here and nowhere else, so that a missing one is found before anything is touched, and said once.
+"""
+
+from typing import Any
+
+import msgspec
+
+from daemon.api import names
+from daemon.api.canary import CanarySpec
+from daemon.api.defaults import effective, merge
+from daemon.api.validation import validate
+from daemon.control import objects as ours
+from daemon.control.caches import Caches
+from daemon.control.catalogue import Catalogue
+from daemon.kube.objects import Deployment, HTTPRoute, Service
+from daemon.rollout.model import Problem
+from daemon.traffic.httproute import names_service, several_backends
+from daemon.traffic.router import Scope
+from daemon.workloads import preflight
+from daemon.workloads.canary import Identity
+from daemon.workloads.revisions import Templates
+
+
+class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One flag of the spec and the source that moves it."""
+
+    name: str
+    key: str
+    source: ours.FlagSource
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Canary means, as the caches have it now."""
+
+    canary: ours.Canary
+    spec: CanarySpec
+    deployment: Deployment | None
+    service: Service | None = None
+    scopes: tuple[Scope, ...] = ()
+    identity: Identity = Identity(altered=None)
+    pod_ratio: bool = False
+    flags: tuple[FlagUse, ...] = ()
+    metric_source: ours.MetricSource | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def canary_service(self) -> str | None:
+        return names.canary_service(self.service.name) if self.service is not None and not self.pod_ratio else None
+
+
+class Resolver:
+    def __init__(self, caches: Caches, catalogue: Catalogue, templates: Templates) -> None:
+        self._caches = caches
+        self._catalogue = catalogue
+        self._templates = templates
+
+    def resolve(self, canary: ours.Canary) -> Resolved:
+        """Follows every reference. A rollout under way keeps the spec it was started with."""
+        problems: list[Problem] = []
+        spec = self._spec(canary, problems)
+        name = spec.workload_ref.name
+        deployment = self._caches.deployments.store.get(canary.namespace, name)
+        found = Resolved(canary=canary, spec=spec, deployment=deployment)
+        problems += self._workload(canary, spec)
+        if deployment is None:
+            return msgspec.structs.replace(found, problems=tuple(problems))
+        service = self._service(canary, spec, deployment, problems)
+        scopes, pod_ratio = self._routes(canary, spec, service, problems)
+        flags = self._flags(canary, spec, problems)
+        source = self._metric_source(canary, spec, problems)
+        identity = preflight.identity(deployment, service, pod_ratio=pod_ratio)
+        if isinstance(identity, Problem):
+            problems.append(identity)
+            identity = Identity(altered=None)
+        elif not problems:
+            problems += self._shape(canary, deployment, service, identity, pod_ratio=pod_ratio)
+        return msgspec.structs.replace(
+            found,
+            service=service,
+            scopes=scopes,
+            pod_ratio=pod_ratio,
+            flags=flags,
+            metric_source=source,
+            identity=identity,
+            problems=tuple(problems),
+        )
+
+    def _spec(self, canary: ours.Canary, problems: list[Problem]) -> CanarySpec:
+        rollout = canary.status.rollout
+        if rollout is not None and rollout.spec is not None:
+            return msgspec.convert(rollout.spec, CanarySpec)
+        spec = canary.spec
+        if spec.profile_ref is not None:
+            profile = self._catalogue.profile(canary.namespace, spec.profile_ref.name)
+            if isinstance(profile, Problem):
+                problems.append(profile)
+            else:
+                spec = merge(spec, profile.spec)
+        hint = "linnet lint says the same before an apply"
+        problems += [Problem(reason="InvalidSpec", message=f"{e.path}: {e.message}", way_out=hint, unhold=True) for e in validate(spec)]
+        return effective(spec)
+
+    def _workload(self, canary: ours.Canary, spec: CanarySpec) -> list[Problem]:
+        kind, name = spec.workload_ref.kind or "Deployment", spec.workload_ref.name
+        if kind != "Deployment":
+            return [
+                Problem(
+                    reason="WorkloadUnsupported",
+                    message=f"{kind} {name} cannot run two versions side by side under one identity; this version releases Deployments",
+                    way_out="release what stands in front of it, or move it to a Deployment where its state allows that",
+                    unhold=True,
+                )
+            ]
+        others = self._caches.canaries.store.by("workload", f"{canary.namespace}/{name}")
+        first = min(others, key=lambda c: (c.metadata.creation_timestamp or "", c.name), default=canary)
+        if first.name == canary.name:
+            return []
+        return [
+            Problem(
+                reason="WorkloadTaken",
+                message=f"Deployment {name} is already released by Canary {first.name}",
+                way_out=f"delete one of {first.name} and {canary.name}",
+            )
+        ]
+
+    def _service(self, canary: ours.Canary, spec: CanarySpec, deployment: Deployment, problems: list[Problem]) -> Service | None:
+        traffic = spec.traffic
+        ref = traffic.service_ref if traffic else None
+        if ref is not None:
+            named = self._caches.services.store.get(canary.namespace, ref.name)
+            if named is None:
+                problems.append(
+                    Problem(
+                        reason="ServiceMissing",
+                        message=f"Service {ref.name} does not exist",
+                        way_out="create it, or correct spec.traffic.serviceRef",
+                    )
+                )
+            return named
+        if traffic is not None and traffic.mode == "PodRatio":
+            return None
+        labels = self._labels(deployment)
+        found = [
+            s
+            for s in self._caches.services.store.by("namespace", canary.namespace)
+            if s.spec.selector
+            and s.metadata.label(names.OWNER) == ""
+            and s.spec.selector.items() <= labels.items()
+            and s.spec.cluster_ip != "None"
+        ]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            problems.append(
+                Problem(
+                    reason="NoService",
+                    message=f"no Service selects the pods of Deployment {deployment.name}",
+                    way_out="create one, or set spec.traffic.mode: PodRatio for a worker without requests",
+                )
+            )
+        else:
+            several = ", ".join(sorted(s.name for s in found))
+            problems.append(
+                Problem(
+                    reason="SeveralServices",
+                    message=f"Services {several} all select the pods",
+                    way_out="name one in spec.traffic.serviceRef",
+                )
+            )
+        return None
+
+    def _labels(self, deployment: Deployment) -> dict[str, str]:
+        template = self._templates.decode(deployment.spec.template)
+        labels: dict[str, str] = (template.get("metadata") or {}).get("labels") or {}
+        return labels
+
+    def _routes(
+        self, canary: ours.Canary, spec: CanarySpec, service: Service | None, problems: list[Problem]
+    ) -> tuple[tuple[Scope, ...], bool]:
+        traffic = spec.traffic
+        mode = traffic.mode if traffic else "Auto"
+        if mode == "PodRatio":
+            return (), True
+        if service is None:
+            return (), False
+        port = self._port(spec, service)
+        named = [r.name for r in (traffic.routes if traffic else None) or []]
+        scopes = tuple(self._scope(canary, service, name, port) for name in named)
+        if not named:
+            routes = self._caches.routes.store.by("namespace", canary.namespace)
+            scopes = tuple(s for s in (self._scope(canary, service, r.name, port) for r in routes) if names_service(self._route(s), s))
+        if not scopes and mode == "Auto":
+            return (), True
+        if not scopes:
+            problems.append(
+                Problem(
+                    reason="NoRoute",
+                    message=f"no HTTPRoute names Service {service.name}",
+                    way_out="create one, or set spec.traffic.mode: PodRatio",
+                )
+            )
+        if len(scopes) > 1:
+            several = ", ".join(s.name for s in scopes)
+            problems.append(
+                Problem(
+                    reason="SeveralRoutes",
+                    message=f"HTTPRoutes {several} name Service {service.name}; several routes are not in this version",
+                    way_out="name one in spec.traffic.routes",
+                )
+            )
+        for scope in scopes:
+            problems += self._route_problems(scope)
+        return scopes, False
+
+    def _scope(self, canary: ours.Canary, service: Service, route: str, port: int | None) -> Scope:
+        return Scope(namespace=canary.namespace, name=route, stable=service.name, canary=names.canary_service(service.name), port=port)
+
+    def _port(self, spec: CanarySpec, service: Service) -> int | None:
+        wanted = spec.traffic.service_ref.port if spec.traffic and spec.traffic.service_ref else None
+        if wanted is None:
+            return None
+        return next((p.port for p in service.spec.ports or () if wanted in (p.port, p.name)), None)
+
+    def _route(self, scope: Scope) -> HTTPRoute:
+        return self._caches.routes.store.get(scope.namespace, scope.name) or HTTPRoute()
+
+    def _route_problems(self, scope: Scope) -> list[Problem]:
+        route = self._caches.routes.store.get(scope.namespace, scope.name)
+        if route is None:
+            return [
+                Problem(
+                    reason="RouteMissing",
+                    message=f"HTTPRoute {scope.name} does not exist",
+                    way_out="create it, or correct spec.traffic.routes",
+                )
+            ]
+        if not names_service(route, scope):
+            return [
+                Problem(
+                    reason="RouteWithoutService",
+                    message=f"no rule of HTTPRoute {scope.name} names Service {scope.stable}",
+                    way_out="add it as a backendRef, or name the right route",
+                )
+            ]
+        if several_backends(route, scope):
+            return [
+                Problem(
+                    reason="RouteSplitAlready",
+                    message=f"HTTPRoute {scope.name} splits a rule between more than {scope.stable} and {scope.canary}: such a split is not in this version",
+                    way_out="give the Service a rule of its own",
+                )
+            ]
+        return []
+
+    def _flags(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> tuple[FlagUse, ...]:
+        used = []
+        for flag in spec.flags or []:
+            key = flag.key or flag.name
+            source = self._catalogue.flag_source(canary.namespace, flag.source_ref.name if flag.source_ref else "default", key)
+            if isinstance(source, Problem):
+                problems.append(source)
+            else:
+                used.append(FlagUse(name=flag.name, key=key, source=source))
+        return tuple(used)
+
+    def _metric_source(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> ours.MetricSource | None:
+        metrics = (spec.analysis.metrics if spec.analysis else None) or []
+        wanted = {m.source_ref.name if m.source_ref else "default" for m in metrics}
+        if len(wanted) > 1:
+            problems.append(
+                Problem(
+                    reason="SeveralSources",
+                    message=f"metrics of one release come from one MetricSource in this version, not from {', '.join(sorted(wanted))}",
+                    way_out="name the same sourceRef for all",
+                    unhold=True,
+                )
+            )
+        found = self._catalogue.metric_source(canary.namespace, min(wanted, default="default"))
+        if isinstance(found, Problem):
+            problems.append(found)
+            return None
+        return found
+
+    def _shape(
+        self, canary: ours.Canary, deployment: Deployment, service: Service | None, identity: Identity, *, pod_ratio: bool
+    ) -> list[Problem]:
+        template: dict[str, Any] = self._templates.decode(deployment.spec.template)
+        found = preflight.foreign_controller(deployment) + preflight.pod_shape(template)
+        found += preflight.name_lengths(deployment.name, service.name if service and not pod_ratio else None)
+        found += preflight.selectors(template, canary.name, identity, self._caches.policies.store.by("namespace", canary.namespace))
+        found += preflight.autoscaler(self._caches.autoscaler_of(deployment), identity)
+        if service is not None and not pod_ratio:
+            taken = self._caches.services.store.get(canary.namespace, names.canary_service(service.name))
+            found += preflight.taken(canary.name, taken)
+        return found
