@@ -18,7 +18,7 @@ from flags.errors import Busy, Conflict, Missing, Retryable
 from flags.flagd_checks import admit, already, foreign, preflight, refuse_drift, restored
 from flags.flagd_owners import give_back
 from flags.flagd_rules import rule_for, targeting_for
-from flags.flagd_view import Original, View, annotation_for, digest, operations, original_of, put_rule, view, writer_of
+from flags.flagd_view import Original, View, annotation_for, digest, operations, original_from, original_of, put_rule, view, writer_of
 from flags.model import Capabilities, Converged, Desired, FlagRef, Owner, Result, State, Waiting
 from flags.provider import DEADLINE, ObjectRef, ObjectStore
 
@@ -123,7 +123,7 @@ class FlagdProvider:
 
     async def restore(self, flag: FlagRef, original: str) -> Result:
         """Take our members out again; with nobody else's edits in between, the file is byte for byte what it was."""
-        found = msgspec.json.decode(original, type=Original)
+        found = original_from(flag, original)
 
         def change(seen: View) -> tuple[str, str | None]:
             self._refuse_other(seen)

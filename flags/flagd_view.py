@@ -14,7 +14,7 @@ import msgspec
 from flags import splice
 from flags.errors import Invalid, Missing
 from flags.flagd_rules import Targeting, Variants, desired_of, evaluator_name, targeting_of, variants_of
-from flags.model import Desired
+from flags.model import Desired, FlagRef
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
 Operation = dict[str, Any]
@@ -97,6 +97,15 @@ def original_of(seen: View) -> str:
         owners=tuple(identity(entry) for entry in seen.managed if owns(entry, seen.data_key)),
     )
     return msgspec.json.encode(found).decode()
+
+
+def original_from(flag: FlagRef, text: str) -> Original:
+    """The inverse of `original_of`."""
+    try:
+        return msgspec.json.decode(text, type=Original)
+    except msgspec.MsgspecError:
+        way_out = "Take Linnet's branch out of the flag and remove its evaluator and annotation by hand."
+        raise Invalid(field=f"undo log of flag {flag.key}", value=text, problem="it is not what was recorded", way_out=way_out) from None
 
 
 def digest(text: str) -> str:

@@ -360,6 +360,16 @@ async def test_a_flag_of_a_vanished_canary_names_the_command_that_frees_it() -> 
         await world.provider.apply(FLAG, gated(10), None)
 
 
+async def test_a_spoilt_undo_log_is_refused_and_nothing_is_written() -> None:
+    """Guessing what was there would be worse than saying so."""
+    world = FlagdWorld()
+    await world.provider.apply(FLAG, gated(10), None)
+    before = world.snapshot()
+    with pytest.raises(Invalid, match="undo log of flag new-checkout"):
+        await world.provider.restore(FLAG, "{}")
+    assert world.snapshot() == before
+
+
 async def test_zero_is_done_when_the_file_is_gone() -> None:
     """Nobody can have a flag that no longer exists; the rollback goes on."""
     world = FlagdWorld()
