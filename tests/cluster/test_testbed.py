@@ -141,6 +141,27 @@ def test_a_rolling_update_under_load_fails_no_request(
     assert agreement.whole, str(agreement)
 
 
+def test_an_update_without_a_readiness_probe_is_seen_to_fail_requests(
+    control_plane: ControlPlane, node_agent: NodeAgent, gateway: Gateway, namespace: str
+) -> None:
+    """The twin of the test above: with the probe left out the same update loses requests, and both records say so."""
+    host = f"{namespace}.test"
+    deployment, service = shop(replicas=1, startup_seconds=2)
+    del deployment["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    control_plane.apply(deployment, service, http_route("shop", host, {"shop": None}), namespace=namespace)
+    await_answer(gateway, host)
+    stream = start_load(control_plane, gateway.url, host, rate=60)
+    stream.await_total(60)
+    control_plane.kubectl("set", "image", "deployment/shop", "shop=shop:v2", "-n", namespace)
+    eventually(lambda: stream.so_far().by("version")["v2"] > 0, "the new version answers")
+    eventually(lambda: stream.so_far().records[-1]["outcome"] == "200", "it is ready")
+    load = stream.stop()
+    assert load.outcomes()["503"] > 10
+    agreement = compare(load.records, app_records(node_agent.requests))
+    assert agreement.different == []
+    assert agreement.agreed > load.outcomes()["503"]
+
+
 def test_a_request_being_served_outlives_sigterm(control_plane: ControlPlane, node_agent: NodeAgent, namespace: str) -> None:
     """A deleted pod finishes the two-second request it holds before its process ends."""
     control_plane.apply(*shop(replicas=1, startup_seconds=0), namespace=namespace)

@@ -1,6 +1,6 @@
 """The application of the cluster tests: a small shop that behaves like a service worth releasing carefully.
 
-Slow to be ready (3 s), drains what it is serving on SIGTERM, fails in a known share of requests, counts for Prometheus, and keeps
+Slow to be ready (3 s; 503 until then), drains what it is serving on SIGTERM, fails in a known share of requests, counts for Prometheus, and keeps
 a log of its own with one line per request, so that a test can compare what clients saw with what the app did. It imports nothing of
 Linnet's. Everything is set by the environment:
 
@@ -89,6 +89,8 @@ class Shop:
         await asyncio.sleep(float(request.query.get("sleep", "0")) + self.delay)
         exposed = flag is True or not self.only_behind_flag
         status = 500 if exposed and self.dice.random() * 100 < self.error_percent else 200
+        if started < self.ready_at:
+            status = 503  # not ready: who sends requests to a pod without asking its probe sees it
         self.requests.labels(str(status)).inc()
         self.latency.observe(time.monotonic() - started)
         seen = {"pod": self.pod, "version": self.version, "track": self.track, "flag": flag, "status": status}

@@ -1,0 +1,70 @@
+"""Linnet as a user installs it: the chart, by Helm, with the daemon's pods run by the node agent."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tests.testbed.controlplane import ControlPlane
+from tests.testbed.nodes import ROOT
+
+CHART = ROOT / "charts" / "linnet"
+SYSTEM = "linnet-system"
+
+
+def eventually(check: Callable[[], Any], what: str, timeout: float = 60.0, every: float = 0.3) -> Any:
+    """Waits for a state of the cluster that has no event of its own to wait for; returns what `check` found."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = check()
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not after {timeout:.0f} s")
+        time.sleep(every)
+
+
+class Linnet:
+    """One release of the chart."""
+
+    def __init__(self, plane: ControlPlane, *, release: str = "linnet", namespace: str = SYSTEM) -> None:
+        self.plane = plane
+        self.release = release
+        self.namespace = namespace
+        self.account = f"system:serviceaccount:{namespace}:linnet"
+
+    def install(self, values: Mapping[str, Any] | None = None) -> None:
+        """`helm install`, or `upgrade`; returns when a replica leads."""
+        body = json.dumps({"image": {"repository": "linnet", "tag": "test"}, "hold": {"policies": True}, **(values or {})})
+        self.plane.helm(
+            "upgrade", "--install", self.release, str(CHART), "-n", self.namespace, "--create-namespace", "-f", "-", "--wait", "--timeout=90s", input=body
+        )
+        eventually(self.leader, "a replica leads")
+
+    def leader(self) -> str:
+        """Who holds the Lease now; empty where nobody does."""
+        done = self.plane.kubectl("get", "lease", "linnet", "-n", self.namespace, "-o", "jsonpath={.spec.holderIdentity}", check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    def uninstall(self) -> None:
+        self.plane.helm("uninstall", self.release, "-n", self.namespace, "--wait", "--timeout=150s")
+
+    def status(self, namespace: str, name: str) -> dict[str, Any]:
+        """`status` of a Canary; empty while there is none."""
+        done = self.plane.kubectl("get", "canaries.linnet.dev", name, "-n", namespace, "-o", "json", check=False)
+        found: dict[str, Any] = json.loads(done.stdout).get("status", {}) if done.returncode == 0 else {}
+        return found
+
+    def await_phase(self, namespace: str, name: str, phase: str, timeout: float = 90.0) -> dict[str, Any]:
+        def reached() -> dict[str, Any] | None:
+            seen = self.status(namespace, name)
+            return seen if seen.get("phase") == phase else None
+
+        try:
+            found: dict[str, Any] = eventually(reached, f"phase {phase} of {name}", timeout)
+        except AssertionError as error:
+            seen = self.status(namespace, name)
+            raise AssertionError(f"{error}; it is {seen.get('phase')}: {seen.get('waiting')}") from None
+        return found
