@@ -72,12 +72,11 @@ def _inline_children(node: Node, definitions: dict[str, Any]) -> None:
         node["properties"] = {name: _inline(child, definitions) for name, child in node["properties"].items()}
     if isinstance(node.get("items"), dict):
         node["items"] = _inline(node["items"], definitions)
-    if isinstance(node.get("additionalProperties"), dict):
-        values = node.pop("additionalProperties")
-        if values:
-            node["additionalProperties"] = _inline(values, definitions)
-        else:
-            node[FREE] = True
+    values = node.pop("additionalProperties", None)
+    if values:
+        node["additionalProperties"] = _inline(values, definitions)
+    elif node.get("type") == "object" and "properties" not in node:
+        node[FREE] = True  # without this mark the API server would drop the content
 
 
 def _bound(node: Node) -> None:

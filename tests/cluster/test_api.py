@@ -111,6 +111,7 @@ def test_kubectl_shows_the_release(plane: ControlPlane, namespace: str) -> None:
         "verdictText": "Pending",
         "observedRevision": "7f9c2",
         "sentence": "checkout 7f9c2 at 50 %",
+        "rollout": {"revision": "7f9c2", "startedAt": "2026-01-01T00:00:00Z", "spec": FULL_CANARY},
     }
     plane.kubectl("patch", "lin", "checkout", "-n", namespace, "--type=merge", "--subresource=status", "-p", json.dumps({"status": status}))
     lines = plane.kubectl("get", "lin", "-n", namespace).stdout.splitlines()
@@ -120,6 +121,8 @@ def test_kubectl_shows_the_release(plane: ControlPlane, namespace: str) -> None:
     assert "canary.linnet.dev/checkout" in plane.kubectl("get", "linnet", "-n", namespace, "-o", "name").stdout
     canary = decode(Canary, plane.json("get", "lin", "checkout", "-n", namespace))
     assert canary.status.phase == "Progressing"
+    assert canary.status.rollout is not None
+    assert canary.status.rollout.spec == FULL_CANARY, "the snapshot must be stored whole"
     assert canary.metadata.namespace == namespace
     assert canary.spec.steps is not None
     assert len(canary.spec.steps) == 5
