@@ -171,6 +171,9 @@ class RatioTest:
             self.skip()
             return
         self._begin()
+        # People are told of every request that was compared, also of those that only the catastrophe bet may use.
+        a, b, c, d = self._counts
+        self._counts = (a + x_c, b + n_c, c + x_b, d + n_b)
         if catastrophe:
             self._disaster.take(x_c, n_c, x_b, n_b, phi)
         if worse:
@@ -247,8 +250,6 @@ class RatioTest:
         del self._trail[: -(self.options.gain_ticks + 1)]
 
     def _tally(self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float) -> None:
-        a, b, c, d = self._counts
-        self._counts = (a + x_c, b + n_c, c + x_b, d + n_b)
         self._used += 1
         self._likelihood = self._likelihood + (x_c * _LOG_RATE_RATIOS - (x_c + x_b) * np.log(RATE_RATIOS * n_c + n_b)) / phi
 

@@ -104,6 +104,7 @@ def test_the_warm_up_listens_to_an_outage_only() -> None:
     assert answers[-1].metrics[0].ticks_used == 0
     outage = _run(Judge(config()), [tick(k, 5, (750, 750), (14_250, 14)) for k in range(3)])
     assert outage[-1].action is Action.ROLLBACK
+    assert outage[-1].reasons[0].numbers["canary_requests"] == outage[-1].reasons[0].numbers["canary_errors"] == 2250
 
 
 def test_pods_that_are_not_warm_keep_the_main_bets_waiting() -> None:
