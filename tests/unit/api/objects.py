@@ -59,8 +59,8 @@ FULL_CANARY: dict[str, Any] = {
         "deadline": "1h",
         "outcomes": {
             "inconclusive": {"action": "Wait", "thenAfter": "24h", "then": "Rollback"},
-            "noData": {"action": "Rollback"},
-            "providerError": {"action": "Wait"},
+            "noData": {"action": "Wait", "thenAfter": "45m", "then": "Promote"},
+            "providerError": {"action": "Wait", "thenAfter": "1h", "then": "Rollback"},
         },
     },
     "progressDeadline": "10m",

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import re2
+import re2  # type: ignore[import-untyped]
 
 from daemon.api import crds, fields, rules
 from daemon.api.kinds import KINDS
