@@ -144,13 +144,28 @@ class Sandbox:
     async def _working(self) -> AsyncIterator[None]:
         """Controllers and node; one that fails takes the block down instead of leaving a cluster that stands still."""
         runner = Runner(Access(self.store, "sandbox"), controllers(self.store))
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.kubelet.run()), group.create_task(runner.run())]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
+        body = asyncio.current_task()
+        assert body is not None
+        # Not a TaskGroup: an error of the block should reach its caller as it is, not wrapped in a group.
+        tasks = [asyncio.create_task(self.kubelet.run()), asyncio.create_task(runner.run())]
+
+        def failed(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                body.cancel()
+
+        for task in tasks:
+            task.add_done_callback(failed)
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.remove_done_callback(failed)
+                task.cancel()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            broken = next((e for e in ends if isinstance(e, Exception)), None)
+            if broken is not None:
+                body.uncancel()
+                raise SandboxError(f"the sandbox stopped working: {broken!r}", reason="Broken", retryable=True) from broken
 
     def _gateway(self) -> contextlib.AbstractAsyncContextManager[Gateway]:
         token = self.server.token("system:serviceaccount:gateway:traefik")

@@ -17,6 +17,7 @@ ready = threading.Event()
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one write for head and body; two would meet a delayed acknowledgement
 
     def do_GET(self) -> None:
         path, _, argument = self.path.partition("?")
