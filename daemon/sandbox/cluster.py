@@ -103,7 +103,7 @@ class Sandbox:
         """Server-side apply, definitions first."""
         self.store.load(sorted(objects, key=_rank), user=INSTALLER)
 
-    async def until(self, ask: Callable[[], T]) -> T:
+    async def until(self, ask: Callable[[], T | None]) -> T:
         """Wait until `ask` answers something true, asking again after every change of any object; the caller sets the deadline."""
         changed = asyncio.Event()
         unsubscribe = self.store.subscribe(lambda _event, _resource, _obj: changed.set())
@@ -207,6 +207,13 @@ def _objects(documents: Iterable[Any]) -> Iterator[Object]:
             yield from document["items"]
         elif document:
             yield document
+
+
+def hold_policies(file: Path, usernames: Iterable[str]) -> list[Object]:
+    """The chart's hold policies for a daemon that goes by these user names, as the chart would render them."""
+    names = ", ".join(f"'{name}'" for name in usernames)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return list(_objects(yaml.load_all(file.read_text().replace("LINNET_USERNAMES", f"[{names}]"), loader)))
 
 
 async def run_sandbox(options: SandboxOptions, ready: Callable[[Sandbox], None]) -> None:

@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from daemon.sandbox import nanny
-from daemon.sandbox.cluster import Sandbox, SandboxError, SandboxOptions
+from daemon.sandbox.cluster import Sandbox, SandboxError, SandboxOptions, hold_policies
 from daemon.sandbox.controllers.access import DEPLOYMENTS, PODS
 from daemon.sandbox.controllers.objects import condition_of, status_of
 from daemon.sandbox.controllers.runtime import Runner
+from daemon.sandbox.errors import ApiError
 from daemon.sandbox.load import Load, LoadOptions
 from tests.sandbox.workbench import IMAGES, Object, service, web
 
@@ -175,6 +176,37 @@ async def test_two_sandboxes_do_not_meet() -> None:
         await rolled_out(other, "web")
         addresses = [status_of(s.store.list(PODS, "default")[0])["podIP"] for s in (one, other)]
         assert len(set(addresses)) == 2
+
+
+POLICIES = Path(__file__).parents[2] / "charts" / "linnet" / "files" / "hold-policies.yaml"
+
+
+async def test_the_charts_policies_hold_a_new_template_and_only_linnet_lets_it_go() -> None:
+    """A new image changes no pod, `rollout resume` by a person is refused, and Linnet's own resume rolls."""
+    objects = (*hold_policies(POLICIES, ["linnet"]), deployment("web", "app:v1", 2))
+    async with Sandbox.running(SandboxOptions(images=IMAGES, objects=objects, gateway=False)) as sandbox:
+        await rolled_out(sandbox, "web")
+        before = {p["metadata"]["uid"] for p in sandbox.store.list(PODS, "default")}
+
+        def edit(user: str, path: str, value: Any) -> None:
+            sandbox.store.patch(DEPLOYMENTS, "default", "web", "json", [{"op": "add", "path": path, "value": value}], user=user)
+
+        edit("linnet", "/metadata/annotations/linnet.dev~1canary", "web")
+        edit("alice", "/spec/template/spec/containers/0/image", "app:v2")
+        async with asyncio.timeout(30):
+            await sandbox.until(lambda: _progress(sandbox) == "DeploymentPaused")
+        assert {p["metadata"]["uid"] for p in sandbox.store.list(PODS, "default")} == before
+        with pytest.raises(ApiError, match="linnet promote --override"):
+            edit("alice", "/spec/paused", False)
+        edit("linnet", "/spec/paused", False)
+        await rolled_out(sandbox, "web")
+        async with asyncio.timeout(30):
+            await sandbox.until(lambda: before.isdisjoint(p["metadata"]["uid"] for p in sandbox.store.list(PODS, "default")))
+
+
+def _progress(sandbox: Sandbox) -> str:
+    found = sandbox.store.get(DEPLOYMENTS, "default", "web") or {}
+    return str((condition_of(status_of(found), "Progressing") or {}).get("reason"))
 
 
 async def test_a_controller_that_breaks_takes_the_sandbox_down(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,8 +218,7 @@ async def test_a_pod_that_never_restarts_ends_in_its_phase(tmp_path: Path) -> No
             container = {"name": "main", "image": "sh:1", "args": [f"exit {code}"]}
             spec = {"restartPolicy": "Never", "containers": [container]}
             bench.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
-        ended = lambda: {name_of(p): status_of(p).get("phase") for p in bench.pods()}  # noqa: E731
-        await bench.until(lambda: ended() == {"good": "Succeeded", "bad": "Failed"})
+        await bench.until(lambda: {name_of(p): status_of(p).get("phase") for p in bench.pods()} == {"good": "Succeeded", "bad": "Failed"})
 
 
 async def test_leaving_the_sandbox_ends_grandchildren_too(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class Bench:
         assert self._family is not None
         return self._family
 
-    async def until(self, ask: Callable[[], T], what: str = "") -> T:
+    async def until(self, ask: Callable[[], T | None], what: str = "") -> T:
         """Wait until `ask` answers something true, looking again after every change of any object."""
         changed = asyncio.Event()
         unsubscribe = self.store.subscribe(lambda _event, _res, _obj: changed.set())
