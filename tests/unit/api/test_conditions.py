@@ -103,3 +103,19 @@ def test_a_long_sentence_is_cut_to_what_the_schema_takes() -> None:
     """A status write must never be refused for its length."""
     found = conditions([], phase="Idle", verdict=None, sentence="x" * 5000, generation=1, revision=None, now="t")
     assert {len(condition.message) for condition in found} == {4096}
+
+
+def test_a_status_that_another_revision_also_has_is_news() -> None:
+    """Two rollbacks in a row: the second Failed has a time of its own."""
+    before = states("Held", FAIL, now="t1")
+    again = VerdictStatus(result="Fail", revision="newer")
+    after = states("Held", again, revision="newer", previous=list(before.values()), now="t2")
+    assert after["Failed"].status == "True"
+    assert after["Failed"].last_transition_time == "t2"
+
+
+@pytest.mark.parametrize("verdict", [PASS, FAIL])
+def test_the_verdict_of_another_revision_says_nothing(verdict: VerdictStatus) -> None:
+    """A verdict counts for its own revision only."""
+    found = states("Idle", verdict, revision="newer")
+    assert words(found) == "TFFUU"
