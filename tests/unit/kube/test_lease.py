@@ -33,6 +33,10 @@ class LeaseServer:
                 return web.Response()
             case "html":
                 return web.Response(status=503, text="<html>", content_type="text/html")
+            case "slow":
+                reply = await self.answer(request)
+                await asyncio.sleep(1.5)
+                return reply
             case "late":  # the write takes effect, but the reply never comes
                 await self.answer(request)
                 await silence()
@@ -261,6 +265,38 @@ def test_a_lease_deleted_under_a_living_leader_goes_to_nobody_else() -> None:
                     await asyncio.sleep(30)
                     assert first.leading
                     assert b.spans == []
+
+    run(main())
+
+
+def test_a_deleted_lease_of_a_leader_that_cannot_write_waits_for_its_time_to_pass() -> None:
+    """The other candidate saw the leader alive, so a missing Lease is no invitation before the old one would have expired."""
+
+    async def main() -> None:
+        async with serving() as server:
+            api = LeaseServer(server)
+            a, b = Work("a", stop_takes=2), Work("b")
+            async with candidate(server, "a", a) as (first, _):
+                await until(lambda: first.leading)
+                async with candidate(server, "b", b) as (second, _):
+                    await asyncio.sleep(10)
+                    api.lease, api.fault["a"] = None, "hang"
+                    await until(lambda: second.leading, 30)
+                    assert a.spans[0][1] <= b.spans[0][0]
+
+    run(main())
+
+
+def test_a_renewal_counts_from_before_its_request_was_sent() -> None:
+    """With slow replies the Lease is as old as the question, not as young as the answer."""
+
+    async def main() -> None:
+        async with serving() as server:
+            LeaseServer(server).fault["a"] = "slow"
+            async with candidate(server, "a", Work("a")) as (elector, _):
+                await until(lambda: elector.leading)
+                assert elector.confirmed_within(4)
+                assert not elector.confirmed_within(2.9)
 
     run(main())
 

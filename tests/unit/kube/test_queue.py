@@ -170,6 +170,28 @@ def test_failures_wait_longer_each_time_and_success_forgets_them() -> None:
     run(main())
 
 
+def test_of_several_deadlines_the_earliest_wins() -> None:
+    """A later wish for the same key neither delays nor doubles it, in whichever order they came; an immediate add takes both along."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for delays in ([5, 50], [50, 5]):
+            queue: WorkQueue[str] = WorkQueue()
+            began = loop.time()
+            for delay in delays:
+                queue.add_after("a", delay)
+            assert await queue.get() == "a"
+            assert 5 <= loop.time() - began < 6
+            queue.done("a")
+            assert queue.delayed == 0
+            queue.add_after("a", 5)
+            queue.add("a")
+            assert await queue.get() == "a"
+            assert queue.delayed == 0
+
+    run(main())
+
+
 def test_ten_thousand_delays_are_one_timer() -> None:
     """A delay costs a heap entry, not a timer of the loop."""
 

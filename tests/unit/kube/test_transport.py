@@ -21,19 +21,19 @@ async def call(server: Server, method: str = "GET", **more: Any) -> bytes:
         return await client.transport.request(method, "/version", **more)
 
 
-def script(server: Server, *steps: Any) -> None:
+def script(server: Server, *steps: str | Callable[[], web.StreamResponse]) -> None:
     """Answer with one step after another; the last one repeats."""
     left = list(steps)
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        step: Any = left.pop(0) if len(left) > 1 else left[0]
+        step = left.pop(0) if len(left) > 1 else left[0]
         if step == "reset":
             abort(request)
             return web.Response()
         if step == "hang":
             await silence()
-        answer: Callable[[], web.StreamResponse] = step
-        return answer()
+        assert not isinstance(step, str)
+        return step()
 
     server.handler = handler
 
