@@ -198,6 +198,19 @@ async def run(case: Case, api: Api, namespace: str) -> Seen:
     )
 
 
+async def dry_run_is_held(api: Api, namespace: str, user: User) -> bool:
+    """Whether a dry run of a template change says that it would be held; nothing is stored."""
+    subject = Subject(api=api, namespace=namespace)
+    code, body = await subject.create(annotations=ADOPTED)
+    assert code == 201, body
+    change = {"spec": {"template": {"metadata": {"annotations": {"probe": "hold"}}}}}
+    code, body = await api("PATCH", f"{subject.path}?dryRun=All", user=user, body=change, content_type=MERGE)
+    assert code == 200, body
+    after = await subject.read()
+    assert "annotations" not in after["spec"]["template"]["metadata"]
+    return bool(body["spec"].get("paused", False))
+
+
 # -- the table -----------------------------------------------------------------------------------------------------------------------
 
 HELD = Seen(image=BAD, paused=True, held=True)

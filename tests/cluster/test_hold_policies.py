@@ -122,6 +122,12 @@ async def test_create_is_never_held(api: Api, guarded: bool, namespace: str) -> 
     assert (code, body["spec"].get("paused", False)) == (201, False)
 
 
+@pytest.mark.parametrize("user", ["owner", "linnet"])
+async def test_a_dry_run_tells_whether_a_write_would_be_held(api: Api, guarded: bool, namespace: str, user: User) -> None:
+    """Linnet's own writes pass, but its dry run is answered as anyone's: so it learns whether the hold works without reading policies."""
+    assert await hold_cases.dry_run_is_held(api, namespace, user) is guarded
+
+
 async def test_a_held_template_starts_no_pod(control_plane: ControlPlane, api: Api, guarded: bool, namespace: str) -> None:
     """The ReplicaSets say what the hold is worth: the controller makes none for a held template, and one without the policies."""
     subject = Subject(api=api, namespace=namespace)
