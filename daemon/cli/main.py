@@ -49,3 +49,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="linnet")
 def main() -> None:
     """Progressive delivery for Kubernetes: traffic and feature flags move together."""
+
+
+if __name__ == "__main__":
+    main()

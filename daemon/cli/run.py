@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--leader-election/--no-leader-election", default=True, show_default=True, help="Lead by a Lease.")
 @click.option("--lease-name", default="linnet", show_default=True)
 @click.option("--lease-namespace", help="Default: the catalogue namespace.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
 def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options: str | bool | None) -> None:
     """Run the daemon: watch, decide, act, until SIGTERM."""
@@ -30,7 +30,7 @@ def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options:
     from daemon.control import logs
     from daemon.control.daemon import Daemon, Options
 
-    logs.configure(log_level, "json" if log_format == "json" else "text")
+    logs.configure(log_level, "json" if log_format == "json" else "console")
     daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces}, Options))
     sys.exit(asyncio.run(_until_signal(daemon)))
 

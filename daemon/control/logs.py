@@ -7,7 +7,7 @@ from typing import Literal
 import structlog
 
 
-def configure(level: str = "INFO", form: Literal["json", "text"] = "text") -> None:
+def configure(level: str = "INFO", form: Literal["json", "console"] = "console") -> None:
     """Everything that is logged goes through one formatter to standard error."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,

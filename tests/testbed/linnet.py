@@ -12,6 +12,7 @@ from tests.testbed.nodes import ROOT
 
 CHART = ROOT / "charts" / "linnet"
 SYSTEM = "linnet-system"
+METRICS_PORT = 18080  # pods share one network namespace here, and the daemon listens on all its addresses
 
 
 def eventually(check: Callable[[], Any], what: str, timeout: float = 60.0, every: float = 0.3) -> Any:
@@ -37,9 +38,9 @@ class Linnet:
 
     def install(self, values: Mapping[str, Any] | None = None) -> None:
         """`helm install`, or `upgrade`; returns when a replica leads."""
-        body = json.dumps({"image": {"repository": "linnet", "tag": "test"}, "hold": {"policies": True}, **(values or {})})
+        body = json.dumps({"image": {"repository": "linnet", "tag": "test"}, "hold": {"policies": True}, "metrics": {"port": METRICS_PORT}, **(values or {})})
         self.plane.helm(
-            "upgrade", "--install", self.release, str(CHART), "-n", self.namespace, "--create-namespace", "-f", "-", "--wait", "--timeout=90s", input=body
+            "upgrade", "--install", self.release, str(CHART), "-n", self.namespace, "--create-namespace", "-f", "-", "--wait", "--timeout=40s", input=body
         )
         eventually(self.leader, "a replica leads")
 
