@@ -115,7 +115,12 @@ def _matches(constraints: JSON | None, attempt: Attempt, namespace: JSON | None)
     if any(_rule_matches(rule, attempt) for rule in constraints.get("excludeResourceRules") or ()):
         return False
     selector = constraints.get("namespaceSelector")
-    if selector and attempt.resource.namespaced and namespace is not None and not from_object(selector)(namespace["metadata"].get("labels") or {}):
+    if (
+        selector
+        and attempt.resource.namespaced
+        and namespace is not None
+        and not from_object(selector)(namespace["metadata"].get("labels") or {})
+    ):
         return False
     wanted = constraints.get("objectSelector")
     if not wanted:

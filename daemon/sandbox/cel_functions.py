@@ -39,7 +39,12 @@ class Quantity(Decimal):
 
 def type_name(value: Any) -> str:
     names = {bool: "bool", int: "int", float: "double", str: "string", bytes: "bytes", list: "list", type(None): "null_type"}
-    names |= {dt.datetime: "google.protobuf.Timestamp", dt.timedelta: "google.protobuf.Duration", Type: "type", Quantity: "kubernetes.Quantity"}
+    names |= {
+        dt.datetime: "google.protobuf.Timestamp",
+        dt.timedelta: "google.protobuf.Duration",
+        Type: "type",
+        Quantity: "kubernetes.Quantity",
+    }
     return names.get(type(value), "map")
 
 
@@ -102,7 +107,11 @@ def _add(a: Any, b: Any) -> Any:
 def _sub(a: Any, b: Any) -> Any:
     if _number(a) and type(a) is type(b):
         return _whole(a - b) if isinstance(a, int) else a - b
-    if isinstance(a, (dt.datetime, dt.timedelta)) and isinstance(b, (dt.datetime, dt.timedelta)) and not (isinstance(a, dt.timedelta) and isinstance(b, dt.datetime)):
+    if (
+        isinstance(a, (dt.datetime, dt.timedelta))
+        and isinstance(b, (dt.datetime, dt.timedelta))
+        and not (isinstance(a, dt.timedelta) and isinstance(b, dt.datetime))
+    ):
         return a - b  # type: ignore[operator]
     raise overload(a, b)
 
@@ -377,6 +386,4 @@ METHODS: dict[str, Callable[..., Any]] = {
     "sign": lambda a: (a > 0) - (a < 0),
 }
 
-TYPES: dict[str, Type] = {
-    n: Type(n) for n in ("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type")
-}
+TYPES: dict[str, Type] = {n: Type(n) for n in ("bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type")}

@@ -116,7 +116,9 @@ def _check_base64(value: str, path: str) -> None:
 
 def _wrong_type(value: Any, path: str, wanted: str) -> Exception:
     names = {str: "string", bool: "bool", int: "number", float: "number", list: "array", dict: "object"}
-    return bad_request(f"json: cannot unmarshal {names.get(type(value), 'null')} into Go struct field {path.removeprefix('.')} of type {wanted}")
+    return bad_request(
+        f"json: cannot unmarshal {names.get(type(value), 'null')} into Go struct field {path.removeprefix('.')} of type {wanted}"
+    )
 
 
 def _omitted(node: Node, key: str, child: Node, value: Any) -> bool:

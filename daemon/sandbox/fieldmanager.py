@@ -16,7 +16,20 @@ from daemon.sandbox.schema import Node
 
 _STRIP: PathSet = frozenset(
     {("f:apiVersion",), ("f:kind",), ("f:metadata",)}
-    | {("f:metadata", f"f:{n}") for n in ("name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields", "resourceVersion")}
+    | {
+        ("f:metadata", f"f:{n}")
+        for n in (
+            "name",
+            "namespace",
+            "creationTimestamp",
+            "selfLink",
+            "uid",
+            "clusterName",
+            "generation",
+            "managedFields",
+            "resourceVersion",
+        )
+    }
 )
 BEFORE_FIRST_APPLY = "before-first-apply"
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -145,7 +158,9 @@ def apply(live: JSON | None, config: JSON, write: Write, *, force: bool) -> JSON
     key = ManagerKey(manager=write.manager, operation="Apply", api_version="", subresource=write.subresource)
     if live is not None and not managed:
         managed[ManagerKey(manager=BEFORE_FIRST_APPLY, operation="Update", api_version=write.api_version)] = Entry(
-            paths=frozenset(fs.compare(write.node, {}, base).without(write.reset).added - _STRIP), time=write.now, api_version=write.api_version
+            paths=frozenset(fs.compare(write.node, {}, base).without(write.reset).added - _STRIP),
+            time=write.now,
+            api_version=write.api_version,
         )
     last = managed.get(key)
     wanted = _without(write.node, _bare(config), write.reset)
@@ -197,7 +212,11 @@ def _named(key: ManagerKey) -> str:
 
 def _conflict(conflicts: dict[ManagerKey, list[Path]]) -> ApiError:
     ordered = sorted(conflicts.items(), key=lambda i: (i[0].manager, i[0].operation))
-    causes = [{"reason": "FieldManagerConflict", "message": f"conflict with {_named(k)}", "field": fs.as_text(p)} for k, paths in ordered for p in paths]
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {_named(k)}", "field": fs.as_text(p)}
+        for k, paths in ordered
+        for p in paths
+    ]
     if len(causes) == 1:
         text = f"1 conflict: {causes[0]['message']}: {causes[0]['field']}"
     else:

@@ -133,7 +133,9 @@ class Comparison:
 
     def without(self, prefixes: frozenset[Path]) -> Comparison:
         """The same with everything below the prefixes left out."""
-        return Comparison(added=exclude(self.added, prefixes), removed=exclude(self.removed, prefixes), modified=exclude(self.modified, prefixes))
+        return Comparison(
+            added=exclude(self.added, prefixes), removed=exclude(self.removed, prefixes), modified=exclude(self.modified, prefixes)
+        )
 
 
 def exclude(paths: set[Path] | PathSet, prefixes: frozenset[Path]) -> set[Path]:

@@ -39,6 +39,14 @@ def opened(resource: Resource, obj: Any) -> JSON:
     return obj
 
 
+def with_type(config: Any) -> Any:
+    """An applied configuration must say what it is."""
+    if not isinstance(config, dict) or not config.get("apiVersion") or not config.get("kind"):
+        known = config if isinstance(config, dict) else {}
+        raise err.bad_request(f"invalid object type: {known.get('apiVersion', '/')}, Kind={known.get('kind', '')}")
+    return config
+
+
 def at_version(resource: Resource, obj: JSON) -> JSON:
     """A custom object as the requested version shows it; without conversion only the apiVersion differs."""
     obj["apiVersion"] = resource.api_version

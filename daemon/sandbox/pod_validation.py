@@ -33,13 +33,14 @@ def check_template(template: JSON, path: str) -> list[FieldError]:
 
 def check_pod(new: JSON, old: JSON | None) -> list[FieldError]:
     out = _pod_spec(new.get("spec") or {}, "spec")
-    if old is not None and _frozen(new["spec"]) != _frozen(old["spec"]):
+    if old is not None and _frozen(new["spec"], old["spec"]) != _frozen(old["spec"], old["spec"]):
         out.append(err.field_forbidden("spec", _IMMUTABLE))
     return out
 
 
-def _frozen(spec: JSON) -> JSON:
-    kept = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
+def _frozen(spec: JSON, before: JSON) -> JSON:
+    free = {"activeDeadlineSeconds", "tolerations"} | (set() if before.get("nodeName") else {"nodeName"})  # binding is an update here
+    kept = {k: v for k, v in spec.items() if k not in free}
     for name in ("containers", "initContainers"):
         if name in kept:
             kept[name] = [{k: v for k, v in c.items() if k != "image"} for c in kept[name]]

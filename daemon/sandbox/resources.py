@@ -53,7 +53,16 @@ class Resource:
 
 
 def _r(
-    group_version: str, plural: str, kind: str, *, short: str = "", sub: str = "", cat: str = "", cluster: bool = False, storage: str = "", verbs: str = ""
+    group_version: str,
+    plural: str,
+    kind: str,
+    *,
+    short: str = "",
+    sub: str = "",
+    cat: str = "",
+    cluster: bool = False,
+    storage: str = "",
+    verbs: str = "",
 ) -> Resource:
     group, _, version = group_version.rpartition("/")
     return Resource(
@@ -109,7 +118,15 @@ BUILTIN: tuple[Resource, ...] = (
     _r(_ADMISSION, "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", cluster=True, cat=_EXT),
     _r(_ADMISSION, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", sub="status", cluster=True, cat=_EXT),
     _r(_ADMISSION, "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", cluster=True, cat=_EXT),
-    _r("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", short="crd crds", sub="status", cluster=True, cat=_EXT),
+    _r(
+        "apiextensions.k8s.io/v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        short="crd crds",
+        sub="status",
+        cluster=True,
+        cat=_EXT,
+    ),
 )
 
 

@@ -175,3 +175,11 @@ def of_custom(schema: JSON) -> Node:
     node = Node({**schema, "type": "object", "properties": properties})
     node.props["metadata"] = object_meta()
     return node
+
+
+def references(raw: Any) -> set[str]:
+    """The names of the types that a raw schema refers to."""
+    if isinstance(raw, dict):
+        found = {type_name(raw["$ref"])} if isinstance(raw.get("$ref"), str) else set()
+        return found.union(*(references(v) for v in raw.values()))
+    return set().union(*(references(v) for v in raw)) if isinstance(raw, list) else set()

@@ -41,7 +41,9 @@ def _requirement(part: str) -> LabelPredicate:
     if m := _EXISTS.match(part):
         key = m["key"]
         return (lambda labels: key not in labels) if m["not"] else (lambda labels: key in labels)
-    raise bad_request(f'unable to parse requirement: invalid label selector {part!r}; write "key=value", "key!=value", "key in (a,b)" or "!key"')
+    raise bad_request(
+        f'unable to parse requirement: invalid label selector {part!r}; write "key=value", "key!=value", "key in (a,b)" or "!key"'
+    )
 
 
 def parse_labels(text: str | None) -> LabelPredicate | None:
@@ -79,7 +81,12 @@ def as_text(selector: Mapping[str, Any]) -> str:
     parts = [f"{k}={v}" for k, v in sorted((selector.get("matchLabels") or {}).items())]
     for e in selector.get("matchExpressions") or ():
         values = ",".join(sorted(e.get("values") or ()))
-        shapes = {"In": f"{e['key']} in ({values})", "NotIn": f"{e['key']} notin ({values})", "Exists": e["key"], "DoesNotExist": f"!{e['key']}"}
+        shapes = {
+            "In": f"{e['key']} in ({values})",
+            "NotIn": f"{e['key']} notin ({values})",
+            "Exists": e["key"],
+            "DoesNotExist": f"!{e['key']}",
+        }
         parts.append(shapes[e["operator"]])
     return ",".join(parts)
 
@@ -120,6 +127,6 @@ def parse_fields(text: str | None, resource: str, selectable: tuple[str, ...] = 
         if not m:
             raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
         if m["key"] not in allowed:
-            raise ApiError(400, "BadRequest", f'field label not supported: {m["key"]}')
+            raise ApiError(400, "BadRequest", f"field label not supported: {m['key']}")
         wanted.append((m["key"], m["op"] != "!=", m["value"]))
     return lambda obj: all((lookup(obj, path) == value) is equal for path, equal, value in wanted)

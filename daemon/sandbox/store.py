@@ -107,7 +107,9 @@ class Store:
         """Like `get`, without the copy."""
         return self.state(res if isinstance(res, str) else res.key).get((ns or "", name))
 
-    def list(self, res: str | Resource, ns: str | None = None, label_selector: str | JSON | LabelPredicate | None = None) -> builtins.list[JSON]:
+    def list(
+        self, res: str | Resource, ns: str | None = None, label_selector: str | JSON | LabelPredicate | None = None
+    ) -> builtins.list[JSON]:
         """Copies of the objects, by namespace and name; the selector is text or a metav1.LabelSelector."""
         from daemon.sandbox.selectors import from_object
 
@@ -184,7 +186,9 @@ class Store:
         resource = self._resource(res)
         new = objects.opened(resource, clone(obj))
         meta = new["metadata"]
-        return self._change(resource, meta.get("namespace", ""), meta.get("name", ""), lambda _old: new, _caller(user), subresource or "", put=True)
+        return self._change(
+            resource, meta.get("namespace", ""), meta.get("name", ""), lambda _old: new, _caller(user), subresource or "", put=True
+        )
 
     def patch(
         self,
@@ -215,7 +219,7 @@ class Store:
         return self._change(resource, ns, name, change, caller, sub)
 
     def _apply(self, resource: Resource, ns: str, name: str, body: JSON, caller: Caller, sub: str, *, force: bool) -> JSON:
-        config = objects.opened(resource, clone(body))
+        config = objects.opened(resource, objects.with_type(clone(body)))
         meta = config["metadata"]
         if meta.setdefault("name", name) != name or (resource.namespaced and meta.setdefault("namespace", ns) != ns):
             raise err.bad_request("the name or namespace of the object does not match the one in the URL")
@@ -257,7 +261,9 @@ class Store:
             raise err.not_found(resource.plural, resource.group, name)
         new = objects.opened(resource, change(dict(clone(old)) if resource.custom is False else objects.at_version(resource, clone(old))))
         objects.check_identity(resource, new, old, put=put)
+        written = new["metadata"].get("managedFields")  # decoding drops an empty list, which means something here
         new = objects.decoded(resource, new, caller)
+        new["metadata"]["managedFields"] = written
         new = strategy.carry_over(resource, new, old, sub)
         if not managed:
             new["metadata"]["managedFields"] = fieldmanager.track(old, new, self._write(resource, caller, sub))
