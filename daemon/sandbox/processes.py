@@ -93,6 +93,12 @@ class Family:
         """What a process must carry in its environment to be ended with the sandbox."""
         return {nanny.MARK: self.mark}
 
+    @property
+    def nanny(self) -> int:
+        """The process that outlives the sandbox until it has ended all others."""
+        assert self._nanny is not None
+        return self._nanny.pid
+
     def __enter__(self) -> Self:
         command = [sys.executable, "-I", "-S", str(Path(nanny.__file__)), self.mark]
         environment = {k: v for k, v in os.environ.items() if k != nanny.MARK}
