@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from daemon.cli.main import COMMANDS
 from tests.cluster import hold_cases
 from tests.unit.chart.rendered import CHART, CLUSTER_SCOPED, Chart, Object, helm, of_kind, one
 
@@ -242,6 +244,18 @@ def test_the_daemon_is_told_everything_by_arguments(chart: Chart) -> None:
     probes = {key: container[key]["httpGet"] for key in ("startupProbe", "livenessProbe", "readinessProbe")}
     assert {probe["port"] for probe in probes.values()} == {"metrics"}
     assert probes["readinessProbe"]["path"] == "/readyz"
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job", "Pod"])
+def test_every_argument_of_a_pod_is_an_option_of_its_command(chart: Chart, kind: str) -> None:
+    """A pod whose arguments the command line refuses would crash in a loop: each command and option exists."""
+    command, *options = pod_specs(chart.render({**NAMESPACED, "clusterName": "eu-1"}))[kind]["containers"][0]["args"]
+    if command not in COMMANDS:
+        pytest.skip(f"there is no command `linnet {command}` yet")
+    module, attribute, _ = COMMANDS[command]
+    parameters = getattr(importlib.import_module(module), attribute).params
+    known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {option.partition("=")[0] for option in options} <= known
 
 
 def test_a_single_replica_needs_neither_lease_nor_budget(chart: Chart) -> None:
