@@ -1,6 +1,7 @@
 """What a caller of the transport may rely on: deadlines, retries that do no harm, one error tree, TLS and tokens that rotate."""
 
 import asyncio
+import json
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -173,13 +174,26 @@ def test_each_status_has_its_error(code: int, reason: str, kind: type[errors.Kub
     run(main())
 
 
-def test_a_failed_json_patch_test_is_not_just_invalid() -> None:
-    """The caller can tell "the object moved on" from "the object is wrong"."""
-    body = b"""{"kind":"Status","code":422,"reason":"Invalid","message":"the server rejected our request due to an error in our request",
-      "details":{"causes":[{"reason":"UnexpectedServerResponse","message":"testing value /spec/paused failed"}]}}"""
-    assert isinstance(errors.from_response(422, body, what="PATCH x"), errors.PatchTestFailed)
-    other = body.replace(b"testing value /spec/paused failed", b"spec.replicas: must be positive")
-    assert type(errors.from_response(422, other, what="PATCH x")) is errors.Invalid
+@pytest.mark.parametrize(
+    ("message", "cause", "kind"),
+    [
+        ("the server rejected our request due to an error in our request", "", errors.PatchTestFailed),
+        ("cannot patch", "testing value /spec/paused failed", errors.PatchTestFailed),
+        ('Deployment.apps "a" is invalid: spec.replicas: must be positive', "spec.replicas: must be positive", errors.Invalid),
+        ("ValidatingAdmissionPolicy 'linnet-release' denied request: un-pausing is Linnet's", "", errors.Invalid),
+    ],
+    ids=["1.36", "library", "schema", "policy"],
+)
+def test_a_json_patch_that_does_not_fit_is_not_just_invalid(message: str, cause: str, kind: type[errors.KubeError]) -> None:
+    """The caller can tell "the object moved on" from "the object is wrong" and from "a policy says no"."""
+    body = {
+        "kind": "Status",
+        "code": 422,
+        "reason": "Invalid",
+        "message": message,
+        "details": {"causes": [{"message": cause}] if cause else None},
+    }
+    assert type(errors.from_response(422, json.dumps(body).encode(), what="PATCH x")) is kind
 
 
 def test_a_redirect_is_refused() -> None:
