@@ -7,10 +7,11 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-import re2
+import re2  # type: ignore[import-untyped]
 
 from daemon.sandbox import quantity as q
 
@@ -365,7 +366,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "substring": _substring,
     "indexOf": _position(str.find),
     "lastIndexOf": _position(str.rfind),
-    "isSorted": lambda v: all(a <= b for a, b in zip(v, v[1:], strict=False)),
+    "isSorted": lambda v: all(a <= b for a, b in pairwise(v)),
     "sum": _sum,
     "min": min,
     "max": max,

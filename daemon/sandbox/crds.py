@@ -107,9 +107,7 @@ def check(crd: JSON) -> list[FieldError]:
     out: list[FieldError] = []
     if crd["metadata"].get("name") != wanted:
         out.append(err.invalid_value("metadata.name", crd["metadata"].get("name"), 'must be spec.names.plural+"."+spec.group'))
-    for name in ("plural", "kind"):
-        if not names.get(name):
-            out.append(err.required(f"spec.names.{name}"))
+    out += [err.required(f"spec.names.{name}") for name in ("plural", "kind") if not names.get(name)]
     if spec.get("scope") not in ("Cluster", "Namespaced"):
         out.append(err.unsupported("spec.scope", spec.get("scope", ""), ("Cluster", "Namespaced")))
     versions = spec.get("versions") or []
@@ -137,9 +135,8 @@ def _structural(raw: Any, path: str) -> list[FieldError]:
     if raw.get("properties") and raw.get("additionalProperties"):
         out.append(err.field_forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"))
     for i, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
-        for word in ("rule", "messageExpression"):
-            if rule.get(word):
-                out += _compiles(rule[word], f"{path}.x-kubernetes-validations[{i}].{word}")
+        for word in {"rule", "messageExpression"} & rule.keys():
+            out += _compiles(rule[word], f"{path}.x-kubernetes-validations[{i}].{word}")
     for key, child in (raw.get("properties") or {}).items():
         out += _structural(child, f"{path}.properties[{key}]")
     for word in ("items", "additionalProperties"):

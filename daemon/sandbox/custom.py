@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -132,7 +133,7 @@ class Checker:
     def _string(self, node: Node, value: str, path: str) -> None:
         raw = node.raw
         if "maxLength" in raw and len(value) > raw["maxLength"]:
-            self._add(err.too_long(path, value, raw["maxLength"]))
+            self._add(err.too_long(path, raw["maxLength"]))
         if "minLength" in raw and len(value) < raw["minLength"]:
             self._add(err.invalid_value(path, value, f"{path} in body should be at least {raw['minLength']} chars long"))
         if "pattern" in raw and not _pattern(raw["pattern"]).search(value):
@@ -210,7 +211,7 @@ def _fits(schema: JSON, value: Any, path: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _pattern(text: str) -> Any:
-    import re2
+    import re2  # type: ignore[import-untyped]
 
     return re2.compile(text)
 
@@ -222,7 +223,7 @@ def _date_time(text: str) -> bool:
         return False
 
 
-_FORMATS = {"date-time": _date_time, "duration": lambda t: bool(_DURATION.match(t))}
+_FORMATS: dict[str, Callable[[str], bool]] = {"date-time": _date_time, "duration": lambda t: bool(_DURATION.match(t))}
 
 
 def validate(node: Node, new: JSON, old: JSON | None) -> list[FieldError]:

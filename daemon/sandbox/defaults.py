@@ -56,11 +56,6 @@ def _container(container: JSON) -> None:
     _handler(hooks.get("postStart"))
     _set(container, terminationMessagePath="/dev/termination-log", terminationMessagePolicy="File")
     _set(container, imagePullPolicy=_pull_policy(container.get("image", "")))
-    limits = (container.get("resources") or {}).get("limits")
-    if limits:
-        requests = container["resources"].setdefault("requests", {})
-        for key, value in limits.items():
-            requests.setdefault(key, value)
 
 
 def _volume(volume: JSON) -> None:
@@ -98,6 +93,10 @@ def _pod(obj: JSON) -> None:
     spec = obj["spec"]
     pod_spec(spec)
     _set(spec, enableServiceLinks=True)
+    for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
+        resources = container.get("resources") or {}
+        if resources.get("limits"):
+            resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
     status = obj.setdefault("status", {})
     _set(status, phase="Pending")
 

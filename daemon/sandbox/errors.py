@@ -135,7 +135,7 @@ def type_invalid(field: str, value: Any, why: str) -> FieldError:
     return FieldError(field, "FieldValueTypeInvalid", f"Invalid value: {_shown(value)}: {why}")
 
 
-def too_long(field: str, value: Any, limit: int) -> FieldError:
+def too_long(field: str, limit: int) -> FieldError:
     return FieldError(field, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
 
 

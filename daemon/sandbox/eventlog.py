@@ -67,7 +67,7 @@ class EventLog:
         """The events after a revision; 410 when some of them are forgotten."""
         if revision < self._floor:
             raise expired(f"too old resource version: {revision} ({self._floor})")
-        return [e for e in self._backwards(revision)][::-1]
+        return list(self._backwards(revision))[::-1]
 
     def _backwards(self, revision: int) -> Iterator[Event]:
         for event in reversed(self._events):

@@ -173,7 +173,7 @@ def apply(live: JSON | None, config: JSON, write: Write, *, force: bool) -> JSON
     if key in managed and last is not None and last.paths == managed[key].paths and merged == base:
         managed[key] = replace(managed[key], time=last.time)
     merged["metadata"] = {**merged.get("metadata", {}), "managedFields": encode(managed)}
-    return merged
+    return dict(merged)
 
 
 def _without(node: Node, config: JSON, prefixes: frozenset[Path]) -> JSON:
@@ -193,7 +193,10 @@ def _settle(write: Write, base: JSON, merged: JSON, managed: Managed, key: Manag
 
 def _prune(node: Node, merged: JSON, managed: Managed, last: PathSet) -> JSON:
     """Take away what this manager applied last time and nobody applies or owns now."""
-    named = lambda paths: fs.with_named_fields(node, paths)  # noqa: E731 - three uses below
+
+    def named(paths: PathSet) -> PathSet:
+        return fs.with_named_fields(node, paths)
+
     pruned = fs.remove(node, merged, named(last))
     everything = named(fs.of(node, merged))
     owned = named(frozenset().union(*(e.paths for e in managed.values())))

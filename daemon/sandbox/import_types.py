@@ -41,8 +41,8 @@ def _refs(node: Any) -> set[str]:
     return set().union(*(_refs(v) for v in node)) if isinstance(node, list) else set()
 
 
-_STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.M | re.S)
-_FIELD = re.compile(r"^\s+\w+\s+([\w.]+)\s+`json:\"(\w+),omit(?:empty|zero)\"", re.M)
+_STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+_FIELD = re.compile(r"^\s+\w+\s+([\w.]+)\s+`json:\"(\w+),omit(?:empty|zero)\"", re.MULTILINE)
 
 
 def omit_zero(modules: list[Path]) -> dict[str, set[str]]:

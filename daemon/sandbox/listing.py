@@ -26,7 +26,9 @@ Predicate = Callable[[JSON], bool]
 def predicate(request: web.Request, target: Target) -> Predicate:
     """What the request selects: its namespace, its label and its field selector, and the name where the path has one."""
     labels = parse_labels(request.query.get("labelSelector"))
-    fields = parse_fields(request.query.get("fieldSelector"), target.resource.key, target.resource.selectable)
+    fields = parse_fields(
+        request.query.get("fieldSelector"), target.resource.key, target.resource.selectable, custom=target.resource.custom
+    )
     namespace, name = target.namespace, target.name
 
     def test(obj: JSON) -> bool:

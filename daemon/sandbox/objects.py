@@ -64,7 +64,7 @@ def decoded(resource: Resource, obj: JSON, caller: Any) -> JSON:
         obj = decoder.decode(node_of(resource), obj)
         unknown = decoder.unknown
         defaults.apply_defaults(resource.key, obj)
-    _report_unknown(resource, obj, unknown, caller)
+    _report_unknown(resource, unknown, caller)
     return obj
 
 
@@ -72,7 +72,7 @@ def decoded_config(resource: Resource, config: JSON, caller: Any) -> JSON:
     """An applied configuration: nothing filled in; unknown fields of built-in kinds are refused, as they have no type to merge by."""
     node = node_of(resource)
     if resource.custom:
-        _report_unknown(resource, config, custom.prune(node, config), caller)
+        _report_unknown(resource, custom.prune(node, config), caller)
         return config
     decoder = conform.Decoder()
     decoder.decode(node, config)
@@ -84,7 +84,7 @@ def decoded_config(resource: Resource, config: JSON, caller: Any) -> JSON:
     return config
 
 
-def _report_unknown(resource: Resource, obj: JSON, unknown: list[str], caller: Any) -> None:
+def _report_unknown(resource: Resource, unknown: list[str], caller: Any) -> None:
     if not unknown or caller.field_validation == "Ignore":
         return
     if caller.field_validation == "Warn":

@@ -116,7 +116,16 @@ def lookup(obj: Mapping[str, Any], path: str) -> str:
     return "" if value is None else str(value)
 
 
-def parse_fields(text: str | None, resource: str, selectable: tuple[str, ...] = ()) -> Callable[[JSON], bool] | None:
+def _unknown_field(key: str, resource: str, *, custom: bool) -> ApiError:
+    if custom or resource in _BY_RESOURCE:
+        return bad_request(f"field label not supported: {key}")
+    known = ", ".join(f'"{n}"' for n in _COMMON)
+    return bad_request(f'"{key}" is not a known field selector: only {known}')
+
+
+def parse_fields(
+    text: str | None, resource: str, selectable: tuple[str, ...] = (), *, custom: bool = False
+) -> Callable[[JSON], bool] | None:
     """The predicate of a `fieldSelector` parameter, for the fields that the resource supports."""
     if not text or not text.strip():
         return None
@@ -127,6 +136,6 @@ def parse_fields(text: str | None, resource: str, selectable: tuple[str, ...] = 
         if not m:
             raise bad_request(f"invalid selector: '{part}'; can't understand '{part}'")
         if m["key"] not in allowed:
-            raise ApiError(400, "BadRequest", f"field label not supported: {m['key']}")
+            raise _unknown_field(m["key"], resource, custom=custom)
         wanted.append((m["key"], m["op"] != "!=", m["value"]))
     return lambda obj: all((lookup(obj, path) == value) is equal for path, equal, value in wanted)

@@ -26,8 +26,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from daemon.sandbox import defaults, fieldmanager, objects, patching, strategic, strategy, validation
 from daemon.sandbox import errors as err
+from daemon.sandbox import fieldmanager, objects, patching, strategic, strategy, validation
 from daemon.sandbox.errors import JSON, ApiError
 from daemon.sandbox.eventlog import Event, EventLog, Key
 from daemon.sandbox.patching import clone

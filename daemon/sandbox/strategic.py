@@ -93,8 +93,11 @@ def _ordered(node: Node, items: list[Any], order: list[Any]) -> list[Any]:
     """The items in the wanted order; those it does not name keep their place relative to the one before them."""
     key = node.merge_key
     wanted = [o.get(key) if isinstance(o, dict) else o for o in order]
-    name = (lambda i: i.get(key)) if key else (lambda i: i)
     rank = {v: n for n, v in enumerate(wanted) if isinstance(v, (str, int))}
+
+    def name(item: Any) -> Any:
+        return item.get(key) if key else item
+
     named = sorted((i for i in items if name(i) in rank), key=lambda i: rank[name(i)])
     queue = iter(named)
     return [next(queue) if name(i) in rank else i for i in items]

@@ -36,7 +36,7 @@ def ignored_fields(resource: Resource, subresource: str) -> frozenset[Path]:
     if subresource == "status":
         if resource.custom:
             return frozenset({("f:spec",), ("f:metadata",)})
-        return frozenset({("f:spec",)}) | (frozenset({("f:metadata",)}) if resource.key in ("deployments.apps",) else frozenset())
+        return frozenset({("f:spec",)}) | (frozenset({("f:metadata",)}) if resource.key == "deployments.apps" else frozenset())
     return frozenset({("f:status",)}) if resource.has_status else frozenset()
 
 

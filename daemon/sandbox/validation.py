@@ -80,7 +80,7 @@ def _annotations(meta: JSON) -> list[FieldError]:
     annotations = meta.get("annotations") or {}
     out = [err.invalid_value("metadata.annotations", key, why) for key in annotations for why in annotation_key(key)]
     if sum(len(k) + len(v) for k, v in annotations.items()) > MAX_ANNOTATIONS:
-        out.append(err.too_long("metadata.annotations", "", MAX_ANNOTATIONS))
+        out.append(err.too_long("metadata.annotations", MAX_ANNOTATIONS))
     return out
 
 
@@ -88,9 +88,8 @@ def _owners(meta: JSON) -> list[FieldError]:
     out: list[FieldError] = []
     owners = meta.get("ownerReferences") or ()
     for ref in owners:
-        for name in ("apiVersion", "kind", "name", "uid"):
-            if not ref.get(name):
-                out.append(err.invalid_value(f"metadata.ownerReferences.{name}", "", "must not be empty"))
+        lacking = [n for n in ("apiVersion", "kind", "name", "uid") if not ref.get(n)]
+        out += [err.invalid_value(f"metadata.ownerReferences.{n}", "", "must not be empty") for n in lacking]
     if sum(bool(ref.get("controller")) for ref in owners) > 1:
         why = "Only one reference can have Controller set to true"
         out.append(err.invalid_value("metadata.ownerReferences", [r.get("name") for r in owners], why))
@@ -206,7 +205,7 @@ def _data(obj: JSON, old: JSON | None) -> list[FieldError]:
     data = {**(obj.get("data") or {}), **(obj.get("binaryData") or {})}
     out = [err.invalid_value(f"data[{key}]", key, _CONFIG_TEXT) for key in data if not _CONFIG_KEY.match(key)]
     if sum(len(k) + len(v) for k, v in data.items()) > MAX_OBJECT:
-        out.append(err.too_long("", "", MAX_OBJECT))
+        out.append(err.too_long("", MAX_OBJECT))
     if old is not None and old.get("immutable"):
         if any(obj.get(f) != old.get(f) for f in ("data", "binaryData", "stringData")):
             out.append(err.field_forbidden("data", "field is immutable when `immutable` is set"))
@@ -243,14 +242,14 @@ def _endpoint_slice(obj: JSON, old: JSON | None) -> list[FieldError]:
     return out
 
 
-def _lease(obj: JSON, old: JSON | None) -> list[FieldError]:
+def _lease(obj: JSON, _old: JSON | None) -> list[FieldError]:
     seconds = (obj.get("spec") or {}).get("leaseDurationSeconds")
     if isinstance(seconds, int) and seconds <= 0:
         return [err.invalid_value("spec.leaseDurationSeconds", seconds, "must be greater than 0")]
     return []
 
 
-def _hpa(obj: JSON, old: JSON | None) -> list[FieldError]:
+def _hpa(obj: JSON, _old: JSON | None) -> list[FieldError]:
     spec = obj["spec"]
     out: list[FieldError] = []
     low, high = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
@@ -260,13 +259,10 @@ def _hpa(obj: JSON, old: JSON | None) -> list[FieldError]:
         out.append(err.invalid_value("spec.maxReplicas", high, "must be greater than 0"))
     if high < low:
         out.append(err.invalid_value("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`"))
-    for name in ("kind", "name"):
-        if not (spec.get("scaleTargetRef") or {}).get(name):
-            out.append(err.required(f"spec.scaleTargetRef.{name}"))
-    return out
+    return out + [err.required(f"spec.scaleTargetRef.{n}") for n in ("kind", "name") if not (spec.get("scaleTargetRef") or {}).get(n)]
 
 
-def _budget(obj: JSON, old: JSON | None) -> list[FieldError]:
+def _budget(obj: JSON, _old: JSON | None) -> list[FieldError]:
     spec = obj.get("spec") or {}
     if "minAvailable" in spec and "maxUnavailable" in spec:
         return [err.invalid_value("spec", spec, "minAvailable and maxUnavailable cannot be both set")]

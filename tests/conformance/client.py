@@ -88,7 +88,7 @@ class Api:
         agent: str = "conformance/1",
         **query: Any,
     ) -> Answer:
-        data = body if isinstance(body, (bytes, str)) else None if body is None else json.dumps(body)
+        data = body if isinstance(body, (bytes, str)) else None if body is None else json.dumps(body, separators=(",", ":"), sort_keys=True)
         headers = {"Authorization": f"Bearer {self.token}", "Accept": accept, "User-Agent": agent}
         if data is not None:
             headers["Content-Type"] = content

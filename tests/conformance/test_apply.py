@@ -150,7 +150,7 @@ async def test_a_set_of_a_custom_resource_merges(widgets: Api) -> None:
 async def test_an_update_of_a_custom_resource_owns_each_new_field(widgets: Api) -> None:
     """Structs of a custom resource are owned by who made them."""
     created = (await widgets.create("widgets", widget(parts=[{"name": "a"}]), fieldManager="ann")).must(201)
-    part = {".": {}, 'k:{"name":"a"}': {".": {}, "f:name": {}, "f:weight": {}}}
+    part: dict[str, Any] = {".": {}, 'k:{"name":"a"}': {".": {}, "f:name": {}, "f:weight": {}}}
     assert owners(created) == {("ann", UPDATE, ""): {"f:spec": {".": {}, "f:mode": {}, "f:parts": part, "f:size": {}}}}
 
 

@@ -66,7 +66,9 @@ async def test_propagation_is_a_finalizer(api: Api, policy: str, finalizers: lis
     """The garbage collector takes it off when the dependents are dealt with."""
     (await api.create("configmaps", configmap())).must(201)
     options = {"propagationPolicy": policy}
-    answer = await (api.delete("configmaps", "one", options) if way == "body" else api.delete("configmaps", "one", **options))
+    answer = await (
+        api.delete("configmaps", "one", options) if way == "body" else api.delete("configmaps", "one", propagationPolicy=policy)
+    )
     assert answer.must(200)["metadata"]["finalizers"] == finalizers
 
 

@@ -184,7 +184,7 @@ CONTAINER: list[tuple[str, dict[str, Any], str, Any]] = [
     ("latest-is-pulled", {"image": "app"}, "imagePullPolicy", "Always"),
     ("digest", {"image": "app@sha256:" + "0" * 64}, "imagePullPolicy", "IfNotPresent"),
     ("port-protocol", {"ports": [{"containerPort": 80}]}, "ports", [{"containerPort": 80, "protocol": "TCP"}]),
-    ("quantities-canonical", {"resources": {"limits": {"cpu": "0.5", "memory": "1024Mi"}}}, "resources", {"limits": {"cpu": "500m", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}}),
+    ("quantities-canonical", {"resources": {"limits": {"cpu": "0.5", "memory": "1024Mi"}}}, "resources", {"limits": {"cpu": "500m", "memory": "1Gi"}}),
     ("probe", {"readinessProbe": {"httpGet": {"port": 80}}}, "readinessProbe", {"httpGet": {"path": "/", "port": 80, "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}),
     ("field-ref", {"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]}, "env", [{"name": "A", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}]),
     ("empty-lists-vanish", {"args": [], "env": []}, "args", None),
@@ -215,6 +215,15 @@ async def test_the_generation_of_a_deployment(api: Api, patch: dict[str, Any], m
     before = (await api.patch("deployments", "web", "merge", {}, dryRun="All")).must(200)["metadata"]["generation"]
     after = (await api.patch("deployments", "web", "merge", patch, dryRun="All")).must(200)["metadata"]["generation"]
     assert after - before in ({more} if more == 0 else {more, more + 1})
+
+
+async def test_the_limits_of_a_pod_are_its_requests(api: Api) -> None:
+    """In a pod, not in a template: where nothing else is asked for."""
+    limits = {"cpu": "1", "memory": "1Gi"}
+    container = {"name": "app", "image": "app:1", "resources": {"limits": limits, "requests": {"cpu": "500m"}}}
+    created = (await api.create("pods", pod(containers=[container]))).must(201)
+    assert created["spec"]["containers"][0]["resources"]["requests"] == {"cpu": "500m", "memory": "1Gi"}
+    assert created["status"]["qosClass"] == "Burstable"
 
 
 async def test_scale_reads_and_writes_the_replicas(api: Api) -> None:
