@@ -14,6 +14,17 @@ from daemon import __version__
 # name -> (module, attribute, one line for the overview)
 COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "run": ("daemon.cli.run", "run", "Run the daemon."),
+    "status": ("daemon.cli.status", "status", "Show releases: all, or one in detail."),
+    "lint": ("daemon.cli.linting", "lint", "Check manifests before a cluster sees them."),
+    "wait": ("daemon.cli.waiting", "wait", "Wait until a release has ended."),
+    "promote": ("daemon.cli.verbs", "promote", "Promote the release under way now."),
+    "abort": ("daemon.cli.verbs", "abort", "Take the release under way back."),
+    "pause": ("daemon.cli.verbs", "pause", "Hold a release at its present step."),
+    "resume": ("daemon.cli.verbs", "resume", "Go on with a paused release."),
+    "retry": ("daemon.cli.verbs", "retry", "Release a failed revision again, from the first step."),
+    "restart": ("daemon.cli.restart", "restart", "Restart good pods while a Deployment is held."),
+    "release": ("daemon.cli.release", "release", "Un-pause what Linnet holds, without the daemon."),
+    "notify": ("daemon.cli.notify", "notify", "Try a Notifier."),
 }
 
 
