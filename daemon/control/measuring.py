@@ -13,6 +13,7 @@ from analyzers.sources.protocol import HttpClient, MetricSource, Target
 from analyzers.sources.scrape import ScrapeOptions
 from analyzers.sources.scrape import build as build_scrape
 from daemon.api.canary import Metric
+from daemon.api.names import canary_service
 from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
@@ -76,13 +77,13 @@ def _matchers(text: str, field: str) -> tuple[Matcher, ...]:
 
 
 def _traefik(resolved: Resolved) -> dict[str, tuple[Matcher, ...]]:
-    """Traefik names a backend of an HTTPRoute after namespace, Service and port."""
+    """Traefik's `service` label of a route's backend ends in `-svc-<namespace>-<service>-<index>@kubernetesgateway`."""
     if resolved.service is None:
         return {}
     namespace, stable = resolved.canary.namespace, resolved.service.name
     return {
-        BASELINE: (Matcher("service", MatchOp.REGEX, f"{namespace}-{stable}-(http-)?[0-9]+@kubernetesgateway"),),
-        CANARY: (Matcher("service", MatchOp.REGEX, f"{namespace}-{stable}-canary-(http-)?[0-9]+@kubernetesgateway"),),
+        arm: (Matcher("service", MatchOp.REGEX, f".*-svc-{namespace}-{service}-[0-9]+@kubernetesgateway"),)
+        for arm, service in ((BASELINE, stable), (CANARY, canary_service(stable)))
     }
 
 

@@ -38,9 +38,18 @@ from flags.errors import FlagError
 
 log = logging.getLogger("linnet.reconcile")
 
-EVIDENCE_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
+NUMBERS_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
+SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
 EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
 Key = tuple[str, str]
+
+
+class _Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """A status that was decided on a version of the Canary and is not written yet; all of it can be found again."""
+
+    version: str
+    since: float
+    status: CanaryStatus
 
 
 class Reconciler:
@@ -70,7 +79,7 @@ class Reconciler:
         self._clock = clock
         self._writer = StatusWriter(client, ours.CANARIES)
         self._restored: dict[Key, set[tuple[str, str]]] = {}
-        self._numbers_at: dict[Key, float] = {}
+        self._pending: dict[Key, _Pending] = {}
 
     async def reconcile(self, key: Key) -> Result | None:
         canary = self._caches.canaries.store.get(*key)
@@ -79,6 +88,7 @@ class Reconciler:
             return None
         if canary.metadata.deletion_timestamp is None and names.FINALIZER not in (canary.metadata.finalizers or ()):
             canary = await self._with_finalizer(canary)
+        stored, canary = canary, self._latest(canary)
         resolved = await self._resolve(canary)
         undo = self._undo(canary)
         seen = await self._observer.observe(resolved, undo)
@@ -86,15 +96,22 @@ class Reconciler:
         decision = decide(resolved.spec, canary.status, seen, now, name=canary.name)
         undo = self._executor.record(resolved, decision.actions, undo)
         status = self._complete(resolved, decision, undo, seen, now)
-        canary = await self._write(canary, status, now)
+        canary = await self._write(stored, status, now)
         resolved = msgspec.structs.replace(resolved, canary=canary)
         self._log(resolved, decision)
         self._teller.tell(resolved, decision)
         trouble = await self._act(resolved, decision)
         await self._judge(resolved, decision, seen)
-        if trouble or decision.actions:
-            return Result(requeue_after=1.0 if trouble else min(decision.again_in or 2.0, 2.0))
-        return Result(requeue_after=decision.again_in) if decision.again_in is not None else None
+        return self._next(key, decision, trouble=trouble)
+
+    def _next(self, key: Key, decision: Decision, *, trouble: bool) -> Result | None:
+        """When to look again: soon after a failure or a write, for what is not yet written, or when the decision says."""
+        times = [t for t in (decision.again_in, SHOWN_WITHIN if key in self._pending else None) if t is not None]
+        if trouble:
+            times.append(1.0)
+        elif decision.actions:
+            times.append(2.0)
+        return Result(requeue_after=min(times)) if times else None
 
     async def _with_finalizer(self, canary: ours.Canary) -> ours.Canary:
         """A deletion must first take the route back (promise P10)."""
@@ -143,17 +160,30 @@ class Reconciler:
             ),
         )
 
-    async def _write(self, canary: ours.Canary, status: CanaryStatus, now: float) -> ours.Canary:
-        """Writes what changed; numbers alone at most once a minute."""
-        if status == canary.status:
+    def _latest(self, canary: ours.Canary) -> ours.Canary:
+        """The Canary with what the last pass found and did not think worth a write yet."""
+        pending = self._pending.get(canary.key)
+        if pending is None or pending.version != canary.metadata.resource_version:
             return canary
-        if _essential(status) == _essential(canary.status) and now - self._numbers_at.get(canary.key, 0.0) < EVIDENCE_EVERY:
-            return msgspec.structs.replace(canary, status=status)
-        self._numbers_at[canary.key] = now
-        written = await self._writer.write(canary, canary.status, status)
+        return msgspec.structs.replace(canary, status=pending.status)
+
+    async def _write(self, stored: ours.Canary, status: CanaryStatus, now: float) -> ours.Canary:
+        """Writes what a restart needs at once, what people read within seconds, and numbers alone once a minute."""
+        key, version = stored.key, stored.metadata.resource_version
+        if status == stored.status:
+            self._pending.pop(key, None)
+            return stored
+        before = self._pending.get(key)
+        since = before.since if before is not None and before.version == version else now
+        patience = NUMBERS_EVERY if _shown(status) == _shown(stored.status) else SHOWN_WITHIN
+        if _needed(status) == _needed(stored.status) and now - since < patience:
+            self._pending[key] = _Pending(version=version, since=since, status=status)
+            return msgspec.structs.replace(stored, status=status)
+        self._pending.pop(key, None)
+        written = await self._writer.write(stored, stored.status, status)
         if written is None:
-            return canary
-        self._restored.pop(canary.key, None)
+            return stored
+        self._restored.pop(key, None)
         self._caches.canaries.store.put(written)
         return written
 
@@ -210,7 +240,7 @@ class Reconciler:
         self._judges.forget(key)
         self._flags.forget(key)
         self._restored.pop(key, None)
-        self._numbers_at.pop(key, None)
+        self._pending.pop(key, None)
 
 
 def _urgent_first(actions: tuple[Actions, ...]) -> list[Actions]:
@@ -226,7 +256,7 @@ def _weight(resolved: Resolved, routes: tuple[RouteView, ...], reached: int) -> 
     return float(max((r.weight or 0) for r in routes))
 
 
-def _essential(status: CanaryStatus) -> CanaryStatus:
+def _shown(status: CanaryStatus) -> CanaryStatus:
     """A status without what changes at every scrape."""
     waiting = status.waiting
     return msgspec.structs.replace(
@@ -237,3 +267,8 @@ def _essential(status: CanaryStatus) -> CanaryStatus:
         conditions=[msgspec.structs.replace(c, message="") for c in status.conditions],
         routes=[msgspec.structs.replace(r, message="") for r in status.routes],
     )
+
+
+def _needed(status: CanaryStatus) -> CanaryStatus:
+    """A status without what the next pass would find anyway: what a restarted daemon must not lose is left."""
+    return msgspec.structs.replace(_shown(status), waiting=None, routes=[], conditions=[], plan="", step=None, weight=None, flags_text=None)
