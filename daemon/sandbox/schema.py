@@ -169,6 +169,12 @@ def object_meta() -> Node:
     return named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
 
 
+@functools.cache
+def delete_options() -> Node:
+    """The options of a DELETE, which come under the version of any group."""
+    return named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions")
+
+
 def of_custom(schema: JSON) -> Node:
     """The type of a custom resource: its CRD's schema with the API machinery's own metadata."""
     properties = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, **(schema.get("properties") or {})}

@@ -4,7 +4,8 @@
         server.url                                   # http://127.0.0.1:PORT
         server.kubeconfig("s3cret")                  # the text of a kubeconfig for that user
 
-Plain HTTP on loopback and nobody is refused: a token only says who is asking.
+Plain HTTP on loopback and nobody is refused: a token only says who is asking. kubectl sends no token over plain HTTP; who sends none
+is `admin`.
 """
 
 from __future__ import annotations
@@ -293,7 +294,7 @@ class ApiServer:
         return self._shown(request, target, gone, 200, caller)
 
     async def _delete_options(self, request: web.Request) -> tuple[Caller, dict[str, Any]]:
-        options: JSON = msgspec.json.decode(raw) if (raw := await request.read()) else {}
+        options: Any = await rq.body(request) if await request.read() else {}
         if not isinstance(options, dict):
             raise err.bad_request("DeleteOptions must be an object")
         caller = rq.caller(request, self.users, "DeleteOptions")
