@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -277,7 +278,7 @@ def _valid(parse: Callable[[Any], Any]) -> Callable[[Any], bool]:
 
 def _find(text: str, pattern: str) -> str:
     m = re2.search(pattern, text)
-    return m.group() if m else ""
+    return str(m.group()) if m else ""
 
 
 def _replace(text: str, old: str, new: str, count: int = -1) -> str:
@@ -343,6 +344,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "quantity": parse_quantity,
     "isQuantity": lambda v: q.canonical(v) is not None,
     "isURL": _is_url,
+    "isIP": _valid(ipaddress.ip_address),
+    "isCIDR": lambda v: "/" in v and _valid(lambda t: ipaddress.ip_network(t, strict=False))(v),
+    "ip": ipaddress.ip_address,
+    "cidr": lambda v: ipaddress.ip_network(v, strict=False),
     "jsonpatch.escapeKey": lambda v: v.replace("~", "~0").replace("/", "~1"),
     "math.greatest": lambda *v: max(v[0] if len(v) == 1 and isinstance(v[0], list) else v),
     "math.least": lambda *v: min(v[0] if len(v) == 1 and isinstance(v[0], list) else v),
@@ -384,6 +389,10 @@ METHODS: dict[str, Callable[..., Any]] = {
     "compareTo": lambda a, b: (a > b) - (a < b),
     "asInteger": int,
     "asApproximateFloat": float,
+    "family": lambda v: v.version,
+    "isLoopback": lambda v: v.is_loopback,
+    "isUnspecified": lambda v: v.is_unspecified,
+    "containsIP": lambda net, ip: ipaddress.ip_address(ip) in net,
     "sign": lambda a: (a > 0) - (a < 0),
 }
 

@@ -134,8 +134,9 @@ def _structural(raw: Any, path: str) -> list[FieldError]:
         out.append(err.required(f"{path}.items", "must be specified"))
     if raw.get("properties") and raw.get("additionalProperties"):
         out.append(err.field_forbidden(f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"))
-    for i, rule in enumerate(raw.get("x-kubernetes-validations") or ()):
-        for word in {"rule", "messageExpression"} & rule.keys():
+    rules: list[JSON] = raw.get("x-kubernetes-validations") or []
+    for i, rule in enumerate(rules):
+        for word in [w for w in ("rule", "messageExpression") if rule.get(w)]:
             out += _compiles(rule[word], f"{path}.x-kubernetes-validations[{i}].{word}")
     for key, child in (raw.get("properties") or {}).items():
         out += _structural(child, f"{path}.properties[{key}]")

@@ -23,7 +23,7 @@ def shown(event: JSON) -> JSON:
 
 def stored(event: JSON) -> JSON:
     """An event of `events.k8s.io/v1` in the form in which it is kept."""
-    out = {_BACK.get(k, k): v for k, v in event.items()} | {"apiVersion": "v1"}
+    out: JSON = {_BACK.get(k, k): v for k, v in event.items()} | {"apiVersion": "v1"}
     about = out.setdefault("involvedObject", {})
     about.setdefault("namespace", (event.get("metadata") or {}).get("namespace"))
     return out

@@ -13,7 +13,7 @@ from daemon.sandbox.resources import Resource
 from daemon.sandbox.schema import Node
 from daemon.sandbox.strategy import needs_version
 
-_GC = ("foregroundDeletion", "orphan")
+_GC: frozenset[str] = frozenset({"foregroundDeletion", "orphan"})
 
 
 def node_of(resource: Resource) -> Node:
@@ -166,7 +166,7 @@ def _grace(resource: Resource, obj: JSON, asked: int | None) -> int:
 
 
 def _finalizers(meta: JSON, propagation: str | None) -> list[str]:
-    kept = list(meta.get("finalizers") or ())
+    kept: list[str] = [*(meta.get("finalizers") or [])]
     if propagation is not None:
         kept = [f for f in kept if f not in _GC]
         if propagation == "Foreground":

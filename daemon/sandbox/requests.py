@@ -92,7 +92,7 @@ def caller(request: web.Request, users: Mapping[str, str], kind: str) -> Caller:
         raise _refused(kind, err.unsupported("fieldValidation", validation, _VALIDATION))
     manager = query.get("fieldManager") or request.headers.get("User-Agent", "").split("/")[0][:128] or "unknown"
     if len(manager) > 128:
-        raise _refused(kind, err.too_long("fieldManager", manager, 128))
+        raise _refused(kind, err.too_long("fieldManager", 128))
     return Caller(
         user=user,
         groups=groups_of(user),

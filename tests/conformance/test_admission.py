@@ -106,6 +106,7 @@ DENIED: list[tuple[str, JSON, JSON, JSON]] = [
     ("split-and-join", {"validations": [{"expression": "object.data.a.split(',').map(x, x.trim()).join('-') != 'b-d'"}]}, {"a": "b, d"}, {"a": "b, c"}),
     ("namespace-object", {"validations": [{"expression": "namespaceObject.metadata.name != request.namespace || has(object.data.a)"}]}, {"b": ""}, {"a": ""}),
     ("quantity", {"validations": [{"expression": "quantity(object.data.a).isLessThan(quantity('1Gi'))"}]}, {"a": "2G"}, {"a": "1G"}),
+    ("ip", {"validations": [{"expression": "!isIP(object.data.a)"}]}, {"a": "10.0.0.1"}, {"a": "10.0.0"}),
     ("duration", {"validations": [{"expression": "duration(object.data.a) < duration('1h')"}]}, {"a": "90m"}, {"a": "45m"}),
 ]  # fmt: skip
 

@@ -212,6 +212,7 @@ async def test_status_is_applied_through_its_own_endpoint(widgets: Api) -> None:
 
 REFUSED: list[tuple[str, Any, dict[str, Any], int, str]] = [
     ("no-manager", configmap(), {}, 422, "fieldManager"),
+    ("manager-too-long", configmap(), {"fieldManager": "m" * 129}, 422, "may not be more than 128 bytes"),
     ("other-name", configmap("two"), {"fieldManager": "ann"}, 400, "does not match"),
     (
         "with-owners",
