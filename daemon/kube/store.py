@@ -20,7 +20,8 @@ Handler = Callable[[T | None, T | None], None]
 
 
 class Store(Generic[T]):
-    """Objects of one kind by (namespace, name), with indexes. Only a reflector writes to it."""
+    """Objects of one kind by (namespace, name), with indexes. A reflector writes to it, and whoever got a newer object as the answer
+    to a write of its own."""
 
     def __init__(self, indexes: Mapping[str, IndexFunction[T]] | None = None) -> None:
         self._objects: dict[Key, T] = {}
@@ -57,12 +58,13 @@ class Store(Generic[T]):
         return lambda: self._handlers.remove(handler) if handler in self._handlers else None
 
     def put(self, item: T) -> None:
-        """Store one object. The version we have already is no change."""
+        """Store one object. The version we have already is no change, and an older one is old news: a watch brings what was there
+        before our own write after the answer to that write, and taking it for the present would look like someone undoing us."""
         old = self._objects.get(item.key)
         if old is not None and old.metadata.uid != item.metadata.uid:
             self.drop(item.key)
             old = None
-        if old is not None and old.metadata.resource_version == item.metadata.resource_version:
+        if old is not None and not _newer(old.metadata.resource_version, item.metadata.resource_version):
             return
         self._objects[item.key] = item
         self._file(item.key, item)
@@ -121,6 +123,13 @@ class Store(Generic[T]):
         except Exception:
             item = new or old
             log.exception("a handler failed on %s", item.key if item else None)
+
+
+def _newer(old: str, new: str) -> bool:
+    """Whether `new` is later. Versions are numbers that rise (Kubernetes promises so since 1.35); any other text only differs."""
+    if old.isdecimal() and new.isdecimal():
+        return int(new) > int(old)
+    return new != old
 
 
 def by_owner(item: KubeObject) -> list[str]:

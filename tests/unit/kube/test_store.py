@@ -63,6 +63,14 @@ class StoreMachine(RuleBasedStateMachine):
         self.store.put(new)
         self.model[new.key] = new
 
+    @rule(namespace=NAMESPACES, name=NAMES, age=st.integers(0, 3))
+    def hear_late(self, namespace: str, name: str, age: int) -> None:
+        """A watch event from before our own write: no news."""
+        now = self.model.get((namespace, name))
+        if now is not None:
+            version = max(1, int(now.metadata.resource_version) - age)
+            self.store.put(item(namespace, name, int(now.metadata.uid), version, "red"))
+
     @rule(namespace=NAMESPACES, name=NAMES)
     def drop(self, namespace: str, name: str) -> None:
         self.store.drop((namespace, name))
@@ -189,6 +197,20 @@ def test_a_broken_handler_or_index_costs_nobody_else_anything(caplog: pytest.Log
     stop()
     store.put(item("n", "b", 1, 2))
     assert heard == ["a"]
+
+
+def test_what_was_before_our_own_write_does_not_come_back() -> None:
+    """The answer to a write is stored at once; events from before it are ignored, by number, for the same object only."""
+    store: Store[Deployment] = Store({"color": colors})
+    heard: list[str] = []
+    store.add_handler(lambda old, new: heard.append(new.metadata.resource_version if new else "gone"))
+    for uid, version in ((1, 9), (1, 11), (1, 9), (1, 10), (1, 11)):
+        store.put(item("n", "a", uid, version))
+    assert heard == ["9", "11"]
+    store.replace([item("n", "a", 1, 10)])
+    assert heard == ["9", "11"]
+    store.put(item("n", "a", 2, 5))
+    assert heard == ["9", "11", "gone", "5"], "another object of the name has a history of its own"
 
 
 def test_a_late_handler_hears_what_is_there() -> None:
