@@ -21,7 +21,8 @@ Handler = Callable[[T | None, T | None], None]
 
 class Store(Generic[T]):
     """Objects of one kind by (namespace, name), with indexes. A reflector writes to it, and whoever got a newer object as the answer
-    to a write of its own."""
+    to a write of its own.
+    """
 
     def __init__(self, indexes: Mapping[str, IndexFunction[T]] | None = None) -> None:
         self._objects: dict[Key, T] = {}
@@ -59,7 +60,8 @@ class Store(Generic[T]):
 
     def put(self, item: T) -> None:
         """Store one object. The version we have already is no change, and an older one is old news: a watch brings what was there
-        before our own write after the answer to that write, and taking it for the present would look like someone undoing us."""
+        before our own write after the answer to that write, and taking it for the present would look like someone undoing us.
+        """
         old = self._objects.get(item.key)
         if old is not None and old.metadata.uid != item.metadata.uid:
             self.drop(item.key)
