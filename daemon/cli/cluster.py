@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from daemon.control.caches import Caches
     from daemon.control.objects import Canary
     from daemon.kube.client import Client
     from daemon.kube.config import ClusterConfig
@@ -336,3 +337,26 @@ def confirm(question: str, *, yes: bool, lines: Sequence[str] = ()) -> None:
         raise CliError(f"{question} Nothing was done: pass --yes to do it without a terminal.")
     if not click.confirm(question):
         raise CliError("nothing was done", code=FAILED)
+
+
+@contextlib.asynccontextmanager
+async def watching(client: Client, namespaces: tuple[str, ...], catalogue: str, patience: float = 30.0) -> AsyncIterator[Caches]:
+    """The daemon's own caches, filled, while the block runs."""
+    import asyncio
+
+    from daemon.control.caches import Caches
+
+    caches = Caches(client, namespaces, catalogue)
+    informers = asyncio.create_task(caches.run(), name="informers")
+    try:
+        try:
+            await caches.wait_synced(patience)
+        except TimeoutError:
+            late = [i for i in caches.required() if not i.synced]
+            why = next((i.last_error.message for i in late if i.last_error is not None), "no answer")
+            kinds = ", ".join(i.resource.plural for i in late)
+            raise CliError(f"{kinds or 'httproutes'} could not be read within {patience:.0f} s: {why}") from None
+        yield caches
+    finally:
+        informers.cancel()
+        await asyncio.gather(informers, return_exceptions=True)

@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "retry": ("daemon.cli.verbs", "retry", "Release a failed revision again, from the first step."),
     "restart": ("daemon.cli.restart", "restart", "Restart good pods while a Deployment is held."),
     "release": ("daemon.cli.release", "release", "Un-pause what Linnet holds, without the daemon."),
+    "cleanup": ("daemon.cli.cleanup", "cleanup", "Give back everything that Linnet changed, without the daemon."),
     "notify": ("daemon.cli.notify", "notify", "Try a Notifier."),
 }
 
