@@ -128,7 +128,8 @@ class Revisions:
                 "annotations": {WORKLOAD: workload},
             },
             "revision": 1,
-            "data": {"template": dict(template)},
+            # The API server compares `data` byte by byte on each later patch, with its keys sorted.
+            "data": msgspec.Raw(msgspec.json.encode({"template": dict(template)}, order="sorted")),
         }
         try:
             self._store.put(await self._client.create(CONTROLLER_REVISIONS, namespace, body))
