@@ -15,6 +15,7 @@ from daemon.rollout.model import Problem
 from daemon.workloads.hold import holds
 
 FRESH: Final = 600.0
+MISSING: Final = 10.0  # a policy acts a moment after it was written: an absence is asked about again soon
 
 
 class HoldProbe:
@@ -25,13 +26,18 @@ class HoldProbe:
         self._clock = clock
         self._known: dict[str, tuple[float, bool]] = {}
 
+    def again_in(self, namespace: str) -> float | None:
+        """When to ask again where the hold was missing: nothing that is watched tells of its coming."""
+        known = self._known.get(namespace)
+        return None if known is None or known[1] else MISSING
+
     async def problem(self, resolved: Resolved) -> Problem | None:
         """Asked only of a Deployment that carries our mark and is at rest; None where it is held, or held by `Always`."""
         deployment = resolved.deployment
         if deployment is None or resolved.spec.hold == "Always" or deployment.spec.paused:
             return None
         known = self._known.get(deployment.namespace)
-        if known is None or self._clock() - known[0] > FRESH:
+        if known is None or self._clock() - known[0] >= (FRESH if known[1] else MISSING):
             try:
                 known = (self._clock(), await holds(self._client, deployment))
             except KubeError:

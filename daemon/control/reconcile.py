@@ -106,7 +106,8 @@ class Reconciler:
 
     def _next(self, key: Key, decision: Decision, *, trouble: bool) -> Result | None:
         """When to look again: soon after a failure or a write, for what is not yet written, or when the decision says."""
-        times = [t for t in (decision.again_in, SHOWN_WITHIN if key in self._pending else None) if t is not None]
+        pending = SHOWN_WITHIN if key in self._pending else None
+        times = [t for t in (decision.again_in, pending, self._probe.again_in(key[0])) if t is not None]
         if trouble:
             times.append(1.0)
         elif decision.actions:
