@@ -90,8 +90,9 @@ async def restore_template(client: Client, item: Deployment, template: Mapping[s
 async def holds(client: Client, item: Deployment) -> bool:
     """Whether a template change of this Deployment would be held: a dry run of one, so that nothing has to be readable but it."""
     template = msgspec.json.decode(item.spec.template)
-    probe = pointer("spec", "template", "metadata", "annotations")
+    probe = pointer("spec", "template", "metadata", "annotations")  # a template always has metadata: its labels are required
     annotations = {**((template.get("metadata") or {}).get("annotations") or {}), f"{names.GROUP}/probe": "hold"}
     asking = Client(client.transport, field_manager=f"{client.field_manager}-probe", dry_run=True)
-    seen = await asking.json_patch(DEPLOYMENTS, item.namespace, item.name, [add(probe, annotations)])
+    operations = [*_with_annotations(item), add(_mark(names.CANARY_MARK), "probe"), add(probe, annotations)]
+    seen = await asking.json_patch(DEPLOYMENTS, item.namespace, item.name, operations)
     return seen.spec.paused
