@@ -14,15 +14,16 @@ from daemon.rollout.clock import stamp
 from daemon.rollout.model import Command, ForgetFailure
 from daemon.rollout.turn import Turn
 
+REMEMBERED: Final = 128  # characters of a carried-out command that the status has room for
 IN_STEPS: Final = ("Starting", "Progressing", "Paused", "Inconclusive")
 
 
 def obey(turn: Turn) -> None:
     """Carries out a command that was not yet carried out, or says why not."""
     command = turn.seen.command
-    if command is None or command.raw == turn.status.last_action:
+    if command is None or command.raw[:REMEMBERED] == turn.status.last_action:
         return
-    turn.set(last_action=command.raw[:128])
+    turn.set(last_action=command.raw[:REMEMBERED])
     refusal = _refusal(turn, command)
     if refusal:
         turn.tell("CommandRefused", f"{command.verb} of {command.revision} refused: {refusal}", warning=True)
@@ -42,6 +43,19 @@ def _refusal(turn: Turn, command: Command) -> str:
     phases = _LEGAL[command.verb]
     if turn.status.phase not in phases:
         return f"phase {turn.status.phase} knows no {command.verb}" + _hint(turn, command)
+    return _pointless(turn, command)
+
+
+def _pointless(turn: Turn, command: Command) -> str:
+    """Verbs that the phase knows, and that would do harm or nothing as things are."""
+    rollout, workload = turn.status.rollout, turn.workload
+    if command.verb == "abort" and rollout is not None and rollout.promotion in ("Returning", "Cleaning"):
+        return f"stable already runs {command.revision}; kubectl rollout undo makes the version before it a new release"
+    if command.verb == "override" and rollout is None:
+        if workload.revision == turn.status.stable_revision:
+            return f"{command.revision} is stable already"
+        if turn.status.phase == "Idle" and workload.paused and not workload.held:
+            return "the Deployment is paused by its owner; kubectl rollout resume"
     return ""
 
 
@@ -101,7 +115,7 @@ _VERBS: Final[Mapping[str, Callable[[Turn, Command], None]]] = {
 
 _LEGAL: Final[Mapping[str, tuple[str, ...]]] = {
     "promote": IN_STEPS,
-    "abort": (*IN_STEPS, "Promoting"),
+    "abort": (*IN_STEPS, "Promoting", "Settling"),
     "pause": ("Progressing", "Inconclusive"),
     "resume": ("Paused", "Progressing"),
     "override": (*IN_STEPS, "Idle", "Held", "Bypassed"),

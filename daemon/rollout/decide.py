@@ -18,16 +18,20 @@ from typing import Any, Final
 import msgspec
 
 from daemon.api.canary import CanarySpec
-from daemon.api.status import ArmStatus, CanaryStatus, MetricStatus
+from daemon.api.status import ArmStatus, CanaryStatus, MetricStatus, VerdictStatus
 from daemon.rollout import commands, progress, promotion, rollback, sentence
 from daemon.rollout.model import (
     Adopt,
     Decision,
+    DeleteCanary,
     DropFinalizer,
+    ForgetFailure,
     Observed,
     PauseWorkload,
     ReleaseHold,
     RestoreFlags,
+    RestoreFloor,
+    RestoreRoutes,
     RestoreTemplate,
     StoreTemplate,
 )
@@ -56,9 +60,26 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     else:
         commands.obey(turn)
         _run(turn)
+        _keep_memory(turn)
     _list_arms(turn)
     _list_metrics(turn)
     return turn.decision()
+
+
+def _keep_memory(turn: Turn) -> None:
+    """What is stored beside the status follows from the status: a crash before such a write only delays it."""
+    rollout, stored, failed = turn.status.rollout, turn.seen.stored, turn.seen.failed
+    stable = turn.status.stable_revision
+    if rollout is not None:
+        if rollout.revision == turn.workload.revision and rollout.revision not in stored:
+            turn.do(StoreTemplate(revision=rollout.revision, role="candidate"))
+        if rollout.overridden and rollout.revision in failed and turn.status.phase != "RollingBack":
+            turn.do(ForgetFailure(revision=rollout.revision))
+    elif stable is not None and stable == turn.workload.revision:
+        if stable not in stored:
+            turn.do(StoreTemplate(revision=stable, role="stable"))
+        if stable in failed:
+            turn.do(ForgetFailure(revision=stable))
 
 
 def _snapshot(spec: CanarySpec) -> dict[str, Any]:
@@ -87,6 +108,8 @@ def _pending(turn: Turn) -> None:
     if workload.paused and not workload.held:
         turn.wait("PausedByOwner", "the Deployment is paused by its owner", way_out="kubectl rollout resume, then Linnet adopts it")
         return
+    if workload.paused and _unknown_held(turn):
+        return
     one = len(workload.active) == 1 and workload.active[0].revision == workload.revision
     if not (workload.complete and one and workload.available >= workload.replicas):
         words = f": {workload.failing}" if workload.failing else ""
@@ -101,6 +124,17 @@ def _pending(turn: Turn) -> None:
     turn.set(stable_revision=workload.revision, observed_revision=workload.revision)
     turn.enter("Idle")
     turn.tell("Adopted", f"{turn.name}: stable is {workload.revision}; the next template change is held and released step by step")
+
+
+def _unknown_held(turn: Turn) -> bool:
+    """The policy held a template before any was known to be stable: adoption holds nothing, so it rolls as its owner meant it to."""
+    workload = turn.workload
+    if all(r.revision == workload.revision for r in workload.active) and workload.active:
+        return False
+    turn.do(ReleaseHold(revision=workload.revision))
+    turn.wait("HoldReleasing", "held before any version was known to be stable: it is released", way_out="kubectl rollout resume")
+    turn.look_at(turn.now + 1)
+    return True
 
 
 def _refused(turn: Turn) -> bool:
@@ -128,7 +162,7 @@ def _idle(turn: Turn) -> None:
         turn.wait(
             "PausedByOwner", "the Deployment is paused by its owner", way_out="kubectl rollout resume; Linnet then judges the template"
         )
-    elif _stable_lost(turn):
+    elif _stable_lost(turn) or _mixed(turn):
         return
     elif workload.revision in turn.seen.failed:
         turn.enter("Held")
@@ -141,8 +175,12 @@ def _at_rest(turn: Turn) -> None:
     workload = turn.workload
     if workload.paused and workload.held and not turn.plan.hold_always:
         turn.do(ReleaseHold(revision=workload.revision))
-        turn.tell("Released", f"{turn.name}: the template is stable again; the hold ends without a canary")
+        message = "the template is stable again; the hold ends without a canary"
+        if turn.waited("HoldReleasing") == 0 and (turn.status.waiting is None or turn.status.waiting.reason != "HoldReleasing"):
+            turn.tell("Released", f"{turn.name}: {message}")
+        turn.wait("HoldReleasing", message, way_out="kubectl rollout resume, after annotating linnet.dev/hold=off")
         return
+    _leftovers(turn)
     if _refused(turn):
         return
     if not workload.adopted:
@@ -150,6 +188,30 @@ def _at_rest(turn: Turn) -> None:
     settled = workload.complete and len(workload.active) <= 1
     if turn.plan.hold_always and not workload.paused and settled:
         turn.do(PauseWorkload())
+
+
+def _leftovers(turn: Turn) -> None:
+    """What the end of a rollout could not put back in its time is put back now."""
+    if turn.seen.strays:
+        turn.do(DeleteCanary())
+    if turn.seen.floor_written:
+        turn.do(RestoreFloor())
+
+
+def _mixed(turn: Turn) -> bool:
+    """Stable beside another version, frozen by the hold: nothing can be judged against that, so stable is filled up first."""
+    workload, stable = turn.workload, turn.status.stable_revision
+    if len(workload.active) < 2:
+        return False
+    turn.wait(
+        "Settling",
+        f"pods of {len(workload.active)} versions run: stable {stable} is filled up before {workload.revision} starts",
+        way_out="apply the stable manifest, or linnet.dev/hold=off",
+    )
+    kept = next(r for r in workload.active if r.revision == stable)
+    promotion.lock_step(turn, kept, [r for r in workload.active if r is not kept])
+    turn.look_at(turn.now + 1)
+    return True
 
 
 def _bypass(turn: Turn) -> None:
@@ -186,7 +248,12 @@ def _stable_lost(turn: Turn) -> bool:
     if any(r.revision == stable for r in workload.active):
         return False
     if not workload.active and turn.waited("StableMissing") < GRACE:
-        turn.wait("StableMissing", "no ReplicaSet of the stable version has pods", until=turn.now + GRACE)
+        turn.wait(
+            "StableMissing",
+            "no ReplicaSet of the stable version has pods",
+            within=GRACE,
+            way_out="the stored stable template is written back then",
+        )
         return True
     turn.enter("StableLost")
     turn.tell(
@@ -200,14 +267,14 @@ def _stable_lost(turn: Turn) -> bool:
 def _lost(turn: Turn) -> None:
     """Handler of phase StableLost: the stored template goes back."""
     workload, stable = turn.workload, turn.status.stable_revision or ""
-    if workload.revision == stable:
+    if workload.revision == stable or not workload.paused:
         turn.enter("Idle")
     elif stable in turn.seen.stored:
         turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
         turn.wait(
             "StableLost",
             "the stored stable template is written back",
-            until=turn.now + turn.plan.progress,
+            within=turn.plan.progress,
             way_out="apply the stable manifest",
         )
     else:
@@ -259,8 +326,11 @@ def _bypassed(turn: Turn) -> None:
 def _deleting(turn: Turn) -> None:
     """The Canary goes: exposure first, then the Deployment on its stable template, our marks last (P10)."""
     workload, rollout = turn.seen.workload, turn.status.rollout
-    if turn.seen.namespace_deleting or workload is None:
+    if turn.seen.namespace_deleting:
         turn.do(DropFinalizer())
+        return
+    if workload is None:
+        _orphaned(turn)
         return
     finishing = turn.status.phase == "Promoting" and rollout is not None and rollout.promotion in ("Returning", "Cleaning")
     if rollout is not None and not finishing and turn.status.phase != "RollingBack":
@@ -279,16 +349,41 @@ def _deleting(turn: Turn) -> None:
         turn.wait(
             "HoldReleasing",
             "the Deployment goes back to its stable template",
-            until=turn.now + turn.plan.progress,
+            within=turn.plan.progress,
             way_out="linnet cleanup",
         )
         turn.look_at(turn.now + 1)
         return
+    _leave(turn)
+
+
+def _leave(turn: Turn) -> None:
+    """The finalizer goes after the last pod and the last leaf of ours."""
+    _leftovers(turn)
     if turn.seen.strays or turn.seen.canary:
-        turn.wait("CanaryLeaving", "pods of an earlier canary end", until=turn.now + turn.plan.progress, way_out="linnet cleanup")
-    turn.do(RestoreFlags())
-    turn.do(Adopt(adopted=False))
+        turn.do(DeleteCanary())
+        turn.wait("CanaryLeaving", "pods of an earlier canary end", within=turn.plan.progress, way_out="linnet cleanup")
+        turn.look_at(turn.now + 1)
+        return
+    if turn.seen.workload is not None:
+        turn.do(Adopt(adopted=False))
     turn.do(DropFinalizer())
+
+
+def _orphaned(turn: Turn) -> None:
+    """The Deployment went with its Canary: what is left of ours in routes and flags goes before the pods (workload-traps A5)."""
+    written = [f for f in turn.flags if f.percent is not None]
+    if turn.status.rollout is not None and (written or any(r.weight is not None for r in turn.seen.routes)):
+        if any(r.weight is not None for r in turn.seen.routes):
+            turn.do(RestoreRoutes())
+        if written:
+            turn.see_flags({f.name: 0 for f in turn.flags})
+            turn.do(RestoreFlags())
+        turn.wait("RouteRestoring", "routes and flags are put back as they were", within=turn.plan.progress, way_out="linnet cleanup")
+        turn.look_at(turn.now + 1)
+        if turn.waited("RouteRestoring") < turn.plan.progress:
+            return
+    _leave(turn)
 
 
 _PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {
@@ -330,9 +425,16 @@ def _list_arms(turn: Turn) -> None:
         weight=weight,
         step=f"{rollout.step + 1}/{len(steps)} {steps[min(rollout.step, len(steps) - 1)].name}"[:128] if rollout else None,
         flags_text=", ".join(f"{f.name}={f.written or 0}" for f in turn.status.flags)[:128] or None,
-        verdict_text=turn.status.verdict.result if turn.status.verdict else None,
+        verdict_text=_verdict_text(turn.status.verdict),
         observed_generation=turn.seen.generation,
     )
+
+
+def _verdict_text(verdict: VerdictStatus | None) -> str | None:
+    """A column that people read must not say Pass of what was released without a proof (promise P4)."""
+    if verdict is None:
+        return None
+    return f"Released ({verdict.reason})" if verdict.result == "Pass" and verdict.reason != "Proven" else verdict.result
 
 
 def _list_metrics(turn: Turn) -> None:

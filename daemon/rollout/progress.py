@@ -11,7 +11,7 @@ from daemon.api.status import RolloutStatus, VerdictStatus
 from daemon.rollout import promotion, rollback, sentence
 from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
 from daemon.rollout.clock import epoch, stamp
-from daemon.rollout.model import EnsureCanary, FlagView, LiftFloor, SetFlag, SetWeight, StoreTemplate
+from daemon.rollout.model import EnsureCanary, FlagView, LiftFloor, Permit, SetFlag, SetWeight, StoreTemplate
 from daemon.rollout.steps import OutcomePlan
 from daemon.rollout.turn import Turn
 
@@ -35,11 +35,11 @@ def begin(turn: Turn, *, overridden: bool = False) -> None:
         flags=[],
         weight=0,
     )
-    turn.do(StoreTemplate(revision=workload.revision, role="candidate"))
+    turn.seen = msgspec.structs.replace(turn.seen, judge=None)  # what was seen of another revision is no evidence of this one
     turn.enter("Starting")
-    again = ""
+    again = "".join(f"; flag {f.key} is open to everyone already and left alone" for f in turn.seen.flags if f.open)
     if set(workload.images) & set(turn.seen.failed_images):
-        again = "; these images failed before, in another template"
+        again += "; these images failed before, in another template"
     turn.tell("Started", f"{sentence.subject(turn)} starts: {turn.plan.steps[0].weight} % first, {len(turn.plan.steps)} steps{again}")
 
 
@@ -62,7 +62,7 @@ def derailed(turn: Turn) -> bool:
         rollback.begin(turn, "PodsFailing", canary.failing)
     elif judge is not None and judge.action == "Rollback" and rollout.exposed_at is not None:
         rollback.begin(turn, "Worse", judge.text)
-    elif (pulled := next((f for f in turn.seen.flags if f.drift == "lower"), None)) is not None:
+    elif (pulled := next((f for f in turn.flags if f.drift == "lower"), None)) is not None:
         rollback.begin(turn, "FlagLowered", f"flag {pulled.key} was lowered at its source by hand")
     else:
         return False
@@ -73,10 +73,14 @@ def starting(turn: Turn) -> None:
     """Handler of phase Starting."""
     if derailed(turn):
         return
+    rollout, canary = turn.rollout, turn.canary
+    if rollout.revision not in turn.seen.stored:
+        turn.do(StoreTemplate(revision=rollout.revision, role="candidate"))
     if turn.seen.strays:
         rollback.away(turn)
+        if turn.overdue:
+            rollback.begin(turn, "CapacityTimeout", "an earlier canary did not leave, for too long")
         return
-    rollout, canary = turn.rollout, turn.canary
     autoscaler = turn.seen.autoscaler
     if autoscaler is not None and autoscaler.minimum < turn.demand and not turn.seen.floor_written:
         turn.do(LiftFloor(minimum=turn.demand))
@@ -85,10 +89,12 @@ def starting(turn: Turn) -> None:
         turn.do(EnsureCanary(revision=rollout.revision, replicas=wanted))
     turn.want_weight(0)
     attached = all(r.weight is not None and r.accepted for r in turn.seen.routes)
+    if attached:
+        turn.note_weight(0)
     if turn.seen.service_revision == rollout.revision and any(r.weight is None for r in turn.seen.routes):
         turn.do(SetWeight(weight=0))
     if canary is None or canary.available < wanted or not attached:
-        _wait_start(turn, wanted, attached=attached)
+        _wait_start(turn, wanted)
         return
     turn.enter("Progressing")
     turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
@@ -101,7 +107,7 @@ def pods_wanted(turn: Turn, weight: int) -> int:
     return max(1, pods_for(weight, turn.demand))
 
 
-def _wait_start(turn: Turn, wanted: int, *, attached: bool) -> None:
+def _wait_start(turn: Turn, wanted: int) -> None:
     canary = turn.canary
     have = canary.available if canary else 0
     if have < wanted:
@@ -114,7 +120,7 @@ def _wait_start(turn: Turn, wanted: int, *, attached: bool) -> None:
             "RouteAccepting",
         )
     turn.wait(reason, message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
-    if turn.now >= turn.stage_deadline() and attached is not None:
+    if turn.overdue:
         rollback.begin(turn, "CapacityTimeout" if reason == "Capacity" else "RouteTimeout", f"{message}, for too long")
 
 
@@ -131,7 +137,7 @@ def progressing(turn: Turn) -> None:
     last = turn.rollout.step >= len(turn.plan.steps) - 1
     withheld = next((p for p in turn.seen.permits if not (p.promote if last else p.advance)), None)
     if withheld is not None:
-        turn.wait(f"Permit{withheld.source}", withheld.why, until=withheld.until, way_out=f"linnet abort {turn.name}")
+        _wait_permit(turn, withheld)
         return
     judge = turn.seen.judge
     wanted = ("Promote",) if last else ("Advance", "Promote")
@@ -144,10 +150,20 @@ def progressing(turn: Turn) -> None:
         advance(turn)
 
 
+def _wait_permit(turn: Turn, withheld: Permit) -> None:
+    turn.wait(f"Permit{withheld.source}", withheld.why or "leave is withheld", until=withheld.until, way_out=f"linnet abort {turn.name}")
+
+
 def exposed(turn: Turn) -> bool:
     """Brings weight and flags to the step; True once both are seen. Samples of the step count from that moment."""
     step = turn.step
-    ready = _capacity(turn, step.weight) and not _taken_back(turn) and _weight_there(turn, step.weight) and _flags_there(turn)
+    ready = (
+        _floor_holds(turn, step.weight)
+        and _capacity(turn, step.weight)
+        and not _taken_back(turn)
+        and _weight_there(turn, step.weight)
+        and _flags_there(turn)
+    )
     if turn.status.rollout is None or turn.status.phase == "RollingBack":
         return False
     if not ready:
@@ -165,12 +181,26 @@ def exposed(turn: Turn) -> bool:
             requests_before=judge.canary_requests if judge else 0,
             weight_reached=step.weight if not turn.seen.pod_ratio else _share(turn),
         )
-        flags = "".join(f", flag {f.name} at {f.wanted} %" for f in turn.status.flags)
+        flags = "".join(f", flag {f.key} at {f.wanted} %" for f in turn.status.flags)
+        flags += "".join(f", flag {f.key} is open to everyone already" for f in turn.seen.flags if f.open)
         turn.tell(
             "Step",
             f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {turn.rollout.weight_reached} % of traffic{flags}",
         )
     return True
+
+
+def _floor_holds(turn: Turn, weight: int) -> bool:
+    """Someone let the autoscaler shrink stable again: no more weight than what its ready pods could take back (workload-traps A6)."""
+    if turn.ceiling >= weight:
+        return True
+    message = f"the autoscaler's minimum was taken back: {turn.workload.available} stable pods could take back {turn.ceiling} % only"
+    turn.wait("FloorTakenBack", message, until=turn.stage_deadline(), way_out=f"minReplicas of at least {turn.floor}, or linnet abort")
+    if turn.seen.routes and promotion.taken_back(turn) is None:
+        promotion.hold_weight(turn, weight)
+    if turn.overdue:
+        rollback.begin(turn, "FloorTakenBack", f"{message}, for too long")
+    return False
 
 
 def _share(turn: Turn) -> int:
@@ -191,35 +221,31 @@ def _capacity(turn: Turn, weight: int) -> bool:
     turn.wait("Capacity", message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
     # P2: never more weight than the ready pods carry, also when they die under it.
     now_at = min(turn.rollout.weight_reached, weight)
-    if turn.seen.routes and not _taken_back(turn):
+    if turn.seen.routes and promotion.taken_back(turn) is None:
         promotion.hold_weight(turn, now_at)
-    if turn.now >= turn.stage_deadline():
+    if turn.overdue:
         rollback.begin(turn, "CapacityTimeout", f"{message}, for too long")
     return False
 
 
 def _taken_back(turn: Turn) -> bool:
     """A weight that we had written, and someone else changed: void, report, hold; never fight (P8)."""
-    for view in turn.seen.routes:
-        status = turn.route_status(view.kind, view.name)
-        if status.written is None or view.weight == status.written or status.wanted != status.written:
-            continue
-        who = view.manager or "another manager"
-        message = f"{view.kind} {view.name}: {who} set the canary's weight to {view.weight if view.weight is not None else 'none (backend removed)'}, wanted {status.written} %"
-        fresh = turn.status.waiting is None or turn.status.waiting.reason != "RouteTakenBack"
-        if fresh:
-            turn.roll(stage_started_at=stamp(turn.now))
-            turn.tell("TakenBack", message, warning=True)
-        turn.wait(
-            "RouteTakenBack",
-            message,
-            until=turn.stage_deadline(),
-            way_out=f"keep that manager from the weights (docs: how-to/gitops), then linnet resume {turn.name}",
-        )
-        if not fresh and turn.now >= turn.stage_deadline():
-            rollback.begin(turn, "RouteTakenBack", message)
-        return True
-    return False
+    message = promotion.taken_back(turn)
+    if message is None:
+        return False
+    fresh = turn.status.waiting is None or turn.status.waiting.reason != "RouteTakenBack"
+    if fresh:
+        turn.roll(stage_started_at=stamp(turn.now))
+        turn.tell("TakenBack", message, warning=True)
+    turn.wait(
+        "RouteTakenBack",
+        message,
+        until=turn.stage_deadline(),
+        way_out=f"keep that manager from the weights (docs: how-to/gitops), then linnet resume {turn.name}",
+    )
+    if not fresh and turn.overdue:
+        rollback.begin(turn, "RouteTakenBack", message)
+    return True
 
 
 def _weight_there(turn: Turn, weight: int) -> bool:
@@ -227,7 +253,7 @@ def _weight_there(turn: Turn, weight: int) -> bool:
         return True
     if promotion.hold_weight(turn, weight):
         return True
-    if turn.now >= turn.stage_deadline():
+    if turn.overdue:
         problems = "; ".join(r.problem for r in turn.seen.routes if r.problem) or "no parent accepted it"
         rollback.begin(turn, "RouteTimeout", f"the route did not take {weight} %: {problems}")
     return False
@@ -237,7 +263,7 @@ def _flags_there(turn: Turn) -> bool:
     wanted = dict(turn.step.flags)
     turn.see_flags(wanted)
     waiting: FlagView | None = None
-    for view in turn.seen.flags:
+    for view in turn.flags:
         target = wanted.get(view.name, 0)
         if view.drift == "higher":
             turn.wait(
@@ -263,7 +289,7 @@ def _flags_there(turn: Turn) -> bool:
         until=turn.stage_deadline(),
         way_out=f"linnet abort {turn.name}",
     )
-    if turn.now >= turn.stage_deadline():
+    if turn.overdue:
         rollback.begin(turn, "FlagTimeout", f"flag {waiting.key} did not reach {wanted.get(waiting.name, 0)} %{words}")
     return False
 
@@ -278,19 +304,22 @@ def _dwelt(turn: Turn) -> bool:
         return False
     until = at + max(step.dwell, step.pause or 0.0)
     if turn.now < until:
-        turn.wait("Dwell", f"step {step.name} lasts at least until then", until=until)
-        _note_no_data(turn)
+        if _absence_due(turn):
+            return False
+        turn.wait("Dwell", f"step {step.name} lasts at least until then", until=until, way_out=f"linnet promote|abort {turn.name}")
         return False
     judge = turn.seen.judge
     seen = (judge.canary_requests if judge else 0) - rollout.requests_before
     if seen < step.requests:
+        if _outcome_due(turn):
+            return False
         turn.wait(
             "Requests",
             f"{max(0, seen)} of {step.requests} canary requests of this step",
             until=_deadline(turn),
             way_out=f"linnet promote|abort {turn.name}",
         )
-        return not _outcome_due(turn) and False
+        return False
     return True
 
 
@@ -311,14 +340,20 @@ def _note_no_data(turn: Turn) -> str | None:
     return absent
 
 
+def _absence_due(turn: Turn) -> bool:
+    """Whether there has been nothing to judge by for as long as the owner would wait."""
+    absent = _note_no_data(turn)
+    if absent is None:
+        return False
+    outcome = turn.plan.no_data if absent == "NoData" else turn.plan.provider_error
+    words = turn.seen.judge.text if turn.seen.judge and turn.seen.judge.text else "no samples of the canary"
+    return _carry_out(turn, outcome, turn.elapsed(turn.rollout.no_data_since), absent, words)
+
+
 def _outcome_due(turn: Turn) -> bool:
     """Whether absence of data or the deadline decided this pass."""
-    absent = _note_no_data(turn)
-    if absent is not None:
-        outcome = turn.plan.no_data if absent == "NoData" else turn.plan.provider_error
-        words = turn.seen.judge.text if turn.seen.judge and turn.seen.judge.text else "no samples of the canary"
-        if _carry_out(turn, outcome, turn.elapsed(turn.rollout.no_data_since), absent, words):
-            return True
+    if _absence_due(turn):
+        return True
     deadline = _deadline(turn)
     decided = turn.seen.judge is not None and turn.seen.judge.action == "Promote"
     if deadline is not None and turn.now >= deadline and not decided:
@@ -347,7 +382,12 @@ def _carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, wor
     if due == "Rollback":
         rollback.begin(turn, reason, f"{words}, and the owner's answer to that is to roll back")
     elif due == "Promote":
-        promotion.begin(turn, "Person")
+        withheld = next((p for p in turn.seen.permits if not p.promote), None)
+        if withheld is not None:
+            _wait_permit(turn, withheld)
+            return False
+        turn.roll(rollback_cause=words[:1000])
+        promotion.begin(turn, "Owner")
     return due is not None
 
 
@@ -391,20 +431,33 @@ def undecided(turn: Turn) -> None:
         return
     judge = turn.seen.judge
     if judge is not None and judge.action == "Promote" and turn.rollout.step >= len(turn.plan.steps) - 1:
-        promotion.begin(turn, "Proven")
+        withheld = next((p for p in turn.seen.permits if not p.promote), None)
+        if withheld is None:
+            promotion.begin(turn, "Proven")
+        else:
+            _wait_permit(turn, withheld)
         return
     outcome = turn.plan.inconclusive
-    if _carry_out(turn, outcome, turn.elapsed(turn.rollout.stage_started_at), "Inconclusive", "the evidence did not decide"):
+    since = turn.status.verdict.at if turn.status.verdict else None
+    if _carry_out(turn, outcome, turn.elapsed(since), "Inconclusive", "the evidence did not decide"):
         return
     until = None
     if outcome.then_after is not None and outcome.then is not None:
-        until = epoch(turn.rollout.stage_started_at or stamp(turn.now)) + outcome.then_after
+        until = epoch(since or stamp(turn.now)) + outcome.then_after
     turn.wait("Inconclusive", turn.status.sentence, until=until, way_out=f"linnet promote|abort {turn.name}")
 
 
 def resume(turn: Turn) -> None:
     """A person lets it go on: also after a weight was taken back."""
-    step = turn.step
-    turn.roll(paused_at=None, resumed_step=step.index, stage_started_at=stamp(turn.now))
+    rollout = turn.rollout
+    signed_off = turn.status.phase == "Paused" and rollout.paused_at is None
+    paused_for = turn.waited("PausedByStep") + turn.waited("PausedByPerson")
+    deadline = _deadline(turn)
+    turn.roll(
+        paused_at=None,
+        resumed_step=rollout.step if signed_off else rollout.resumed_step,
+        deadline_at=None if deadline is None else stamp(deadline + paused_for),  # a person's time is not the judge's
+        stage_started_at=stamp(turn.now),
+    )
     turn.set(routes=[msgspec.structs.replace(r, written=None) for r in turn.status.routes])
     turn.enter("Progressing")

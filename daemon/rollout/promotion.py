@@ -4,6 +4,8 @@ FullShift (only where a native roll would empty stable) -> Releasing -> Rolling 
 keeps serving: the canary goes only after stable runs the new version at full size and has the traffic back.
 """
 
+import msgspec
+
 from daemon.api.status import PromotionStage, VerdictStatus
 from daemon.rollout import rollback, sentence
 from daemon.rollout.capacity import pods_for, settle_sizes, weight_for
@@ -13,9 +15,9 @@ from daemon.rollout.model import (
     FinishFlag,
     ReleaseFlags,
     ReleaseHold,
+    ReplicaSetView,
     ResizeReplicaSets,
     RestoreFlags,
-    RestoreFloor,
     SetWeight,
     StoreTemplate,
 )
@@ -23,7 +25,7 @@ from daemon.rollout.turn import Turn
 
 
 def begin(turn: Turn, reason: str) -> None:
-    """Starts the promotion: `reason` is Proven, Person or Override."""
+    """Starts the promotion: `reason` is Proven, Person, Override or Owner (a rule of the spec, for want of a proof)."""
     direct = reason == "Override"
     turn.enter("Promoting")
     stage: PromotionStage = "Releasing" if direct or turn.workload.keeps_serving else "FullShift"
@@ -34,14 +36,16 @@ def begin(turn: Turn, reason: str) -> None:
 def _why(turn: Turn, reason: str) -> str:
     if reason == "Override":
         return "released by override"
+    if reason == "Owner":
+        return f"{turn.rollout.rollback_cause}, and the owner's answer to that is to promote"
     return "a person decided" if reason == "Person" else (turn.seen.judge.text if turn.seen.judge else "judged fine")
 
 
 def promoting(turn: Turn) -> None:
     """Handler of phase Promoting."""
-    stage = turn.rollout.promotion
-    if stage in ("FullShift", "Releasing", "Rolling") and _derailed(turn):
+    if turn.rollout.promotion in ("FullShift", "Releasing", "Rolling") and _derailed(turn):
         return
+    stage = turn.rollout.promotion
     if stage == "FullShift":
         _full_shift(turn)
     elif stage == "Releasing":
@@ -61,13 +65,9 @@ def _derailed(turn: Turn) -> bool:
     if workload.revision == turn.status.stable_revision:
         rollback.begin(turn, "Withdrawn", "the stable template was applied again")
     elif workload.revision != rollout.revision:
-        if rollout.promotion == "Rolling" and len(workload.active) > 1:
-            turn.enter("Settling")
-            turn.roll(stage_started_at=stamp(turn.now), told=False)
-        elif rollout.promotion == "Rolling":
-            return False  # the roll is over: finish it, then judge what came
-        else:
-            rollback.begin(turn, "Superseded", f"revision {workload.revision} arrived")
+        return _overtaken(turn)
+    elif workload.replicas == 0 and workload.paused and rollout.promotion != "Rolling":
+        rollback.begin(turn, "ScaledToZero", "the Deployment was scaled to zero")
     elif judge is not None and judge.action == "Rollback" and rollout.promote_reason == "Proven":
         rollback.begin(turn, "Worse", judge.text)
     elif any(p.must_abort for p in turn.seen.permits):
@@ -75,6 +75,26 @@ def _derailed(turn: Turn) -> bool:
         rollback.begin(turn, "Aborted", why)
     else:
         return False
+    return True
+
+
+def _overtaken(turn: Turn) -> bool:
+    """A newer template landed: what becomes of this roll depends on how far the native controller has come."""
+    rollout, workload = turn.rollout, turn.workload
+    running = {r.revision for r in workload.active}
+    if not workload.paused:
+        rollback.begin(turn, "Bypassed", f"revision {workload.revision} arrived and rolls without being judged")
+    elif rollout.promotion == "FullShift" or (running and rollout.revision not in running):
+        rollback.begin(turn, "Superseded", f"revision {workload.revision} arrived")
+    elif len(running) > 1:
+        turn.enter("Settling")
+        turn.roll(stage_started_at=stamp(turn.now), told=False)
+    elif not running and turn.overdue:
+        rollback.begin(turn, "Superseded", f"revision {workload.revision} arrived while no pod of stable was left")
+    else:
+        if rollout.promotion == "Releasing" and running:
+            _stage(turn, "Rolling")
+        return False  # the roll is over: finish it, then judge what came
     return True
 
 
@@ -87,12 +107,19 @@ def _full_shift(turn: Turn) -> None:
     canary = turn.canary
     if canary is None or canary.replicas < demand:
         turn.do(EnsureCanary(revision=turn.rollout.revision, replicas=demand))
+    seized = taken_back(turn)
     if canary is None or canary.available < demand:
         _wait_pods(turn, demand)
-        if turn.now >= turn.stage_deadline():
+        if seized is None:
+            hold_weight(turn, turn.rollout.weight_reached)
+        if turn.overdue:
             rollback.begin(turn, "CapacityTimeout", f"the canary never had {demand} available pods to take all traffic")
         return
-    if not hold_weight(turn, 100):
+    if seized is not None:
+        turn.wait("RouteTakenBack", seized, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
+    if seized is not None or not hold_weight(turn, 100):
+        if turn.overdue:
+            rollback.begin(turn, "RouteTimeout", seized or "the route did not take 100 %")
         return
     _stage(turn, "Releasing")
 
@@ -106,10 +133,39 @@ def _wait_pods(turn: Turn, wanted: int) -> None:
     )
 
 
+def taken_back(turn: Turn) -> str | None:
+    """What someone else made of a weight that we had written; None while it is as written, or our own write is under way (P8)."""
+    for view in turn.seen.routes:
+        status = turn.route_status(view.kind, view.name)
+        if status.written is None or view.weight in (status.written, status.wanted) or (status.wanted == 0 and not view.weight):
+            continue
+        if status.wanted != status.written and not view.manager:
+            continue
+        who = view.manager or "another manager"
+        now = "none (backend removed)" if view.weight is None else f"{view.weight} %"
+        return f"{view.kind} {view.name}: {who} set the canary's weight to {now}, wanted {status.wanted} %"
+    return None
+
+
+def _keep_share(turn: Turn) -> None:
+    """While stable rolls, the canary serves what it served, with pods for it; where someone took the route, it is theirs."""
+    rollout = turn.rollout
+    wanted = pods_for(rollout.weight_reached, turn.demand)
+    if not turn.seen.pod_ratio and (turn.canary is None or turn.canary.replicas < wanted):
+        turn.do(EnsureCanary(revision=rollout.revision, replicas=wanted))
+    seized = taken_back(turn)
+    if seized is None:
+        hold_weight(turn, rollout.weight_reached)
+    else:
+        turn.set(routes=[msgspec.structs.replace(r, written=None) for r in turn.status.routes])
+        turn.roll(weight_reached=min((r.weight or 0) for r in turn.seen.routes))
+        turn.tell("TakenBack", f"{seized}; the roll of stable goes on", warning=True)
+
+
 def hold_weight(turn: Turn, weight: int) -> bool:
     """Brings every route to what `weight` and the canary's ready pods allow; True when all show `weight` and report it."""
     canary = turn.canary
-    allowed = weight_for(canary.available if canary else 0, turn.demand, weight)
+    allowed = min(turn.ceiling, weight_for(canary.available if canary else 0, turn.demand, weight))
     turn.want_weight(allowed)
     if any((r.weight or 0) != allowed for r in turn.seen.routes):
         turn.do(SetWeight(weight=allowed))
@@ -125,21 +181,31 @@ def hold_weight(turn: Turn, weight: int) -> bool:
 
 
 def _releasing(turn: Turn) -> None:
-    if turn.workload.paused:
-        turn.do(ReleaseHold(revision=turn.rollout.revision))
-        turn.wait("HoldReleasing", "the hold ends, and the native controller rolls stable", until=turn.stage_deadline())
-        turn.look_at(turn.now + 1)
+    if not turn.workload.paused:
+        _stage(turn, "Rolling")
+        _rolling(turn)
         return
-    _stage(turn, "Rolling")
+    turn.do(ReleaseHold(revision=turn.rollout.revision))
+    turn.wait(
+        "HoldReleasing",
+        "the hold ends, and the native controller rolls stable",
+        until=turn.stage_deadline(),
+        way_out=f"linnet abort {turn.name}",
+    )
+    _keep_share(turn)
+    turn.look_at(turn.now + 1)
+    turn.tell_stuck(f"{sentence.subject(turn)}: the hold of the Deployment cannot be released; linnet abort {turn.name} takes it back")
 
 
 def _rolling(turn: Turn) -> None:
     rollout, workload = turn.rollout, turn.workload
+    if workload.paused and workload.held and workload.revision == rollout.revision and not workload.complete:
+        _stage(turn, "Releasing")  # the policy held a restart of the judged template
+        return
     done = workload.complete and workload.available >= workload.replicas
-    if workload.revision != rollout.revision:
-        done = [r.revision for r in workload.active] == [rollout.revision]
+    if workload.revision != rollout.revision or workload.paused:
+        done = [r.revision for r in workload.active] == [rollout.revision] and workload.available >= workload.replicas
     if not done:
-        hold_weight(turn, rollout.weight_reached)
         words = f": {workload.failing}" if workload.failing else ""
         turn.wait(
             "StableRolling",
@@ -147,6 +213,7 @@ def _rolling(turn: Turn) -> None:
             until=turn.stage_deadline(),
             way_out=f"linnet abort {turn.name}; until then the canary keeps serving its share",
         )
+        _keep_share(turn)
         _tell_stuck(turn)
         return
     turn.set(stable_revision=rollout.revision)
@@ -156,13 +223,10 @@ def _rolling(turn: Turn) -> None:
 
 def _tell_stuck(turn: Turn) -> None:
     """What serves well keeps serving, and people are told, once."""
-    if turn.rollout.told or turn.now < turn.stage_deadline():
-        return
-    turn.roll(told=True)
-    turn.tell(
-        "Waiting",
-        f"{sentence.subject(turn)}: the roll of stable does not finish ({turn.workload.failing or 'no reason reported'}); the canary keeps serving; linnet abort {turn.name} takes it back",
-        warning=True,
+    words = turn.workload.failing or "no reason reported"
+    turn.tell_stuck(
+        f"{sentence.subject(turn)}: the roll of stable does not finish ({words}); the canary keeps serving; "
+        f"linnet abort {turn.name} takes it back"
     )
 
 
@@ -173,11 +237,19 @@ def _returning(turn: Turn) -> None:
     if not rollback.exposure_ended(turn):
         if turn.workload.available < turn.workload.replicas:
             turn.wait(
-                "StableCapacity", f"stable has {turn.workload.available} of {turn.workload.replicas} pods", until=turn.stage_deadline()
+                "StableCapacity",
+                f"stable has {turn.workload.available} of {turn.workload.replicas} pods",
+                until=turn.stage_deadline(),
+                way_out="the traffic returns when stable is complete; see why its pods are not ready",
             )
             return
         turn.do(SetWeight(weight=0))
-        turn.wait("TrafficReturning", "traffic returns to stable, now the new version", until=turn.stage_deadline())
+        turn.wait(
+            "TrafficReturning",
+            "traffic returns to stable, now the new version",
+            until=turn.stage_deadline(),
+            way_out="set the canary backend's weight to 0 in the route by hand",
+        )
         turn.look_at(turn.now + 1)
         return
     if turn.status.routes:
@@ -189,9 +261,9 @@ def _returning(turn: Turn) -> None:
 def _flags_finished(turn: Turn) -> bool:
     """The gate is swapped away before the traffic returns: stable pods are the new version, and lack the track."""
     kept = {f.name: f.on_promotion for f in turn.plan.flags}
-    wanted = {f.name: 100 for f in turn.seen.flags if kept.get(f.name) == "Open"}
+    wanted = {f.name: 100 for f in turn.flags if kept.get(f.name) == "Open"}
     turn.see_flags(wanted)
-    pending = [f for f in turn.seen.flags if f.percent is not None and f.gated]
+    pending = [f for f in turn.flags if f.percent is not None and f.gated]
     for view in pending:
         status = turn.flag_status(view.name)
         how = kept.get(view.name, "Keep")
@@ -199,30 +271,28 @@ def _flags_finished(turn: Turn) -> bool:
             turn.do(RestoreFlags())
         else:
             turn.do(FinishFlag(name=view.name, percent=status.wanted if status else view.percent or 0))
-    unseen = [f.name for f in turn.seen.flags if f.percent is not None and not f.gated and not f.seen]
-    if pending or unseen:
-        turn.wait(
-            "FlagFinishing", "the flag opens to stable: " + ", ".join([f.name for f in pending] + unseen), until=turn.stage_deadline()
-        )
-        turn.look_at(turn.now + 1)
-        return turn.now >= turn.stage_deadline()
-    return True
+    unseen = [f.key for f in turn.flags if f.percent is not None and not f.gated and not f.seen]
+    if (not pending and not unseen) or turn.overdue:
+        return True
+    turn.wait(
+        "FlagFinishing",
+        "the flag opens to stable: " + ", ".join([f.key for f in pending] + unseen),
+        until=turn.stage_deadline(),
+        way_out="the traffic returns at that time at the latest",
+    )
+    turn.look_at(turn.now + 1)
+    return False
 
 
 def _cleaning(turn: Turn) -> None:
     if not rollback.away(turn):
         return
-    if any(f.percent is not None for f in turn.seen.flags):
+    waits = False
+    if any(f.percent is not None for f in turn.flags):
         turn.do(ReleaseFlags())
-        turn.wait("FlagFinishing", "the flag is given back to its people", until=turn.stage_deadline())
-        turn.look_at(turn.now + 1)
-        if turn.now < turn.stage_deadline():
-            return
-    if turn.seen.floor_written:
-        turn.do(RestoreFloor())
-        turn.wait("FloorRestoring", "the autoscaler's minimum is put back", until=turn.stage_deadline())
-        if turn.now < turn.stage_deadline():
-            return
+        waits = rollback.still_flags(turn, "FlagFinishing", "the flag is given back to its people")
+    if rollback.floor_lifted(turn) or waits:
+        return
     text = sentence.promoted(turn)
     turn.set(
         sentence=text,
@@ -236,9 +306,26 @@ def _cleaning(turn: Turn) -> None:
     turn.enter("Idle")
 
 
+def lock_step(turn: Turn, kept: ReplicaSetView, others: list[ReplicaSetView]) -> None:
+    """One move from `others` to `kept`, once the pods of the last one are available. A third ReplicaSet empties first."""
+    if kept.available < kept.replicas or not others:
+        return
+    workload, rest = turn.workload, sum(r.replicas for r in others)
+    new, old = settle_sizes(kept.replicas, rest, workload.replicas, workload.max_surge)
+    sizes = [(kept.name, new)]
+    for other in sorted(others, key=lambda r: r.available, reverse=True):
+        sizes.append((other.name, min(other.replicas, old)))
+        old -= min(other.replicas, old)
+    turn.do(ResizeReplicaSets(sizes=tuple(sizes)))
+
+
 def settling(turn: Turn) -> None:
     """Handler of phase Settling: a newer template froze the roll; both ReplicaSets move in lock step until one is left."""
     rollout, workload = turn.rollout, turn.workload
+    if workload.revision in (turn.status.stable_revision, rollout.revision) or not workload.paused:
+        turn.enter("Promoting")  # a revert, the judged template again, or a roll that someone let go: decided there
+        _stage(turn, "Releasing")
+        return
     fresh = next((r for r in workload.active if r.revision == rollout.revision), None)
     old = [r for r in workload.active if r.revision != rollout.revision]
     if fresh is not None and not old and fresh.available >= workload.replicas:
@@ -247,18 +334,14 @@ def settling(turn: Turn) -> None:
         turn.enter("Promoting")
         _stage(turn, "Returning")
         return
-    canary = turn.canary
-    if canary is not None and canary.replicas < pods_for(rollout.weight_reached, turn.demand):
-        turn.do(EnsureCanary(revision=rollout.revision, replicas=pods_for(rollout.weight_reached, turn.demand)))
-    hold_weight(turn, rollout.weight_reached)
     turn.wait(
         "Settling",
         f"revision {workload.revision} arrived while {rollout.revision} was rolling: that roll is finished first",
         until=turn.stage_deadline(),
-        way_out="annotate linnet.dev/hold=off to let the native controller finish",
+        way_out=f"linnet abort {turn.name} puts the stable template back; then apply {workload.revision} again",
     )
-    if fresh is not None and len(old) == 1 and fresh.available >= fresh.replicas:
-        new, rest = settle_sizes(fresh.replicas, old[0].replicas, workload.replicas, workload.max_surge)
-        turn.do(ResizeReplicaSets(sizes=((fresh.name, new), (old[0].name, rest))))
+    _keep_share(turn)
+    if fresh is not None:
+        lock_step(turn, fresh, old)
     turn.look_at(turn.now + 1)
     _tell_stuck(turn)

@@ -4,10 +4,11 @@ Exposure -> Draining -> Template -> Cleaning. Gated flags and weight are written
 ends the exposure. Pods are never taken away under weight, whatever hangs.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 from daemon.api.status import HistoryEntry, RolloutStatus, VerdictStatus
 from daemon.rollout import sentence
+from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
     DeleteCanary,
@@ -28,6 +29,7 @@ HISTORY: Final = 10
 
 # Ends of a rollout that say nothing about the revision: it is not remembered as failed.
 BLAMELESS: Final = frozenset({"Superseded", "Withdrawn", "ScaledToZero", "Bypassed", "Deleted"})
+ABSENT: Final = frozenset({"NoData", "ProviderError"})
 
 
 def begin(turn: Turn, reason: str, cause: str) -> None:
@@ -44,7 +46,6 @@ def begin(turn: Turn, reason: str, cause: str) -> None:
         weight_at_abort=rollout.weight_reached,
     )
     if reason not in BLAMELESS:
-        turn.do(RememberFailure(revision=rollout.revision, sentence=cause[:1000]))
         turn.tell("RollingBack", f"{sentence.subject(turn)} is rolled back: {cause}", warning=True)
     elif reason != "Withdrawn":
         turn.tell("Superseded", f"{sentence.subject(turn)} ends at {rollout.weight_reached} %: {cause}")
@@ -52,6 +53,9 @@ def begin(turn: Turn, reason: str, cause: str) -> None:
 
 def rolling_back(turn: Turn) -> None:
     """Handler of phase RollingBack."""
+    rollout = turn.rollout
+    if rollout.rollback_reason not in BLAMELESS and rollout.revision not in turn.seen.failed:
+        turn.do(RememberFailure(revision=rollout.revision, sentence=rollout.rollback_cause))
     _zero_flags(turn)
     stage = turn.rollout.rollback
     if stage == "Exposure":
@@ -62,15 +66,17 @@ def rolling_back(turn: Turn) -> None:
         _template(turn)
     else:
         _cleaning(turn)
+    if turn.status.rollout is not None and turn.waiting is not None:
+        turn.tell_stuck(f"{sentence.subject(turn)}: the way back does not end: {turn.waiting.message}; {turn.waiting.way_out}")
 
 
 def _zero_flags(turn: Turn) -> None:
     """In every stage: a flag that could not be zeroed is tried again until it is."""
-    flags = turn.seen.flags
+    flags = turn.flags
     turn.see_flags({f.name: 0 for f in flags})
     if turn.rollout.rollback == "Cleaning":
         return
-    if any((f.percent or 0) > 0 for f in flags):
+    if any((f.percent or 0) > 0 or f.error for f in flags):
         turn.do(ZeroFlags())
     elif turn.rollout.flags_zeroed_at is None:
         turn.roll(flags_zeroed_at=stamp(turn.now))
@@ -82,12 +88,15 @@ def exposure_ended(turn: Turn) -> bool:
 
 
 def _exposure(turn: Turn) -> None:
+    if not exposure_ended(turn) and _nowhere_to_go(turn):
+        return
     turn.want_weight(0)
     if not exposure_ended(turn):
         turn.do(SetWeight(weight=0))
+        problems = "; ".join(r.problem for r in turn.seen.routes if r.problem)
         turn.wait(
             "TrafficReturning",
-            "weight 0 is being written: " + "; ".join(r.problem for r in turn.seen.routes if r.problem),
+            f"weight 0 is being written{': ' if problems else ''}{problems}",
             until=turn.stage_deadline(),
             way_out="set the canary backend's weight to 0 in the route by hand",
         )
@@ -98,10 +107,43 @@ def _exposure(turn: Turn) -> None:
         turn.roll(weight_zeroed_at=stamp(turn.now))
     waited = turn.elapsed(turn.rollout.abort_at)
     if turn.rollout.flags_zeroed_at is None and waited < FLAG_BUDGET:
-        turn.wait("FlagRollbackPending", "flags are being set to 0", until=epoch(turn.rollout.abort_at or stamp(turn.now)) + FLAG_BUDGET)
+        turn.wait(
+            "FlagRollbackPending",
+            "flags are being set to 0",
+            until=epoch(turn.rollout.abort_at or stamp(turn.now)) + FLAG_BUDGET,
+            way_out="set the flag to 0 at its source by hand",
+        )
         return
     _say(turn)
     turn.roll(rollback="Draining", stage_started_at=stamp(turn.now), weight_reached=0, exposed_at=None)
+
+
+def _nowhere_to_go(turn: Turn) -> bool:
+    """Where a native roll has emptied stable, weight 0 would be an outage: the template goes back first (P2).
+
+    Only after a shift of all traffic, which is what such strategies get. The weight then falls in steps of ready capacity.
+    """
+    rollout, workload = turn.rollout, turn.workload
+    if rollout.promotion not in ("Releasing", "Rolling") or workload.keeps_serving or workload.available >= workload.replicas:
+        return False
+    kept = 100 - 100 * workload.available // workload.replicas
+    if kept < min((r.weight or 0) for r in turn.seen.routes) and turn.canary is not None:
+        kept = weight_for(turn.canary.available, turn.demand, kept)
+        turn.want_weight(kept)
+        turn.do(SetWeight(weight=kept))
+    stable = turn.status.stable_revision or ""
+    if workload.revision == stable and workload.paused and workload.held:
+        turn.do(ReleaseHold(revision=stable))
+    elif workload.revision != stable and stable in turn.seen.stored and not turn.overdue:
+        turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
+    turn.wait(
+        "StableCapacity",
+        f"stable has {workload.available} of {workload.replicas} pods: the canary serves until they are back",
+        until=turn.stage_deadline(),
+        way_out="set the canary backend's weight to 0 in the route by hand",
+    )
+    turn.look_at(turn.now + 1)
+    return True
 
 
 def _say(turn: Turn) -> None:
@@ -113,7 +155,7 @@ def _say(turn: Turn) -> None:
     turn.set(
         sentence=text,
         verdict=VerdictStatus(
-            result="Fail" if rollout.rollback_reason != "Inconclusive" else "Inconclusive",
+            result=_result(rollout.rollback_reason or ""),
             revision=rollout.revision,
             reason=rollout.rollback_reason or "",
             sentence=text,
@@ -121,6 +163,10 @@ def _say(turn: Turn) -> None:
         ),
     )
     turn.tell("RolledBack", text, warning=True)
+
+
+def _result(reason: str) -> Literal["Fail", "Inconclusive", "NoData"]:
+    return "Inconclusive" if reason == "Inconclusive" else "NoData" if reason in ABSENT else "Fail"
 
 
 def _draining(turn: Turn) -> None:
@@ -137,11 +183,18 @@ def away(turn: Turn) -> bool:
             "RouteRestoring", "the route is put back as it was", until=turn.stage_deadline(), way_out="remove the canary backend by hand"
         )
         turn.look_at(turn.now + 1)
-        turn.roll(stage_started_at=stamp(turn.now))
         return False
-    drained = epoch(turn.rollout.stage_started_at or stamp(turn.now)) + DRAIN
-    if turn.seen.routes and turn.now < drained and (turn.seen.canary or turn.seen.strays):
-        turn.wait("Draining", "open requests of the canary are given time", until=drained)
+    leaving = turn.seen.canary is not None or turn.seen.strays
+    if leaving and not all(r.accepted for r in turn.seen.routes) and not turn.overdue:
+        turn.wait(
+            "RouteReporting",
+            "the gateway has yet to report the route without the canary",
+            until=turn.stage_deadline(),
+            way_out="the canary's pods end at that time at the latest",
+        )
+        return False
+    if turn.seen.routes and leaving and turn.waited("CanaryLeaving") == 0 and turn.waited("Draining") < DRAIN and not turn.overdue:
+        turn.wait("Draining", "open requests of the canary are given time", within=DRAIN, way_out="the canary's pods end then")
         return False
     if turn.seen.canary is not None or turn.seen.strays:
         turn.do(DeleteCanary())
@@ -156,15 +209,29 @@ def _template(turn: Turn) -> None:
     if workload.revision == stable:
         if workload.paused and workload.held and not turn.plan.hold_always:
             turn.do(ReleaseHold(revision=stable))
-            turn.wait("HoldReleasing", "the Deployment runs its stable template; the hold ends", until=turn.stage_deadline())
+            turn.wait(
+                "HoldReleasing",
+                "the Deployment runs its stable template; the hold ends",
+                until=turn.stage_deadline(),
+                way_out="kubectl rollout resume, after annotating linnet.dev/hold=off",
+            )
             return
-        if not (workload.complete or workload.replicas == 0 or turn.plan.hold_always):
-            turn.wait("StableReturning", f"stable has {workload.available} of {workload.replicas} pods", until=turn.stage_deadline())
-            if turn.now < turn.stage_deadline():
-                return
+        if not (workload.complete or workload.replicas == 0 or turn.plan.hold_always or turn.overdue):
+            turn.wait(
+                "StableReturning",
+                f"stable has {workload.available} of {workload.replicas} pods",
+                until=turn.stage_deadline(),
+                way_out="see why the pods of stable are not ready; the rollback is over at that time at the latest",
+            )
+            return
     elif _restores(turn, rollout):
-        turn.do(RestoreTemplate(revision=stable, expected=rollout.revision))
-        turn.wait("TemplateRestoring", "the stable template is written back", until=turn.stage_deadline())
+        turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
+        turn.wait(
+            "TemplateRestoring",
+            "the stable template is written back",
+            until=turn.stage_deadline(),
+            way_out="apply the stable manifest by hand",
+        )
         turn.look_at(turn.now + 1)
         return
     turn.roll(rollback="Cleaning", stage_started_at=stamp(turn.now))
@@ -172,29 +239,59 @@ def _template(turn: Turn) -> None:
 
 def _restores(turn: Turn, rollout: RolloutStatus) -> bool:
     """A half-rolled Deployment always goes back; a held one where the owner wants it."""
-    if turn.workload.revision != rollout.revision:
+    workload = turn.workload
+    if turn.status.stable_revision not in turn.seen.stored:
         return False
+    mixed = workload.paused and len(workload.active) > 1
+    if workload.revision != rollout.revision:
+        return mixed and rollout.promotion == "Rolling" and rollout.rollback_reason not in BLAMELESS
     if rollout.rollback_reason in ("Bypassed", "Superseded", "ScaledToZero"):
         return False
     if rollout.rollback_reason == "Deleted":
         return True
-    released = rollout.promotion in ("Rolling", "Returning", "Cleaning") or not turn.workload.paused
-    return released or turn.plan.restore
+    released = rollout.promotion == "Rolling" or not workload.paused
+    return (released or turn.plan.restore) and not (workload.paused and turn.overdue)  # what is held may stay held
 
 
 def _cleaning(turn: Turn) -> None:
-    if any(f.percent is not None for f in turn.seen.flags):
+    waits = False
+    if any(f.percent is not None for f in turn.flags):
         turn.do(RestoreFlags())
-        if turn.now < turn.stage_deadline():
-            turn.wait("FlagRestoring", "flags are put back as they were found", until=turn.stage_deadline())
-            turn.look_at(turn.now + 1)
-            return
-    if turn.seen.floor_written:
-        turn.do(RestoreFloor())
-        turn.wait("FloorRestoring", "the autoscaler's minimum is put back", until=turn.stage_deadline())
-        if turn.now < turn.stage_deadline():
-            return
-    _finish(turn)
+        waits = still_flags(turn, "FlagRestoring", "flags are put back as they were found")
+    if not floor_lifted(turn) and not waits:
+        _finish(turn)
+
+
+def still_flags(turn: Turn, reason: str, message: str) -> bool:
+    """Whether the end waits for the flags. A source that may come back is waited for: to end without it loses the undo (P1)."""
+    lost = all(f.error and not f.retryable for f in turn.flags if f.percent is not None)
+    if lost and turn.overdue:
+        return False
+    words = "; ".join(f.error for f in turn.flags if f.error)
+    turn.wait(
+        reason,
+        f"{message}{': ' if words else ''}{words}",
+        until=turn.stage_deadline(),
+        way_out="put the flag right at its source by hand; Linnet goes on when the source answers",
+    )
+    turn.look_at(turn.now + (15 if turn.overdue else 1))
+    return True
+
+
+def floor_lifted(turn: Turn) -> bool:
+    """Whether the end waits for the autoscaler's minimum; what takes longer than the stage is put back at rest."""
+    if not turn.seen.floor_written:
+        return False
+    turn.do(RestoreFloor())
+    if turn.overdue:
+        return False
+    turn.wait(
+        "FloorRestoring",
+        "the autoscaler's minimum is put back",
+        until=turn.stage_deadline(),
+        way_out="set minReplicas of the autoscaler by hand",
+    )
+    return True
 
 
 def _finish(turn: Turn) -> None:
@@ -218,7 +315,7 @@ def remember(turn: Turn, outcome: str) -> None:
     entry = HistoryEntry(
         revision=rollout.revision,
         outcome=outcome,
-        sentence=turn.status.sentence if turn.status.verdict else "",
+        sentence=turn.status.sentence or rollout.rollback_cause,
         started_at=rollout.started_at,
         ended_at=stamp(turn.now),
     )

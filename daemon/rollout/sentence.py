@@ -52,6 +52,8 @@ def promoted(turn: Turn) -> str:
         return f"{head}: released by override, not judged."
     if rollout.promote_reason == "Person":
         return f"{head}, by a person's decision{_evidence(turn.seen.judge, prefix=': ')}{_flags_after(turn)}."
+    if rollout.promote_reason == "Owner":
+        return f"{head}, by its owner's rule, not by a proof ({rollout.rollback_cause}){_flags_after(turn)}."
     judge = turn.seen.judge
     proof = _evidence(judge, prefix=": ")
     metric = _main(judge)

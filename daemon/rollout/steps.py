@@ -5,7 +5,10 @@ step can be entered from anywhere (a restart, a skip) without looking back.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
+
+import msgspec
 
 from daemon.api.canary import CanarySpec, Outcome, Step
 from daemon.api.defaults import effective
@@ -57,8 +60,16 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
 
 
 def plan_of(spec: CanarySpec, *, gitops: bool) -> RolloutPlan:
-    """The plan of `spec`; unset fields get their built-in values. `onRollback: Auto` holds under a GitOps manager."""
-    full = effective(spec)
+    """The plan of `spec`; unset fields get their built-in values. `onRollback: Auto` holds under a GitOps manager.
+
+    Each pass asks for it, mostly for the same spec: remembered by value, since specs are decoded anew each time.
+    """
+    return _plan(msgspec.json.encode(spec), gitops)
+
+
+@lru_cache(maxsize=1024)
+def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the key of a cache
+    full = effective(msgspec.json.decode(encoded, type=CanarySpec))
     analysis, outcomes = full.analysis, full.analysis.outcomes if full.analysis else None
     if analysis is None or outcomes is None:  # effective() fills both
         raise ValueError("effective spec without analysis")

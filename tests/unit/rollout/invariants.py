@@ -1,0 +1,156 @@
+"""The promises that hold after every single transition, whatever the world does (P1 to P6, P9)."""
+
+from __future__ import annotations
+
+from daemon.api.status import CanaryStatus
+from daemon.rollout import model as m
+from daemon.rollout.capacity import weight_for
+from daemon.rollout.clock import epoch
+from daemon.rollout.decide import decide
+from tests.unit.rollout.world import World
+
+UNDER_WAY = ("Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling", "RollingBack")
+# A wait with another end than a time: a person whom the owner named, or somebody else's word.
+WITHOUT_UNTIL = ("PausedByPerson", "PausedByStep")
+
+
+def check_all(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    for check in (p1, p2_forward, p2_fall, p2_back, p3, p4, p5, p6, p9, lengths):
+        check(world, seen, before, decision)
+
+
+def p1(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """A rollout ends only after its route, its flags and the floor are as they were found."""
+    if before.rollout is None or decision.status.rollout is not None or seen.workload is None:
+        return
+    assert all(r.weight is None for r in seen.routes), "the rollout ended with our backend in a route"
+    assert not seen.floor_written, "the rollout ended with the floor lifted"
+    assert seen.canary is None, "the rollout ended with a canary"
+    left = [f for f in seen.flags if f.percent is not None and not f.error]
+    assert not left, f"the rollout ended with flags of ours: {left}"
+
+
+def p2_forward(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """No weight is written that the ready pods cannot carry."""
+    ready = seen.canary.available if seen.canary else 0
+    demand = seen.workload.replicas if seen.workload else 0
+    for action in decision.actions:
+        if isinstance(action, m.SetWeight) and action.weight > 0:
+            assert action.weight <= weight_for(ready, demand, action.weight), f"{action} with {ready} of {demand}"
+
+
+def p2_fall(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """Pods that die take their weight with them in the very next pass, unless somebody else moved the route."""
+    status = decision.status
+    if seen.workload is None or status.rollout is None or status.phase == "Starting":
+        return
+    if status.waiting is not None and status.waiting.reason in ("RouteTakenBack", "WorkloadMissing", "StableCapacity"):
+        return
+    ready = seen.canary.available if seen.canary else 0
+    for route in seen.routes:
+        now = route.weight or 0
+        allowed = weight_for(ready, seen.workload.replicas, now)
+        if now > allowed and not any(r.manager for r in seen.routes) and status.rollout.promotion not in ("Returning", "Cleaning"):
+            lower = [a for a in decision.actions if isinstance(a, m.SetWeight) and a.weight <= allowed]
+            lower += [a for a in decision.actions if isinstance(a, m.RestoreRoutes)]  # type: ignore[misc]
+            assert lower, f"{now} % stays on {ready} ready pods of {seen.workload.replicas} in {status.phase}: {decision.actions}"
+
+
+def p2_back(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """After a promotion traffic goes back only to stable pods that are ready for all of it."""
+    rollout = before.rollout
+    if seen.workload is None or rollout is None or decision.status.phase != "Promoting":
+        return
+    if rollout.promotion == "Returning" and any(isinstance(a, m.SetWeight) for a in decision.actions):
+        assert seen.workload.available >= seen.workload.replicas
+
+
+def p3(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """While a rollout is being taken back, weight and flags go to 0 in each pass that still sees any."""
+    status = decision.status
+    if status.phase != "RollingBack" or status.rollout is None or seen.workload is None:
+        return
+    if any((r.weight or 0) > 0 for r in seen.routes) and status.rollout.rollback == "Exposure":
+        nowhere = status.waiting is not None and status.waiting.reason == "StableCapacity"
+        zero = any(isinstance(a, m.SetWeight) and a.weight == 0 for a in decision.actions)
+        assert zero or nowhere, f"exposed while rolling back: {decision.actions}"
+        assert not nowhere or seen.workload.available < seen.workload.replicas
+    if any((f.percent or 0) > 0 for f in seen.flags):
+        assert any(isinstance(a, m.ZeroFlags | m.RestoreFlags) for a in decision.actions)
+
+
+def p4(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """Nothing becomes stable, and no verdict says Pass, without a proof of this revision, a person or the owner's rule."""
+    status = decision.status
+    if status.phase == "Promoting" and before.phase != "Promoting" and before.phase != "Settling":
+        assert status.rollout is not None
+        reason = status.rollout.promote_reason
+        proven = seen.judge is not None and seen.judge.action == "Promote"
+        assert reason in ("Person", "Override", "Owner") or (reason == "Proven" and proven), reason
+    if status.verdict is not None and status.verdict.result == "Pass" and status.verdict != before.verdict:
+        assert before.rollout is not None
+        assert status.verdict.reason == before.rollout.promote_reason
+        assert status.verdict_text == "Pass" or status.verdict.reason != "Proven"
+        assert status.verdict_text != "Pass" or status.verdict.reason == "Proven"
+        assert status.verdict.revision == before.rollout.revision
+    fresh = status.rollout is not None and (before.rollout is None or before.rollout.revision != status.rollout.revision)
+    if fresh:
+        assert not status.metrics, "a rollout began with another revision's numbers"
+
+
+def p5(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """The same status and the same facts give the same decision; deciding again on the same facts comes to rest."""
+    again = decide(world.spec_in_force(), before, seen, world.now, name="checkout")
+    assert again == decision
+    if before.rollout is None or decision.status.rollout is None:
+        return  # facts of a rollout are seen only while there is one
+    status, told = decision.status, False
+    for _ in range(12):
+        following = decide(world.spec_in_force(), status, seen, world.now, name="checkout")
+        told = bool(following.events)
+        if following.status == status or following.status.rollout is None:
+            return
+        status = following.status
+    raise AssertionError(f"never comes to rest on the same facts (events: {told}): {status.phase} {status.waiting}")
+
+
+def p6(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """Every wait of a rollout says until when and what a person can do; and no pass leaves the daemon asleep for good."""
+    status = decision.status
+    if status.phase not in UNDER_WAY or status.rollout is None or m.DropFinalizer() in decision.actions:
+        return
+    waiting = status.waiting
+    if waiting is None:
+        assert decision.again_in is not None, f"{status.phase} waits for nothing and asks for no other pass"
+        return
+    assert waiting.message, waiting
+    assert not waiting.message.rstrip().endswith(":"), waiting
+    assert waiting.way_out, f"{waiting.reason} has no way out"
+    ends = waiting.until is not None or waiting.reason in WITHOUT_UNTIL or waiting.reason.startswith("Permit")
+    assert ends, f"{waiting.reason} has no deadline"
+    if (
+        waiting.until is not None
+        and before.waiting is not None
+        and before.waiting.reason == waiting.reason
+        and before.phase == status.phase
+    ):
+        same_stage = before.rollout is not None and before.rollout.stage_started_at == status.rollout.stage_started_at
+        if same_stage and before.waiting.until is not None and before.rollout is not None and before.rollout.step == status.rollout.step:
+            assert epoch(waiting.until) <= epoch(before.waiting.until) + 0.002, f"{waiting.reason} moves its own deadline"
+    if decision.again_in is not None:
+        assert decision.again_in > 0
+
+
+def p9(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """A revision that failed starts again only by a person's word."""
+    rollout = decision.status.rollout
+    if before.rollout is None and rollout is not None and rollout.revision in seen.failed:
+        assert rollout.overridden, f"{rollout.revision} failed before"
+
+
+def lengths(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """Whatever the words of others are, the status fits its schema and a message fits an Event."""
+    status = decision.status
+    assert len(status.sentence) <= 2048
+    assert all(len(e.message) <= 2048 for e in decision.events)
+    assert len(status.history) <= 10
