@@ -44,6 +44,11 @@ class Linnet:
         )
         eventually(self.leader, "a replica leads")
 
+    def pods(self) -> list[str]:
+        """Names of the daemon's pods."""
+        words = ("get", "pods", "-n", self.namespace, "-l", "app.kubernetes.io/component=daemon", "-o", "jsonpath={.items[*].metadata.name}")
+        return self.plane.kubectl(*words).stdout.split()
+
     def leader(self) -> str:
         """Who holds the Lease now; empty where nobody does."""
         done = self.plane.kubectl("get", "lease", "linnet", "-n", self.namespace, "-o", "jsonpath={.spec.holderIdentity}", check=False)
