@@ -77,7 +77,7 @@ class Daemon:
 
     async def run(self) -> None:
         config = kube_config.load(self.options.kubeconfig, self.options.context)
-        app = application(self.metrics.registry, self._missing, self._count_phases)
+        app = application(self.metrics.registry, self.missing, self._count_phases)
         async with Transport(config, observe=self.metrics.request) as transport, serve(app, self.options.metrics_address) as url:
             log.info("linnet serves %s/metrics and leads as %s", url, self._identity)
             client = Client(transport, field_manager=names.FIELD_MANAGER)
@@ -101,7 +101,8 @@ class Daemon:
         )
         await elector.run(leader.work)
 
-    def _missing(self) -> str:
+    def missing(self) -> str:
+        """Why it is not ready yet; empty where it is."""
         if self._problem:
             return self._problem
         return "" if self._caches is not None and self._caches.synced else "caches are not synced"
@@ -143,16 +144,19 @@ class _Leader:
         adopter = Adopter(client, caches, teller)
         adoptions: Controller[Key] = Controller("adoption", adopter.reconcile, observe=self._daemon.metrics.reconciled)
         stops = _subscribe(caches, canaries, adoptions, options.catalogue_namespace)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for coroutine in (recorder.run(), notifier.run(), teller.run(), self._judges.run(), canaries.run(), adoptions.run()):
-                    group.create_task(coroutine)
-        finally:
-            for stop in stops:
-                stop()
-            with contextlib.suppress(TimeoutError):
-                await recorder.flush(2.0)
-            await http.close()
+        async with asyncio.TaskGroup() as last:
+            words = last.create_task(recorder.run())  # outlives the rest, so that what was done is told
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for coroutine in (notifier.run(), teller.run(), self._judges.run(), canaries.run(), adoptions.run()):
+                        group.create_task(coroutine)
+            finally:
+                for stop in stops:
+                    stop()
+                with contextlib.suppress(TimeoutError):
+                    await recorder.flush(2.0)
+                words.cancel()
+                await http.close()
 
     def _woken(self, key: Key) -> None:
         self._wake(key)

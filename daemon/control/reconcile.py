@@ -41,6 +41,7 @@ log = logging.getLogger("linnet.reconcile")
 NUMBERS_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
 SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
 EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
+STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner"})  # waits at rest that only the owner can end
 Key = tuple[str, str]
 
 
@@ -140,7 +141,9 @@ class Reconciler:
         waiting = status.waiting
         stuck = (
             waiting.reason
-            if waiting is not None and status.phase in ("Pending", "Idle") and (seen.problems or seen.workload is None)
+            if waiting is not None
+            and status.phase in ("Pending", "Idle")
+            and (seen.problems or seen.workload is None or waiting.reason in STUCK)
             else None
         )
         sentence = f"{waiting.message}. {waiting.way_out}".rstrip(". ") if stuck and waiting is not None else status.sentence

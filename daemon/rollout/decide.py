@@ -12,7 +12,7 @@ Each pass: read the facts, carry out a person's verb, run the handler of the pha
 lists of the status up to date. No handler waits, and none depends on having run before: only on status and facts.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +28,7 @@ from daemon.rollout.model import (
     ForgetFailure,
     Observed,
     PauseWorkload,
+    Problem,
     ReleaseHold,
     RestoreFlags,
     RestoreFloor,
@@ -56,7 +57,13 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     if observed.deleting:
         _deleting(turn)
     elif observed.workload is None:
-        turn.wait("WorkloadMissing", f"Deployment {spec.workload_ref.name} does not exist", way_out="create it, or delete this Canary")
+        missing = Problem(
+            reason="WorkloadMissing",
+            message=f"Deployment {spec.workload_ref.name} does not exist",
+            way_out="create it, or delete this Canary",
+        )
+        other = next((p for p in observed.problems if p.reason == "WorkloadUnsupported"), None)
+        _refuse(turn, (other or missing,))
     else:
         commands.obey(turn)
         _run(turn)
@@ -103,10 +110,12 @@ def _pending(turn: Turn) -> None:
     if _refused(turn):
         return
     if workload.replicas == 0:
-        turn.wait("ScaledToZero", "replicas is 0: there is no stable version to compare with", way_out="scale the Deployment up")
+        text = "replicas is 0: there is no stable version to compare with"
+        _refuse(turn, (Problem(reason="ScaledToZero", message=text, way_out="scale the Deployment up"),))
         return
     if workload.paused and not workload.held:
-        turn.wait("PausedByOwner", "the Deployment is paused by its owner", way_out="kubectl rollout resume, then Linnet adopts it")
+        text = "the Deployment is paused by its owner"
+        _refuse(turn, (Problem(reason="PausedByOwner", message=text, way_out="kubectl rollout resume, then Linnet adopts it"),))
         return
     if workload.paused and _unknown_held(turn):
         return
@@ -141,14 +150,20 @@ def _refused(turn: Turn) -> bool:
     if not turn.seen.problems:
         return False
     first = turn.seen.problems[0]
-    message = "; ".join(p.message for p in turn.seen.problems)
+    _refuse(turn, turn.seen.problems)
+    if first.unhold and turn.workload.adopted and not turn.workload.held:
+        turn.do(Adopt(adopted=False))  # a broken Canary must not hold what comes next
+    return True
+
+
+def _refuse(turn: Turn, problems: Sequence[Problem]) -> None:
+    """Says why nothing can start, and once as news."""
+    first = problems[0]
+    message = "; ".join(p.message for p in problems)
     fresh = turn.status.waiting is None or turn.status.waiting.message != message[:1000]
     turn.wait(first.reason, message, way_out=first.way_out)
     if fresh:
         turn.tell("Refused", f"{message}. {first.way_out}", warning=True)
-    if first.unhold and turn.workload.adopted and not turn.workload.held:
-        turn.do(Adopt(adopted=False))  # a broken Canary must not hold what comes next
-    return True
 
 
 def _idle(turn: Turn) -> None:
