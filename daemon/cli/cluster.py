@@ -141,9 +141,10 @@ class Cluster:
                 return item
         import difflib
 
-        there = [c.name if word == "canary" else f"deploy/{c.spec.workload_ref.name}" for c in known]
-        near = difflib.get_close_matches(target, there, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(there) or 'none'}"
+        there = [c.name if word == "canary" else c.spec.workload_ref.name for c in known]
+        prefix = "" if word == "canary" else "deploy/"
+        near = difflib.get_close_matches(name, there, n=1)
+        hint = f"did you mean {prefix}{near[0]}?" if near else f"there are: {', '.join(prefix + t for t in there) or 'none'}"
         what = f"no Canary {name}" if word == "canary" else f"no Canary releases Deployment {name}"
         raise CliError(f"{what} in namespace {self.namespace}; {hint}")
 

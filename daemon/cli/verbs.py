@@ -87,7 +87,7 @@ async def say(cluster: Cluster, system: System, target: str, verb: Verb, revisio
         why = f"the daemon leads ({leader.holder}) but has not answered" if leader.live else f"no live leader: {leader.text}"
         click.echo(f"not confirmed within {PATIENCE:.0f} s: {why}; the verb stays written, {until}", err=True)
         return UNDECIDED
-    if seen.status.phase not in _AFTER[verb]:
+    if seen.status.phase == canary.status.phase or seen.status.phase not in _AFTER[verb]:  # no sign that it was: is there one against?
         reason = await _refusal(cluster, seen, said)
         if reason:
             click.echo(reason, err=True)

@@ -1,0 +1,97 @@
+"""Verbs: what is written, what comes of it, and what is said when nobody hears it."""
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from daemon.api import names
+from daemon.cli.cluster import CliError
+from daemon.cli.verbs import LIMIT, annotation
+from daemon.control.observe import _command
+from tests.sandbox.workbench import service, web
+from tests.unit.cli.world import canary, world
+
+
+async def test_a_release_is_paused_and_resumed_and_aborted(tmp_path: Path) -> None:
+    """Each verb ends with 0 once the daemon has carried it out, and names the revision that it was bound to."""
+    async with world(tmp_path) as w, w.daemon():
+        await w.releasing()
+        revision = w.status()["rollout"]["revision"]
+        done = await w.run("pause", "web")
+        assert (done.exit_code, w.status()["phase"]) == (0, "Paused")
+        assert f"pause of web {revision}" in done.output
+        assert w.canary()["metadata"]["annotations"][names.ACTION].startswith(f"pause@{revision}#by=admin;until=")
+        done = await w.run("resume", "deploy/web")
+        assert (done.exit_code, w.status()["phase"]) == (0, "Progressing")
+        done = await w.run("abort", "web", "--revision", revision)
+        assert done.exit_code == 0
+        await w.phase("Held")
+        again = await w.run("retry", "web")
+        assert again.exit_code == 0, again.output
+        await w.phase("Progressing")
+
+
+async def test_a_refusal_is_told_with_its_reason(tmp_path: Path) -> None:
+    """A verb that the phase does not know ends with 1 and the daemon's own words."""
+    async with world(tmp_path) as w, w.daemon():
+        await w.releasing()
+        done = await w.run("retry", "web")
+        assert done.exit_code == 1
+        assert "retry of" in done.output
+        assert "phase Progressing knows no retry" in done.output
+
+
+async def test_an_override_says_so(tmp_path: Path) -> None:
+    """promote --override writes the verb `override`, which releases an unjudged revision to its end."""
+    async with world(tmp_path) as w, w.daemon():
+        await w.releasing()
+        revision = w.status()["rollout"]["revision"]
+        done = await w.run("promote", "web", "--override")
+        assert done.exit_code == 0, done.output
+        assert w.canary()["metadata"]["annotations"][names.ACTION].startswith(f"override@{revision}#")
+        waited = await w.run("wait", "web", "--timeout", "40s")
+        assert waited.exit_code == 0, waited.output
+        assert "released by override, not judged" in waited.output
+
+
+async def test_a_verb_that_nobody_hears_is_not_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a daemon the command says that no leader lives, that the verb stays written, and ends with 2."""
+    monkeypatch.setattr("daemon.cli.verbs.PATIENCE", 0.5)
+    async with world(tmp_path) as w:
+        w.apply(service(), web(), canary())
+        done = await w.run("abort", "web")
+        assert done.exit_code == 2
+        assert "no live leader: there is no Lease linnet-system/linnet" in done.output
+        assert "expires in 10 min" in done.output
+
+
+async def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
+    """One line, with the way out, and exit code 1."""
+    async with world(tmp_path) as w:
+        w.apply(web(), canary())
+        done = await w.run("pause", "wep")
+        assert (done.exit_code, done.output) == (1, "linnet: no Canary wep in namespace default; did you mean web?\n")
+        done = await w.run("pause", "deploy/other")
+        assert "no Canary releases Deployment other in namespace default; there are: deploy/web" in done.output
+        done = await w.run("pause", "pod/web")
+        assert "write NAME, canary/NAME or deploy/NAME" in done.output
+
+
+def test_an_action_is_read_back_as_it_was_said() -> None:
+    """Verb, revision, person and expiry survive, whatever characters the person's name has, and fit status.lastAction."""
+    text = annotation("abort", "7f9c2", "oidc:Jürgen;until=never#" + "x" * 200, 1_800_000_000.0)
+    assert len(text) <= LIMIT
+    from tests.unit.cli.resolved import resolved_with_action
+
+    command = _command(resolved_with_action(text))
+    assert command is not None
+    assert (command.verb, command.revision, command.raw) == ("abort", "7f9c2", text)
+    assert command.by.startswith("oidc:J_rgen_until_never_x")
+    assert command.expires == datetime.fromisoformat("2027-01-15T08:10:00Z").timestamp()
+
+
+def test_a_revision_that_is_none_is_refused() -> None:
+    """What would break the annotation apart names the option and the value."""
+    with pytest.raises(CliError, match=r"--revision is '7f9#by=me'"):
+        annotation("abort", "7f9#by=me", "me", 0.0)
