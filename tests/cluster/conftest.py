@@ -1,13 +1,13 @@
-"""What the scenarios share: one release of the chart for the session, and a shop for each scenario."""
+"""What the scenarios share: one release of the chart for the session, and a stage for each file of scenarios."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.scenario import Shop
+from tests.cluster.stage import Stage
 from tests.conftest import missing_parts
 from tests.testbed.controlplane import ControlPlane
 from tests.testbed.gateway import Gateway
@@ -22,17 +22,22 @@ def linnet(control_plane: ControlPlane, node_agent: NodeAgent, gateway: Gateway)
     if reason:
         pytest.skip(reason)
     installed = Linnet(control_plane)
-    installed.install({"replicas": 1})
+    installed.install()
     return installed
 
 
+@pytest.fixture(scope="module")
+def stage(linnet: Linnet, node_agent: NodeAgent, gateway: Gateway) -> Iterator[Stage]:
+    """Where the scenarios of one file run, several at a time."""
+    made = Stage(linnet, node_agent, gateway)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def front(linnet: Linnet, node_agent: NodeAgent, gateway: Gateway) -> Iterator[Shop]:
-    """An empty namespace to open a shop in; deleted (without waiting) at the end."""
-    name = f"s-{secrets.token_hex(4)}"
-    linnet.plane.kubectl("create", "namespace", name)
-    linnet.plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s")
-    shop = Shop(linnet, node_agent, gateway, name)
+def front(stage: Stage) -> Iterator[Shop]:
+    """A shop for a test that must be alone with the daemon."""
+    shop = stage.front()
     yield shop
     shop.close()
-    linnet.plane.kubectl("delete", "namespace", name, "--wait=false")
+    shop.plane.kubectl("delete", "namespace", shop.namespace, "--wait=false")

@@ -165,6 +165,10 @@ class Shop:
         container["env"] = [e for e in container["env"] if e["name"] not in env] + [{"name": k, "value": v} for k, v in env.items()]
         self.apply(self._manifest[0])
 
+    def push_image(self, tag: str) -> None:
+        """`kubectl set image`."""
+        self.kubectl("set", "image", "deployment/shop", f"shop=shop:{tag}")
+
     def order(self, verb: str) -> None:
         """What `linnet <verb>` writes: the verb, bound to the revision at hand."""
         status = self.status()
@@ -183,9 +187,10 @@ class Shop:
         found: list[Object] = json.loads(self.plane.request(PATHS[kind].format(self.namespace, "").rstrip("/")))["items"]
         return found
 
-    def status(self) -> Object:
-        found: Object = self.get("canary", "shop").get("status") or {}
-        return found
+    def status(self, name: str = "shop") -> Object:
+        """`status` of the Canary; empty while there is none."""
+        found = next((one for one in self.items("canary") if one["metadata"]["name"] == name), {})
+        return found.get("status") or {}
 
     def until(self, check: Callable[[Object], Any], what: str, timeout: float = 60.0) -> Object:
         """Until the Canary's status satisfies `check`; the status then."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.scenario import Shop
+from tests.cluster.stage import scenario
 
 pytestmark = pytest.mark.cluster
 
@@ -16,20 +17,21 @@ def subsequence(wanted: list[str], seen: list[str]) -> None:
         assert word in rest, f"{word!r} is missing after what came before it; the writes: {seen}"
 
 
-def test_a_good_release_is_promoted_with_its_flag(front: Shop) -> None:
+@scenario
+def test_a_good_release_is_promoted_with_its_flag(shop: Shop) -> None:
     """Traffic and flag move together, the roll of stable comes before the traffic returns, and nothing of the user's is changed."""
-    front.open(flags=True, startup_seconds=3)
-    front.load(80)
-    front.push("v2")
-    front.await_weight(20)
+    shop.open(flags=True, startup_seconds=3)
+    shop.load(80)
+    shop.push("v2")
+    shop.await_weight(20)
     # The same manifest again in mid-release, as every pipeline and GitOps tool does: nothing to release, nothing to refuse.
-    front.push("v2")
-    status = front.await_verdict("Pass", 90)
-    seen = front.stop_load()
+    shop.push("v2")
+    status = shop.await_verdict("Pass", 90)
+    seen = shop.stop_load()
     assert "promoted" in status["sentence"] and "new-checkout" in status["sentence"], status["sentence"]
-    assert front.image() == "shop:v2"
-    front.assert_clean()
-    front.assert_no_switch_hurt(seen)
+    assert shop.image() == "shop:v2"
+    shop.assert_clean()
+    shop.assert_no_switch_hurt(seen)
     assert seen.outcomes() == {"200": seen.total}
     subsequence(
         [
@@ -45,24 +47,25 @@ def test_a_good_release_is_promoted_with_its_flag(front: Shop) -> None:
             "route owners",
             "delete canary",
         ],
-        front.steps(),
+        shop.steps(),
     )
-    before = {k: v for k, v in front.before.items() if k != "configmap"}
-    front.before = before
-    front.assert_as_before("shop:v2")
+    before = {k: v for k, v in shop.before.items() if k != "configmap"}
+    shop.before = before
+    shop.assert_as_before("shop:v2")
 
 
-def test_a_bad_release_is_rolled_back_and_a_good_one_follows(front: Shop) -> None:
+@scenario
+def test_a_bad_release_is_rolled_back_and_a_good_one_follows(shop: Shop) -> None:
     """A version that fails behind its flag is taken back, all of it; the next version starts as if nothing had been."""
-    front.open(flags=True)
-    front.load(80)
-    front.push("flagbad-30")
-    status = front.await_verdict("Fail")
+    shop.open(flags=True)
+    shop.load(80)
+    shop.push("flagbad-30")
+    status = shop.await_verdict("Fail")
     assert "rolled back" in status["sentence"] and "needed" in status["sentence"], status["sentence"]
-    front.assert_clean()
-    front.assert_as_before("shop:v1")
-    front.push("v3")
-    front.await_verdict("Pass", 90)
-    seen = front.stop_load()
-    front.assert_no_switch_hurt(seen)
+    shop.assert_clean()
+    shop.assert_as_before("shop:v1")
+    shop.push("v3")
+    shop.await_verdict("Pass", 90)
+    seen = shop.stop_load()
+    shop.assert_no_switch_hurt(seen)
     assert {r["version"] for r in seen.failures()} == {"flagbad-30"}

@@ -12,7 +12,7 @@ from tests.testbed.nodes import ROOT
 
 CHART = ROOT / "charts" / "linnet"
 SYSTEM = "linnet-system"
-METRICS_PORT = 18080  # pods share one network namespace here, and the daemon listens on all its addresses
+METRICS_PORT = 18080
 
 
 def eventually(check: Callable[[], Any], what: str, timeout: float = 60.0, every: float = 0.3) -> Any:
@@ -36,12 +36,20 @@ class Linnet:
         self.namespace = namespace
         self.account = f"system:serviceaccount:{namespace}:linnet"
 
-    def install(self, values: Mapping[str, Any] | None = None) -> None:
+    def install(self, values: Mapping[str, Any] | None = None, *, wait: str = "--wait") -> None:
         """`helm install`, or `upgrade`; returns when a replica leads."""
-        body = json.dumps({"image": {"repository": "linnet", "tag": "test"}, "hold": {"policies": True}, "metrics": {"port": METRICS_PORT}, **(values or {})})
-        self.plane.helm(
-            "upgrade", "--install", self.release, str(CHART), "-n", self.namespace, "--create-namespace", "-f", "-", "--wait", "--timeout=40s", input=body
-        )
+        base = {
+            "image": {"repository": "linnet", "tag": "test"},
+            "replicas": 1,
+            "hold": {"policies": True},
+            "metrics": {"port": METRICS_PORT},
+            # Pods share one network namespace here: each listens on its own address, so that two replicas find a free port.
+            "extraEnv": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+            "extraArgs": [f"--metrics-address=$(POD_IP):{METRICS_PORT}"],
+        }
+        body = json.dumps({**base, **(values or {})})
+        words = ("upgrade", "--install", self.release, str(CHART), "-n", self.namespace, "--create-namespace")
+        self.plane.helm(*words, "-f", "-", wait, "--timeout=60s", input=body)
         eventually(self.leader, "a replica leads")
 
     def pods(self) -> list[str]:
