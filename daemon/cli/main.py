@@ -16,6 +16,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "run": ("daemon.cli.run", "run", "Run the daemon."),
     "status": ("daemon.cli.status", "status", "Show releases: all, or one in detail."),
     "lint": ("daemon.cli.linting", "lint", "Check manifests before a cluster sees them."),
+    "doctor": ("daemon.cli.doctor", "doctor", "Say what is missing, within a minute."),
     "wait": ("daemon.cli.waiting", "wait", "Wait until a release has ended."),
     "promote": ("daemon.cli.verbs", "promote", "Promote the release under way now."),
     "abort": ("daemon.cli.verbs", "abort", "Take the release under way back."),

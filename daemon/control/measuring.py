@@ -28,12 +28,17 @@ HASH: Final = "[a-z0-9]+"
 
 async def source_of(item: ours.MetricSource, http: HttpClient, secrets: SecretReader) -> MetricSource:
     """The source of a MetricSource object; SecretMissing where it names one that is not there."""
-    delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
     if item.spec.type == "Scrape":
         return build_scrape(ScrapeOptions(), http)
+    return build_prometheus(await prometheus_options(item, secrets), http)
+
+
+async def prometheus_options(item: ours.MetricSource, secrets: SecretReader) -> PrometheusOptions:
+    """How the Prometheus of a MetricSource is reached, credentials included."""
     prometheus = item.spec.prometheus
     if prometheus is None:
         raise ValueError(f"MetricSource {item.name} has no prometheus block")
+    delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
     options = PrometheusOptions(url=prometheus.url, headers=dict(prometheus.headers or {}), ingestion_delay=delay)
     auth = prometheus.auth
     if auth is not None and auth.bearer_secret_ref is not None:
@@ -42,7 +47,7 @@ async def source_of(item: ours.MetricSource, http: HttpClient, secrets: SecretRe
         user = await secrets.read(item.namespace, auth.basic.username_secret_ref)
         password = await secrets.read(item.namespace, auth.basic.password_secret_ref)
         options = msgspec.structs.replace(options, username=user, password=password)
-    return build_prometheus(options, http)
+    return options
 
 
 def candidates(metric: Metric, resolved: Resolved) -> tuple[RatioMetric, ...]:
@@ -109,7 +114,6 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets,
     deployment, source = resolved.deployment, resolved.metric_source
     if deployment is None or source is None:
         return None
-    stable = caches.pods_of(deployment)
     canaries = [
         d
         for d in caches.canary_deployments(resolved.canary.namespace, resolved.canary.name)
@@ -118,11 +122,21 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets,
     if not canaries:
         return None
     canary = tuple(p for d in canaries for p in caches.pods_of(d))
-    hashes = [s.name for s in caches.sets_of(deployment)]
     return (
         _arm(CANARY, canary, source, f"{canaries[0].name}-{HASH}-{HASH}", deployment),
-        _arm(BASELINE, stable, source, f"({'|'.join(hashes)})-{HASH}", deployment),
+        _baseline(caches, deployment, source),
     )
+
+
+def baseline(caches: Caches, resolved: Resolved) -> ArmTargets | None:
+    """The stable pods alone: whether a metric exists can be asked before there is any canary."""
+    deployment, source = resolved.deployment, resolved.metric_source
+    return None if deployment is None or source is None else _baseline(caches, deployment, source)
+
+
+def _baseline(caches: Caches, deployment: Deployment, source: ours.MetricSource) -> ArmTargets:
+    hashes = [s.name for s in caches.sets_of(deployment)]
+    return _arm(BASELINE, caches.pods_of(deployment), source, f"({'|'.join(hashes)})-{HASH}", deployment)
 
 
 def _arm(name: str, pods: tuple[Pod, ...], source: ours.MetricSource, pattern: str, deployment: Deployment) -> ArmTargets:

@@ -1,0 +1,166 @@
+"""What the doctor asks of each Canary, source and notifier: does it find what it names, and does that answer?
+
+The daemon's own parts do the asking, so what is fine here is fine there; nothing is written and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from analyzers.collector import ArmTargets, resolve
+from analyzers.errors import AnalysisError
+from analyzers.metrics import parse_selector
+from analyzers.sources.prometheus import PrometheusOptions
+from analyzers.sources.protocol import Failure, MetricSource, Query
+from daemon.api.canary import Metric
+from daemon.cli.findings import Finding, bad, ok, warn
+from daemon.control import objects as ours
+from daemon.control.caches import Caches
+from daemon.control.catalogue import Catalogue
+from daemon.control.flagging import FlagBoard
+from daemon.control.http import Http
+from daemon.control.measuring import baseline, candidates, prometheus_options, source_of
+from daemon.control.resolve import Resolved, Resolver
+from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.kube.client import Client
+from daemon.kube.errors import KubeError
+from daemon.notify.errors import NotifyError
+from daemon.notify.targets import parse
+from daemon.traffic.registry import ROUTERS
+from daemon.workloads.revisions import Templates
+
+DEADLINE: Final = 8.0  # seconds for one question to a source
+MOST_NAMES: Final = 5
+
+
+class Consultation:
+    """One visit: each thing is asked once."""
+
+    def __init__(self, client: Client, caches: Caches, catalogue: str) -> None:
+        self._caches = caches
+        self._http = Http()
+        self._secrets = SecretReader(client)
+        self._resolver = Resolver(caches, Catalogue(caches, catalogue), Templates())
+        self._flags = FlagBoard(client, "doctor")
+        self._routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
+
+    async def run(self) -> list[Finding]:
+        try:
+            groups = await asyncio.gather(
+                *(self._source(s) for s in sorted(self._caches.metric_sources.store, key=lambda s: s.key)),
+                *(self._notifier(n) for n in sorted(self._caches.notifiers.store, key=lambda n: n.key)),
+                *(self._canary(c) for c in sorted(self._caches.canaries.store, key=lambda c: c.key)),
+            )
+        finally:
+            await self._http.close()
+        return [finding for group in groups for finding in group]
+
+    # Sources.
+
+    async def _source(self, item: ours.MetricSource) -> list[Finding]:
+        what = f"MetricSource {item.namespace}/{item.name}"
+        try:
+            source = await source_of(item, self._http, self._secrets)
+            if item.spec.type == "Scrape":
+                return [ok(what, "pods are asked directly; see each Canary")]
+            query = Query(selector=parse_selector("up"))
+            (answer,) = await source.fetch([query], at=time.time(), window=300.0, deadline=DEADLINE)
+        except (SecretMissing, KubeError, AnalysisError, ValueError) as e:
+            return [bad(what, str(e), "correct the object or its Secret")]
+        if isinstance(answer, Failure):
+            return [bad(what, f"{answer.kind}: {answer.message}", "check its url, credentials and the network from the daemon's pod")]
+        return [ok(what, "answers")]
+
+    async def _notifier(self, item: ours.Notifier) -> list[Finding]:
+        what = f"Notifier {item.namespace}/{item.name}"
+        try:
+            target = parse(await self._secrets.read(item.namespace, item.spec.url_secret_ref))
+        except (SecretMissing, KubeError, NotifyError) as e:
+            return [bad(what, str(e), f"then try it: linnet notify test {item.name} -n {item.namespace}")]
+        return [ok(what, f"{target.label}; not sent to: linnet notify test {item.name} -n {item.namespace}")]
+
+    # Canaries.
+
+    async def _canary(self, item: ours.Canary) -> list[Finding]:
+        what = f"Canary {item.namespace}/{item.name}"
+        resolved = self._resolver.resolve(item)
+        found = [bad(what, p.message, p.way_out or "see linnet status") for p in resolved.problems]
+        if found or resolved.deployment is None:
+            return found or [bad(what, f"Deployment {resolved.spec.workload_ref.name} does not exist", "create it, or delete this Canary")]
+        found += self._routes(what, resolved)
+        found += await self._metrics(what, resolved)
+        found += await self._flag_views(what, resolved)
+        return found or [ok(what, "nothing to ask")]
+
+    def _routes(self, what: str, resolved: Resolved) -> list[Finding]:
+        if resolved.pod_ratio:
+            return [ok(what, "released by share of pods: no route is needed")]
+        found = []
+        for scope in resolved.scopes:
+            view = self._routers["HTTPRoute"].view(scope, ())
+            if view is None or not view.accepted:
+                said = view.problem if view is not None else "is gone"
+                found.append(bad(what, f"HTTPRoute {scope.name}: {said}", "a release waits until every parent accepts it"))
+            else:
+                found.append(ok(what, f"HTTPRoute {scope.name} is accepted by every parent"))
+        return found
+
+    async def _metrics(self, what: str, resolved: Resolved) -> list[Finding]:
+        arm, item = baseline(self._caches, resolved), resolved.metric_source
+        if item is None or arm is None:
+            return []
+        try:
+            source = await source_of(item, self._http, self._secrets)
+        except (SecretMissing, KubeError, ValueError) as e:
+            return [bad(what, str(e), "correct the MetricSource or its Secret")]
+        analysis = resolved.spec.analysis
+        return [await self._metric(what, m, resolved, source, arm) for m in (analysis.metrics if analysis else None) or []]
+
+    async def _metric(self, what: str, metric: Metric, resolved: Resolved, source: MetricSource, arm: ArmTargets) -> Finding:
+        try:
+            answer = await resolve(source, candidates(metric, resolved), arm, now=time.time(), deadline=DEADLINE)
+        except (AnalysisError, ValueError) as e:
+            return bad(what, f"metric {metric.name}: {e}", "linnet lint says the same")
+        if answer.metric is not None:
+            return ok(what, f"metric {metric.name}: found {answer.metric.total}")
+        if answer.failure is not None:
+            return bad(what, f"metric {metric.name}: {answer.failure.message}", "a release would wait for data: NoData")
+        near = await self._names(resolved)
+        way_out = "count requests in the app, or give spec.analysis.metrics a ratio of your own counters" + near
+        return warn(what, f"metric {metric.name} has no samples of the stable pods: {'; '.join(answer.tried)}", way_out)
+
+    async def _names(self, resolved: Resolved) -> str:
+        """The last resort: which counters the server has for requests at all, by prometheus-api-client."""
+        item = resolved.metric_source
+        if item is None or item.spec.prometheus is None:
+            return ""
+        try:
+            options = await prometheus_options(item, self._secrets)
+            names = await asyncio.wait_for(asyncio.to_thread(_all_metrics, options), DEADLINE + 2)
+        except Exception:  # noqa: BLE001 - a hint that cannot be had is no finding; the library raises what requests raises
+            return ""
+        near = [n for n in names if n.endswith(("_total", "_count")) and ("request" in n or "http" in n)]
+        return (
+            f"; this server has {', '.join(sorted(near)[:MOST_NAMES])}" if near else "; this server has no counter that speaks of requests"
+        )
+
+    async def _flag_views(self, what: str, resolved: Resolved) -> list[Finding]:
+        found = []
+        for view in await self._flags.views(resolved) if resolved.flags else ():
+            if view.error:
+                found.append(bad(what, f"flag {view.key} of {view.source}: {view.error}", "correct the flag or its FlagSource"))
+            else:
+                found.append(ok(what, f"flag {view.key} is there at {view.source}"))
+        return found
+
+
+def _all_metrics(options: PrometheusOptions) -> list[str]:
+    from prometheus_api_client import PrometheusConnect
+
+    headers = dict(options.headers) | ({"Authorization": f"Bearer {options.bearer_token}"} if options.bearer_token else {})
+    auth = (options.username, options.password) if options.username else None
+    server = PrometheusConnect(url=options.url.rstrip("/"), headers=headers, auth=auth, timeout=int(DEADLINE))
+    found: list[str] = server.all_metrics()
+    return found
