@@ -24,7 +24,11 @@ async def prometheus(series: bool = True) -> AsyncIterator[str]:
 
     async def query(request: http.Request) -> http.Response:
         text = (await request.post()).get("query", "")
-        samples = [{"metric": {"pod": "web-1", "code": "200"}, "values": [[1_800_000_000, "5"]]}] if series and "http_requests_total" in str(text) else []
+        samples = (
+            [{"metric": {"pod": "web-1", "code": "200"}, "values": [[1_800_000_000, "5"]]}]
+            if series and "http_requests_total" in str(text)
+            else []
+        )
         return http.json_response({"status": "success", "data": {"resultType": "matrix", "result": samples}})
 
     async def names(_: http.Request) -> http.Response:
