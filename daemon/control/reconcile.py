@@ -197,7 +197,7 @@ class Reconciler:
         for action in _urgent_first(decision.actions):
             try:
                 await self._executor.run(resolved, action)
-            except (WorkloadError, RouterError, FlagError, errors.KubeError) as e:
+            except (WorkloadError, RouterError, FlagError, errors.KubeError, TimeoutError) as e:
                 failed = True
                 log.warning("%s/%s: %s: %s", *resolved.canary.key, type(action).__name__, e)
             else:

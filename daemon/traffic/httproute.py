@@ -21,6 +21,7 @@ from daemon.rollout.model import RouteView
 from daemon.traffic.router import RouterError, Scope
 
 Backend = dict[str, Any]
+Rule = tuple[int, list[Backend], Backend, Backend | None]
 
 
 class HTTPRouteRouter:
@@ -92,14 +93,16 @@ class HTTPRouteRouter:
         route = self._store.get(scope.namespace, scope.name)
         if route is None or not entries:
             return
-        originals = {e.pointer: msgspec.json.decode(e.original or "[]", type=list[Backend]) for e in entries}
         operations: list[Operation] = []
-        for number, backends, stable, canary in _rules(route, scope):
-            original = originals.get(pointer("spec", "rules", number, "backendRefs"), [])
+        rules = _rules(route, scope)
+        for (number, backends, stable, canary), original in zip(rules, _originals(rules, entries), strict=True):
             operations += _unweigh(number, backends, stable, canary, original)
         if operations:
             await self._patch(scope, operations)
-        await owners.give_back(self._client, HTTP_ROUTES, scope.namespace, scope.name, entries[0].owners or "[]")
+        try:
+            await owners.give_back(self._client, HTTP_ROUTES, scope.namespace, scope.name, entries[0].owners or "[]")
+        except (errors.PatchTestFailed, errors.Conflict, TimeoutError) as e:
+            raise RouterError(f"the owners of HTTPRoute {scope.name} are not given back yet: {e}", reason="Moved", retryable=True) from e
 
     async def _patch(self, scope: Scope, operations: Sequence[Operation]) -> None:
         try:
@@ -109,7 +112,7 @@ class HTTPRouteRouter:
         self._store.put(written)
 
 
-def _rules(route: HTTPRoute, scope: Scope) -> list[tuple[int, list[Backend], Backend, Backend | None]]:
+def _rules(route: HTTPRoute, scope: Scope) -> list[Rule]:
     """(rule number, its backends, stable's, the canary's) for each rule that names the stable Service."""
     found = []
     for number, rule in enumerate(untyped(route.spec.rules) or []):
@@ -118,6 +121,19 @@ def _rules(route: HTTPRoute, scope: Scope) -> list[tuple[int, list[Backend], Bac
         if stable is not None:
             found.append((number, backends, stable, next((b for b in backends if _names(b, scope.canary, scope)), None)))
     return found
+
+
+def _originals(rules: Sequence[Rule], entries: Sequence[RestoreEntry]) -> list[list[Backend]]:
+    """What was recorded for each of these rules.
+
+    Rules have no identity. As long as as many name the Service as were recorded, they are the same in the same order, wherever
+    somebody has put others between them; else their place decides, and what was at none of the places is like the first.
+    """
+    recorded = {e.pointer: msgspec.json.decode(e.original or "[]", type=list[Backend]) for e in entries}
+    if len(recorded) == len(rules):
+        return list(recorded.values())
+    first = next(iter(recorded.values()))
+    return [recorded.get(pointer("spec", "rules", number, "backendRefs"), first) for number, *_ in rules]
 
 
 def _names(backend: Mapping[str, Any], service: str, scope: Scope) -> bool:

@@ -18,7 +18,8 @@ from unittest import mock
 
 from daemon.api import names
 from daemon.control.daemon import Daemon, Options
-from tests.unit.control.cluster import CATALOGUE, ROUTES, SHOP, Cluster, Object
+from tests.unit.control.cluster import CATALOGUE, ROUTES, SHOP, Cluster
+from tests.unit.control.cluster import Object as Object
 
 CANARIES = "canaries.linnet.dev"
 RUNS = "analysisruns.linnet.dev"
