@@ -6,13 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any, get_args
 
 import click
 import yaml
 
 from daemon.api import status as status_api
+from daemon.api.kinds import KINDS
 from daemon.cli.main import main
 from daemon.control.metrics import Metrics
 from daemon.rollout import model
@@ -21,7 +21,7 @@ from tests.docs.pages import ROOT
 SOURCES = ("daemon", "analyzers", "flags", "charts")
 CHART = ROOT / "charts" / "linnet"
 _GROUP = re.compile(r"""(?:linnet\.dev|\{names\.GROUP\}|\{GROUP\})/([A-Za-z][A-Za-z0-9-]*)""")
-_CAMEL = re.compile(r"\b[A-Z][a-z0-9]+(?:[A-Z]+[a-z0-9]*)+\b|\b[A-Z][a-z]{3,}\b|\b[A-Z]{2,}[a-z][A-Za-z]*\b")
+_WORD = re.compile(r"\b[A-Z][A-Za-z]{2,}\b")
 
 
 @cache
@@ -39,8 +39,9 @@ def group_names() -> frozenset[str]:
 
 @cache
 def words() -> frozenset[str]:
-    """CamelCase words that occur in the code: reasons, phases, kinds, enum values."""
-    return frozenset(_CAMEL.findall(source()))
+    """Capitalised words of the code: reasons, phases, kinds, enum values; and the reasons that are made from kinds."""
+    made = {f"{kind.name}{end}" for kind in KINDS for end in ("Missing", "NotAdmitted")}
+    return frozenset(_WORD.findall(source())) | made
 
 
 @cache
@@ -157,6 +158,8 @@ def _check(words: list[str]) -> str | None:
         command.make_context(command.name, [*rest], parent=context.parent)
     except click.MissingParameter:
         return None  # a page may name a command without its arguments
+    except click.BadOptionUsage as problem:
+        return None if "requires an argument" in problem.message else f"{command.name}: {problem.format_message()}"
     except click.exceptions.Exit:
         return None
     except click.ClickException as problem:
@@ -168,8 +171,8 @@ def _check(words: list[str]) -> str | None:
 def test_names(path: str) -> frozenset[str]:
     """Functions of a test file."""
     file = ROOT / path
-    return frozenset(re.findall(r"^\s*(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)) if file.is_file() else frozenset()
-
-
-def exists(path: Path) -> bool:
-    return path.exists()
+    return (
+        frozenset(re.findall(r"^\s*(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+        if file.is_file()
+        else frozenset()
+    )
