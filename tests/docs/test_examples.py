@@ -75,7 +75,7 @@ def test_every_example_is_listed() -> None:
 def test_a_yaml_block_is_accepted(block: Block) -> None:
     """Whole objects, parts of a spec, annotations and chart values are each held against what reads them."""
     assert block.role in ROLES, f"{block}: unknown role {block.role!r}"
-    body = yaml.safe_load(block.body) if block.role else None
+    body: Any = yaml.safe_load(block.body) if block.role else None
     if block.role == "spec":
         raw = {"apiVersion": "linnet.dev/v1alpha1", "kind": "Canary", "metadata": {"name": "checkout"}}
         declared = {} if "flags" in body else {"flags": [{"name": "new-checkout"}]}

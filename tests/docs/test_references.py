@@ -14,10 +14,46 @@ WRITTEN = written()
 SHELL = ("sh", "console")
 # Words of Kubernetes, Helm, Go, SDKs and other tools that the documents use in code style.
 OTHERS = frozenset(
-    """ConfigMap CronJob DaemonSet Deployment Endpoints Event HelmRelease HTTPRoute Job Kustomization Lease NetworkPolicy PodMonitor
-    PodDisruptionBudget ReplicaSet Rollout Secret Service ServiceMonitor ServiceAccount StatefulSet ControllerRevision Recreate
-    Application RespectIgnoreDifferences ServerSideApply IfNotPresent Suspended Degraded Progressing Healthy Released Deadline
-    ENABLED MESSAGE HorizontalPodAutoscaler MutatingAdmissionPolicy InProgress""".split()
+    {
+        "Application",
+        "ConfigMap",
+        "ControllerRevision",
+        "CronJob",
+        "DaemonSet",
+        "Deadline",
+        "Degraded",
+        "Deployment",
+        "ENABLED",
+        "Endpoints",
+        "Event",
+        "HTTPRoute",
+        "Healthy",
+        "HelmRelease",
+        "HorizontalPodAutoscaler",
+        "IfNotPresent",
+        "InProgress",
+        "Job",
+        "Kustomization",
+        "Lease",
+        "MESSAGE",
+        "MutatingAdmissionPolicy",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "PodMonitor",
+        "Progressing",
+        "Recreate",
+        "Released",
+        "ReplicaSet",
+        "RespectIgnoreDifferences",
+        "Rollout",
+        "Secret",
+        "ServerSideApply",
+        "Service",
+        "ServiceAccount",
+        "ServiceMonitor",
+        "StatefulSet",
+        "Suspended",
+    }
 )
 FORBIDDEN_HOSTS = ("docker.io", "ghcr.io", "quay.io", "gcr.io", "registry.k8s.io", "pypi.org", "npmjs.org", "crates.io", "pythonhosted")
 MACHINE = re.compile(r"(?<![\w.])/(?:root|home|work|Users|tmp/[a-z])\b")
