@@ -59,7 +59,7 @@ class ScrapeSource(Model, frozen=True, kw_only=True):
 
     port: Annotated[int | str, doc("Port number, or the name of a container port.")]
     path: Annotated[MetricsPath | None, doc("Default /metrics.")] = None
-    interval: Annotated[Duration | None, doc("Time between two scrapes. Default 15s.")] = None
+    interval: Annotated[Duration | None, doc("Shortest time between two scrapes of a pod; else analysis.interval.")] = None
 
 
 class MetricSourceSpec(Model, frozen=True, kw_only=True):

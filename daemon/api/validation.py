@@ -18,7 +18,7 @@ from daemon.api.quantities import parse_duration, parse_margin
 from daemon.api.sources import FlagSourceSpec, HttpAuth, MetricSourceSpec, NotifierSpec
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
 
-PRESETS: Final = ("HTTPErrorRatio",)
+PRESETS: Final = ("HTTPErrorRatio", "TraefikErrorRatio")
 _NOT_CANARIED: Final = {
     "StatefulSet": "its pods have an identity each and cannot run twice side by side",
     "DaemonSet": "its pods are one for a node and cannot run twice side by side",

@@ -25,7 +25,7 @@ from daemon.api.quantities import parse_duration
 from daemon.control.caches import Caches
 from daemon.control.measuring import arms, candidates, judge_config, source_of
 from daemon.control.resolve import Resolved
-from daemon.control.runs import RunStore
+from daemon.control.runs import RunStore, parameters_of
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
 from daemon.rollout.clock import epoch
@@ -71,6 +71,7 @@ class _Session:
         self.stored_at = 0.0
         self.dirty = False
         self.evidence: EvidenceLog | None = None
+        self.parameters = ""
         self._judge: Judge | None = None
         self._collector: Collector | None = None
         self._source: MetricSource | None = None
@@ -102,7 +103,8 @@ class _Session:
         metrics = await self._metrics(self._source)
         config = judge_config(self.resolved, metrics)
         self._interval = config.scrape_seconds
-        stored = await self.ports.runs.evidence(self.resolved, self.revision)
+        self.parameters = parameters_of(config, metrics)
+        stored = await self.ports.runs.evidence(self.resolved, self.revision, self.parameters)
         last = None
         self.evidence, self._judge = EvidenceLog(config), Judge(config)
         if stored:
@@ -298,4 +300,4 @@ class JudgeBoard:
         session.stored_at, session.dirty = now, False
         if session.evidence is not None:
             with contextlib.suppress(KubeError):
-                await self._ports.runs.save(resolved, session.revision, session.evidence)
+                await self._ports.runs.save(resolved, session.revision, session.evidence, session.parameters)

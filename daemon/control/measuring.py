@@ -92,6 +92,14 @@ def _traefik(resolved: Resolved) -> dict[str, tuple[Matcher, ...]]:
     }
 
 
+def interval_of(resolved: Resolved) -> float:
+    """Seconds between two looks: the release's interval, or the source's where that asks for more patience."""
+    analysis, source = resolved.spec.analysis, resolved.metric_source
+    wanted = parse_duration((analysis.interval if analysis else None) or "15s")
+    scrape = source.spec.scrape if source is not None and source.spec.type == "Scrape" else None
+    return max(wanted, parse_duration(scrape.interval)) if scrape is not None and scrape.interval else wanted
+
+
 def judge_config(resolved: Resolved, metrics: tuple[RatioMetric, ...]) -> JudgeConfig:
     """The judge's options, frozen at the start of a rollout."""
     analysis = resolved.spec.analysis
@@ -100,7 +108,7 @@ def judge_config(resolved: Resolved, metrics: tuple[RatioMetric, ...]) -> JudgeC
     plan = plan_of(resolved.spec, gitops=False)
     return JudgeConfig(
         metrics=tuple(m.config() for m in metrics),
-        scrape_seconds=parse_duration(analysis.interval or "15s"),
+        scrape_seconds=interval_of(resolved),
         max_false_rollback_percent=analysis.max_false_rollback_percent or 1.0,
         max_bad_promotion_percent=analysis.max_bad_promotion_percent or 5.0,
         deadline_seconds=plan.deadline,
@@ -143,7 +151,7 @@ def _arm(name: str, pods: tuple[Pod, ...], source: ours.MetricSource, pattern: s
     started = {p.name: epoch(p.status.start_time) for p in pods if p.status.start_time}
     matchers = (Matcher("namespace", MatchOp.EQUAL, deployment.namespace), Matcher("pod", MatchOp.REGEX, pattern))
     scrape = source.spec.scrape
-    if scrape is None:
+    if scrape is None or source.spec.type != "Scrape":
         return ArmTargets(name=name, matchers=matchers, started=started)
     targets = tuple(
         Target(pod=p.name, address=f"{p.status.pod_ip}:{port}", path=scrape.path or "/metrics", started_at=started.get(p.name))

@@ -1,6 +1,6 @@
 """Before any release: one sentence that says what the next one will do."""
 
-from daemon.api.quantities import parse_duration
+from daemon.control.measuring import interval_of
 from daemon.control.resolve import Resolved
 from daemon.rollout.clock import span
 from daemon.rollout.model import Observed
@@ -19,7 +19,7 @@ def outlook(resolved: Resolved, seen: Observed) -> str:
     flags = "".join(f", flag {f.key} with it" for f in resolved.flags)
     analysis = resolved.spec.analysis
     metrics = ", ".join(m.name for m in (analysis.metrics if analysis else None) or [])
-    interval = parse_duration(analysis.interval or "15s") if analysis else 15.0
+    interval = interval_of(resolved)
     source = f"{resolved.metric_source.spec.type} {resolved.metric_source.name}" if resolved.metric_source else "no source"
     hold = "kept paused between releases" if plan.hold_always else "held by the API server's policy"
     after = "restored" if plan.restore else f"left held ({seen.gitops or 'onRollback: Hold'})"

@@ -1,5 +1,6 @@
 """The `AnalysisRun` of a revision: the stored evidence, written whole, bounded, a few kept."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -7,8 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from analyzers.evidence import EvidenceLog
+from analyzers.metrics import RatioMetric
+from analyzers.options import JudgeConfig
 from daemon.api import names
-from daemon.api.analysis import EVIDENCE_LIMIT
 from daemon.control import objects as ours
 from daemon.control.resolve import Resolved
 from daemon.kube import errors
@@ -17,7 +19,7 @@ from daemon.rollout.clock import stamp
 from daemon.workloads.revisions import label_value
 
 KEPT: Final = 5
-LIMIT: Final = min(EVIDENCE_LIMIT, 128 * 1024)
+PARAMETERS_LIMIT: Final = 32_768
 
 
 class RunStore:
@@ -25,16 +27,21 @@ class RunStore:
         self._client = client
         self._now = now
 
-    async def evidence(self, resolved: Resolved, revision: str) -> str | None:
-        """The packed log of this rollout, as far as it was stored. An older rollout of the same revision is no evidence."""
+    async def evidence(self, resolved: Resolved, revision: str, parameters: str) -> str | None:
+        """The packed log of this rollout, as far as it was stored.
+
+        What was measured in an older rollout of the same revision, of another Canary, or with other parameters is no evidence in
+        this one (promise P4).
+        """
         run = await self._client.find(ours.ANALYSIS_RUNS, resolved.canary.namespace, run_name(resolved.canary.name, revision))
         rollout = resolved.canary.status.rollout
-        if run is None or rollout is None or run.spec.started_at != rollout.started_at or run.status.evidence is None:
+        if run is None or rollout is None or run.status.evidence is None:
             return None
-        return run.status.evidence.data
+        same = _spec(resolved, revision, rollout.started_at, parameters)
+        return run.status.evidence.data if msgspec.to_builtins(run.spec) == same else None
 
-    async def save(self, resolved: Resolved, revision: str, evidence: EvidenceLog) -> None:
-        """Replaces what is stored. The run of an earlier try of the same revision is deleted first."""
+    async def save(self, resolved: Resolved, revision: str, evidence: EvidenceLog, parameters: str) -> None:
+        """Replaces what is stored, that of an earlier try of the same revision included."""
         canary, rollout = resolved.canary, resolved.canary.status.rollout
         if rollout is None:
             return
@@ -47,15 +54,16 @@ class RunStore:
         }
         if verdict is not None and verdict.revision == revision:
             status["verdict"] = msgspec.to_builtins(verdict)
-        patch = {"spec": {"startedAt": rollout.started_at}, "status": status}
+        spec = _spec(resolved, revision, rollout.started_at, parameters)
+        patch = {"spec": spec, "status": status}
         try:
             await self._client.merge_patch(ours.ANALYSIS_RUNS, canary.namespace, name, patch)
         except errors.NotFound:
-            await self._client.create(ours.ANALYSIS_RUNS, canary.namespace, self._body(resolved, revision, status))
+            await self._client.create(ours.ANALYSIS_RUNS, canary.namespace, self._body(resolved, revision, spec, status))
             await self._prune(canary)
 
-    def _body(self, resolved: Resolved, revision: str, status: dict[str, Any]) -> dict[str, Any]:
-        canary, rollout = resolved.canary, resolved.canary.status.rollout
+    def _body(self, resolved: Resolved, revision: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
+        canary = resolved.canary
         owner = {"apiVersion": names.API_VERSION, "kind": "Canary", "name": canary.name, "uid": canary.metadata.uid}
         return {
             "metadata": {
@@ -64,11 +72,7 @@ class RunStore:
                 "labels": {names.OWNER: label_value(canary.name), names.REVISION: revision},
                 "ownerReferences": [owner],
             },
-            "spec": {
-                "canaryRef": {"name": canary.name},
-                "revision": revision,
-                "startedAt": rollout.started_at if rollout else stamp(self._now()),
-            },
+            "spec": spec,
             "status": status,
         }
 
@@ -77,6 +81,22 @@ class RunStore:
         runs = sorted(page.items, key=lambda r: r.metadata.creation_timestamp or "", reverse=True)
         for run in runs[KEPT:]:
             await self._client.delete(ours.ANALYSIS_RUNS, canary.namespace, run.name, uid=run.metadata.uid)
+
+
+def _spec(resolved: Resolved, revision: str, started_at: str, parameters: str) -> dict[str, Any]:
+    """Of what the evidence is."""
+    return {"canaryRef": {"name": resolved.canary.name}, "revision": revision, "startedAt": started_at, "parameters": parameters}
+
+
+def parameters_of(config: JudgeConfig, metrics: tuple[RatioMetric, ...]) -> str:
+    """What the judge was given, as JSON: the options, and for each metric the counters that were found to mean it."""
+    queries = {m.name: {"errors": str(m.errors), "total": str(m.total), "arms": _arms(m)} for m in metrics}
+    text = msgspec.json.encode({"config": config, "queries": queries}, order="deterministic").decode()
+    return text if len(text) <= PARAMETERS_LIMIT else msgspec.json.encode({"digest": hashlib.sha256(text.encode()).hexdigest()}).decode()
+
+
+def _arms(metric: RatioMetric) -> dict[str, str]:
+    return {arm: ",".join(str(m) for m in matchers) for arm, matchers in metric.arm_matchers.items()}
 
 
 def run_name(canary: str, revision: str) -> str:
