@@ -89,7 +89,11 @@ class GiveBack:
                         return Report(where=where, fate=fate, message=_TOLD[fate])
                     await asyncio.sleep(EVERY)
         except TimeoutError:
-            return Report(where=where, fate="failed", message=self._problem or f"not done after {deadline:.0f} s")
+            return Report(
+                where=where,
+                fate="failed",
+                message=f"{self._problem or 'not done'}, after {deadline:.0f} s; run it again, or with a longer --timeout",
+            )
         finally:
             if switched is not None:
                 await self._switch_back(switched)
