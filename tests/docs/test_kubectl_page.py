@@ -6,32 +6,19 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster import hold_cases
+from tests.docs.conftest import await_hold
 from tests.docs.pages import ROOT, blocks
 from tests.testbed.controlplane import ControlPlane, Process
 from tests.testbed.kwok import PLACEMENT
-from tests.testbed.linnet import eventually
 
 pytestmark = pytest.mark.cluster
 
 PAGE = ROOT / "docs" / "how-to" / "kubectl-on-a-held-deployment.md"
-POLICIES = "mutatingadmissionpolicy,mutatingadmissionpolicybinding,validatingadmissionpolicy,validatingadmissionpolicybinding"
-
-
-@pytest.fixture
-def policies(control_plane: ControlPlane) -> Iterator[None]:
-    """The two policies: those of the installed chart where there is one, else our own for the time of the test."""
-    if control_plane.kubectl("get", "mutatingadmissionpolicy", "linnet-hold", check=False).returncode == 0:
-        yield
-        return
-    control_plane.apply(*hold_cases.policies(["system:serviceaccount:linnet-system:linnet"]))
-    yield
-    control_plane.kubectl("delete", POLICIES, "linnet-hold", "linnet-release", "--ignore-not-found")
 
 
 def transcripts() -> list[tuple[str, str]]:
@@ -59,13 +46,6 @@ def shell(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> dict[s
     shutil.copy(control_plane.user_kubeconfig("alice"), kubeconfig)
     control_plane.kubectl("config", "set-context", "--current", f"--namespace={namespace}", kubeconfig=kubeconfig)
     return {"HOME": str(tmp_path), "KUBECONFIG": str(kubeconfig), "PATH": f"{control_plane.bin}:{os.environ['PATH']}"}
-
-
-def await_hold(plane: ControlPlane, namespace: str) -> None:
-    """Policies reach the API server's evaluation a moment after they were written: asks by dry runs until they act."""
-    probe = '{"spec":{"template":{"metadata":{"annotations":{"probe":"1"}}}}}'
-    words = ("patch", "deploy", "checkout", "-n", namespace, "--dry-run=server", "-p", probe, "-o", "jsonpath={.spec.paused}")
-    eventually(lambda: plane.kubectl(*words).stdout == "true", "the policies hold", 30)
 
 
 def at_rest(plane: ControlPlane, namespace: str) -> None:

@@ -54,22 +54,26 @@ def shown(page: str, start: str) -> str:
 
 
 def promoted() -> str:
-    judge = JudgeView(action="Promote", metrics=(metric(0, 2686, 0, 2956, bound="at most 0.3 pp worse (95 % sure)"),))
-    return sentence.promoted(turn(judge, started(79, "207dd", promote_reason="Proven"), name="shop"))
+    judge = JudgeView(action="Promote", metrics=(metric(0, 3459, 0, 3858, bound="at most 0.3 pp worse (95 % sure)"),))
+    flag = FlagStatus(name="new-checkout", key="new-checkout", source="default", wanted=100)
+    return sentence.promoted(turn(judge, started(52, "f985d", promote_reason="Proven"), name="shop", flags=(flag,)))
 
 
-def rolled_back() -> str:
-    judge = JudgeView(action="Rollback", culprit="errors", metrics=(metric(26, 530, 11, 10_000, odds=2450.0),))
+def rolled_back(
+    name: str, revision: str, flag: str, counts: MetricView, *, lasted: float, weight: int, flags_after: float, traffic_after: float
+) -> str:
+    judge = JudgeView(action="Rollback", culprit="errors", metrics=(counts,))
     ended = NOW - 20
     rollout = started(
-        125,
+        20 + lasted,
+        revision,
         rollback_reason="Worse",
-        weight_at_abort=5,
+        weight_at_abort=weight,
         abort_at=stamp(ended),
-        flags_zeroed_at=stamp(ended + 0.4),
-        weight_zeroed_at=stamp(ended + 0.9),
+        flags_zeroed_at=stamp(ended + flags_after),
+        weight_zeroed_at=stamp(ended + traffic_after),
     )
-    return sentence.rolled_back(turn(judge, rollout, flags=(FlagStatus(name="new-checkout", key="new-checkout", source="flagd"),)))
+    return sentence.rolled_back(turn(judge, rollout, name=name, flags=(FlagStatus(name=flag, key=flag, source="flagd"),)))
 
 
 def inconclusive() -> str:
@@ -77,15 +81,19 @@ def inconclusive() -> str:
     return sentence.inconclusive(turn(judge, started(3720, weight_reached=50)))
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/how-to/why-was-my-release-stopped.md"])
-def test_the_rolled_back_sentence_is_the_codes(page: str) -> None:
-    """Word for word, from the numbers in it."""
-    assert shown(page, "checkout 7f9c2 rolled back").startswith(rolled_back())
+def test_the_rolled_back_sentences_are_the_codes() -> None:
+    """Word for word, from the numbers in them."""
+    counts = metric(7, 178, 0, 1600, odds=295.0)
+    readme = rolled_back("shop", "30d47", "express-pay", counts, lasted=17, weight=10, flags_after=0.6, traffic_after=0.6)
+    assert shown("README.md", "shop 30d47 rolled back").startswith(readme)
+    counts = metric(26, 530, 11, 10_000, odds=2450.0)
+    night = rolled_back("checkout", "7f9c2", "new-checkout", counts, lasted=105, weight=5, flags_after=0.4, traffic_after=0.9)
+    assert shown("docs/how-to/why-was-my-release-stopped.md", "checkout 7f9c2 rolled back").startswith(night)
 
 
 def test_the_promoted_sentence_is_the_codes() -> None:
     """It was printed by a real release; the code would still print it."""
-    assert shown("README.md", "shop 207dd promoted").startswith(promoted())
+    assert shown("README.md", "shop f985d promoted").startswith(promoted())
 
 
 def test_the_inconclusive_sentence_is_the_codes() -> None:
