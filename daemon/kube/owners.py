@@ -25,7 +25,7 @@ import msgspec
 from daemon.kube import errors
 from daemon.kube.backoff import Backoff
 from daemon.kube.client import Client
-from daemon.kube.objects import ObjectMeta, PartialObject, untyped
+from daemon.kube.objects import KubeObject, ObjectMeta, PartialObject, untyped
 from daemon.kube.patch import at_version, pointer, replace
 from daemon.kube.resources import Resource
 
@@ -50,11 +50,14 @@ async def give_back(
     recorded: str,
     *,
     manager: str | None = None,
+    written: KubeObject | None = None,
     attempts: int = 5,
     deadline: float = 10.0,
 ) -> bool:
     """Write the owners back after the last restore. True when something had to be written; False when we own nothing (any more).
 
+    `written` is the answer to the restoring patch: the object need not be read again, and whoever reacts to that patch (a gateway
+    that reports on a route) has less time to come between. Without it, and after a race, the object is read.
     NotFound and Forbidden pass through; PatchTestFailed after `attempts` races in a row, to be tried again by the caller's queue.
     """
     entries = parse(recorded)
@@ -62,7 +65,7 @@ async def give_back(
     partial = resource.with_model(PartialObject)
     async with asyncio.timeout(deadline):
         for attempt in range(1, attempts + 1):
-            live = await client.get(partial, namespace, name)
+            live = written if written is not None and attempt == 1 else await client.get(partial, namespace, name)
             current: list[Entry] = untyped(live.metadata.managed_fields) or []
             wanted = settle(current, entries, ours)
             if wanted is None:

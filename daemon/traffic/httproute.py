@@ -97,19 +97,19 @@ class HTTPRouteRouter:
         rules = _rules(route, scope)
         for (number, backends, stable, canary), original in zip(rules, _originals(rules, entries), strict=True):
             operations += _unweigh(number, backends, stable, canary, original)
-        if operations:
-            await self._patch(scope, operations)
+        written = await self._patch(scope, operations) if operations else None
         try:
-            await owners.give_back(self._client, HTTP_ROUTES, scope.namespace, scope.name, entries[0].owners or "[]")
+            await owners.give_back(self._client, HTTP_ROUTES, scope.namespace, scope.name, entries[0].owners or "[]", written=written)
         except (errors.PatchTestFailed, errors.Conflict, TimeoutError) as e:
             raise RouterError(f"the owners of HTTPRoute {scope.name} are not given back yet: {e}", reason="Moved", retryable=True) from e
 
-    async def _patch(self, scope: Scope, operations: Sequence[Operation]) -> None:
+    async def _patch(self, scope: Scope, operations: Sequence[Operation]) -> HTTPRoute:
         try:
             written = await self._client.json_patch(HTTP_ROUTES, scope.namespace, scope.name, operations)
         except (errors.PatchTestFailed, errors.Conflict) as e:
             raise RouterError(f"HTTPRoute {scope.namespace}/{scope.name} changed meanwhile: {e}", reason="Moved", retryable=True) from e
         self._store.put(written)
+        return written
 
 
 def _rules(route: HTTPRoute, scope: Scope) -> list[Rule]:

@@ -83,7 +83,7 @@ async def restore_template(client: Client, item: Deployment, template: Mapping[s
     if item.spec.paused and item.metadata.annotation(names.HELD_MARK):
         operations += [remove(PAUSED), remove(_mark(names.HELD_MARK))]
     written = await _patch(client, item, operations)
-    await owners.give_back(client, DEPLOYMENTS, item.namespace, item.name, recorded)
+    await owners.give_back(client, DEPLOYMENTS, item.namespace, item.name, recorded, written=written)
     return written
 
 
