@@ -37,7 +37,7 @@ def record() -> list[Case]:
     """Every pass of five releases."""
     cases: list[Case] = []
 
-    def keep(world: World, seen: Observed, before: CanaryStatus, decision: Decision) -> None:
+    def keep(world: World, seen: Observed, before: CanaryStatus, _: Decision) -> None:
         cases.append(Case(world.spec_in_force(), before, seen, world.now))
 
     def start(judge: str) -> World:

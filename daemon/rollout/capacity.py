@@ -41,10 +41,15 @@ def settle_sizes(new: int, old: int, replicas: int, surge: int) -> tuple[int, in
     """Next sizes (new, old) of two active ReplicaSets of a paused Deployment.
 
     The native controller scales both in proportion unless their sum is replicas + maxSurge (replicas, where the surge is 0),
-    and undoes anything else; so each move keeps that sum and shifts at most `max(1, surge)` pods (workload-traps A4).
+    and undoes anything else; so another sum is first brought to that one, without an old pod going before a new one is there, and
+    each move then shifts at most `max(1, surge)` pods (workload-traps A4).
     """
-    if new >= replicas:
+    if new >= replicas or old <= 0:
         return replicas, 0
     total = replicas + surge
-    grown = min(total, max(new, total - old) + max(1, surge))
+    if new + old < total:
+        return total - old, old
+    if new + old > total:
+        return new, total - new
+    grown = min(total, new + max(1, surge))
     return grown, total - grown

@@ -30,6 +30,7 @@ from daemon.rollout.model import (
     PauseWorkload,
     Problem,
     ReleaseHold,
+    RememberFailure,
     RestoreFlags,
     RestoreFloor,
     RestoreRoutes,
@@ -82,7 +83,11 @@ def _keep_memory(turn: Turn) -> None:
             turn.do(StoreTemplate(revision=rollout.revision, role="candidate"))
         if rollout.overridden and rollout.revision in failed and turn.status.phase != "RollingBack":
             turn.do(ForgetFailure(revision=rollout.revision))
-    elif stable is not None and stable == turn.workload.revision:
+        return
+    _leftovers(turn)
+    if _failed(turn) and turn.workload.revision not in failed:
+        turn.do(RememberFailure(revision=turn.workload.revision, sentence=turn.status.sentence[:1000]))
+    if stable is not None and stable == turn.workload.revision:
         if stable not in stored:
             turn.do(StoreTemplate(revision=stable, role="stable"))
         if stable in failed:
@@ -179,10 +184,19 @@ def _idle(turn: Turn) -> None:
         )
     elif _stable_lost(turn) or _mixed(turn):
         return
-    elif workload.revision in turn.seen.failed:
+    elif _failed(turn):
         turn.enter("Held")
     elif not _refused(turn) and _may_start(turn):
         progress.begin(turn)
+
+
+def _failed(turn: Turn) -> bool:
+    """Whether the template at hand failed before: by the memory of failures, or by our own verdict while that write is under way (P9)."""
+    revision, verdict = turn.workload.revision, turn.status.verdict
+    if revision == turn.status.stable_revision:
+        return False
+    told = verdict is not None and verdict.revision == revision and verdict.result in ("Fail", "Inconclusive", "NoData")
+    return told or revision in turn.seen.failed
 
 
 def _at_rest(turn: Turn) -> None:
@@ -195,7 +209,6 @@ def _at_rest(turn: Turn) -> None:
             turn.tell("Released", f"{turn.name}: {message}")
         turn.wait("HoldReleasing", message, way_out="kubectl rollout resume, after annotating linnet.dev/hold=off")
         return
-    _leftovers(turn)
     if _refused(turn):
         return
     if not workload.adopted:
@@ -301,7 +314,7 @@ def _lost(turn: Turn) -> None:
 
 
 def _may_start(turn: Turn) -> bool:
-    withheld = next((p for p in turn.seen.permits if not p.start), None)
+    withheld = next((p for p in turn.seen.permits if not p.start or p.must_abort), None)
     if withheld is not None:
         turn.wait(f"Permit{withheld.source}", withheld.why, until=withheld.until, way_out=f"linnet promote --override {turn.name}")
     return withheld is None
@@ -310,7 +323,7 @@ def _may_start(turn: Turn) -> bool:
 def _held(turn: Turn) -> None:
     """Handler of phase Held: the rejected template waits for a new one, a revert, or a person who overrides."""
     workload = turn.workload
-    if workload.revision in turn.seen.failed and workload.paused and workload.held:
+    if _failed(turn) and workload.paused and workload.held:
         if _stable_lost(turn):
             return
         turn.wait(

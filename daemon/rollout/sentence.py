@@ -19,6 +19,8 @@ def percent(events: int, total: int) -> str:
     share = 100 * events / total
     if share == 0:
         return "0 %"
+    if share < 0.005:
+        return "<0.01 %"
     digits = 2 if share < 1 else 1 if share < 10 else 0
     return f"{share:.{digits}f} %"
 
@@ -77,7 +79,7 @@ def _cause(turn: Turn, reason: str) -> str:
     if reason == "Worse" and judge is not None and metric is not None:
         return (
             f"{_counts(metric)}; {odds(metric.log_worse)} against 'no worse than tolerated', "
-            f"{judge.needed_odds:.0f} : 1 needed. {count(metric.canary_total)} requests saw it."
+            f"{judge.needed_odds:.0f} : 1 needed. {count(metric.canary_total)} {_requests(metric.canary_total)} saw it."
         )
     cause = turn.rollout.rollback_cause or reason
     return cause if cause.endswith(".") else f"{cause}."
@@ -125,9 +127,15 @@ def _culprit(judge: JudgeView | None) -> MetricView | None:
     return next(named, max(judge.metrics, key=lambda m: m.log_worse))
 
 
+def _requests(number: int) -> str:
+    return "request" if number == 1 else "requests"
+
+
 def _counts(metric: MetricView) -> str:
+    if metric.canary_total <= 0:
+        return "no canary requests"
     return (
-        f"{count(metric.canary_events)} of {count(metric.canary_total)} canary requests failed "
+        f"{count(metric.canary_events)} of {count(metric.canary_total)} canary {_requests(metric.canary_total)} failed "
         f"({percent(metric.canary_events, metric.canary_total)}), baseline {percent(metric.baseline_events, metric.baseline_total)}"
     )
 

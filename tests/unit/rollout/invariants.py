@@ -24,7 +24,7 @@ def p1(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
     if before.rollout is None or decision.status.rollout is not None or seen.workload is None:
         return
     assert all(r.weight is None for r in seen.routes), "the rollout ended with our backend in a route"
-    assert not seen.floor_written, "the rollout ended with the floor lifted"
+    assert not seen.floor_written or m.RestoreFloor() in decision.actions, "the rollout ended with the floor lifted"
     assert seen.canary is None, "the rollout ended with a canary"
     left = [f for f in seen.flags if f.percent is not None and not f.error]
     assert not left, f"the rollout ended with flags of ours: {left}"
