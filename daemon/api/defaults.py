@@ -44,7 +44,7 @@ _BUILT_IN: Final = CanarySpec(
     workload_ref=WorkloadRef(name="unnamed", api_version="apps/v1", kind="Deployment"),
     mode="Enforce",
     hold="Auto",
-    traffic=Traffic(mode="Auto"),
+    traffic=Traffic(mode="Auto", identity="Auto"),
     strategy=Strategy(type="Canary", ramp="Steps", baseline="Stable", placement="Auto"),
     steps=[Step(weight=weight) for weight in WEIGHTS],
     analysis=Analysis(
@@ -93,7 +93,7 @@ def effective(spec: CanarySpec) -> CanarySpec:
     return msgspec.structs.replace(
         full,
         workload_ref=_over(spec.workload_ref, _BUILT_IN.workload_ref),
-        traffic=_with_identity(traffic),
+        traffic=traffic,
         steps=[_with_dwell(step) for step in full.steps or []],
         flags=[_full_flag(flag) for flag in full.flags or []],
         analysis=msgspec.structs.replace(
@@ -123,13 +123,6 @@ S = TypeVar("S", Metric, Flag)
 
 def _sourced(entry: S, source: LocalRef) -> S:
     return entry if entry.source_ref is not None else msgspec.structs.replace(entry, source_ref=source)
-
-
-def _with_identity(traffic: Traffic) -> Traffic:
-    """By pod ratio the Service itself reaches canary pods, so nothing can be isolated there."""
-    if traffic.identity in (None, "Auto"):
-        return msgspec.structs.replace(traffic, identity="Auto" if traffic.mode == "PodRatio" else "Isolated")
-    return traffic
 
 
 def _with_dwell(step: Step) -> Step:

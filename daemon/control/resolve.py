@@ -185,20 +185,22 @@ class Resolver:
             return (), True
         if service is None:
             return (), False
-        port = self._port(spec, service)
+        port = self._port(spec, service, problems)
         named = [r.name for r in (traffic.routes if traffic else None) or []]
         scopes = tuple(self._scope(canary, service, name, port) for name in named)
         if not named:
             routes = self._caches.routes.store.by("namespace", canary.namespace)
             scopes = tuple(s for s in (self._scope(canary, service, r.name, port) for r in routes) if names_service(self._route(s), s))
-        if not scopes and mode == "Auto":
+        isolated = traffic is not None and traffic.identity == "Isolated"
+        if not scopes and mode == "Auto" and not isolated:
             return (), True
         if not scopes:
+            alone = ", and without one nothing keeps requests from canary pods (spec.traffic.identity: Isolated)" if isolated else ""
             problems.append(
                 Problem(
                     reason="NoRoute",
-                    message=f"no HTTPRoute names Service {service.name}",
-                    way_out="create one, or set spec.traffic.mode: PodRatio",
+                    message=f"no HTTPRoute names Service {service.name}{alone}",
+                    way_out="create one, or set spec.traffic.mode: PodRatio" + (" and leave identity out" if isolated else ""),
                 )
             )
         if len(scopes) > 1:
@@ -217,11 +219,20 @@ class Resolver:
     def _scope(self, canary: ours.Canary, service: Service, route: str, port: int | None) -> Scope:
         return Scope(namespace=canary.namespace, name=route, stable=service.name, canary=names.canary_service(service.name), port=port)
 
-    def _port(self, spec: CanarySpec, service: Service) -> int | None:
+    def _port(self, spec: CanarySpec, service: Service, problems: list[Problem]) -> int | None:
         wanted = spec.traffic.service_ref.port if spec.traffic and spec.traffic.service_ref else None
         if wanted is None:
             return None
-        return next((p.port for p in service.spec.ports or () if wanted in (p.port, p.name)), None)
+        ports = service.spec.ports or ()
+        found = next((p.port for p in ports if wanted in (p.port, p.name)), None)
+        if found is None:
+            there = ", ".join(f"{p.name} ({p.port})" if p.name else str(p.port) for p in ports)
+            problems.append(
+                Problem(
+                    reason="PortMissing", message=f"Service {service.name} has no port {wanted}", way_out=f"there are: {there or 'none'}"
+                )
+            )
+        return found
 
     def _route(self, scope: Scope) -> HTTPRoute:
         return self._caches.routes.store.get(scope.namespace, scope.name) or HTTPRoute()
