@@ -103,16 +103,9 @@ class Resolver:
         return effective(spec)
 
     def _workload(self, canary: ours.Canary, spec: CanarySpec) -> list[Problem]:
-        kind, name = spec.workload_ref.kind or "Deployment", spec.workload_ref.name
-        if kind != "Deployment":
-            return [
-                Problem(
-                    reason="WorkloadUnsupported",
-                    message=f"{kind} {name} cannot run two versions side by side under one identity; this version releases Deployments",
-                    way_out="release what stands in front of it, or move it to a Deployment where its state allows that",
-                    unhold=True,
-                )
-            ]
+        name = spec.workload_ref.name
+        if spec.workload_ref.kind not in (None, "Deployment"):
+            return []  # validation said so, with the way out
         others = self._caches.canaries.store.by("workload", f"{canary.namespace}/{name}")
         first = min(others, key=lambda c: (c.metadata.creation_timestamp or "", c.name), default=canary)
         if first.name == canary.name:
