@@ -132,13 +132,14 @@ class Shop:
         extra: Sequence[Mapping[str, Any]] = (),
         strategy: Mapping[str, Any] | None = None,
         adopted: bool = True,
+        source: Mapping[str, Any] | None = None,
         **manifest: Any,
     ) -> Shop:
         """Everything applied and serving; with `adopted` until Linnet has taken it on. Remembers how it was."""
         self._manifest = shop(**{"startup_seconds": 1, "flags": "flags" if flags else None, **manifest})
         if strategy is not None:
             self._manifest[0]["spec"]["strategy"] = dict(strategy)
-        objects: list[Mapping[str, Any]] = [metric_source(), *self._manifest, *extra]
+        objects: list[Mapping[str, Any]] = [source or metric_source(), *self._manifest, *extra]
         if flags:
             objects += flag_objects()
         if route:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import Any
 
@@ -158,9 +159,9 @@ def test_a_newer_version_in_mid_promotion_waits_until_stable_is_one_version(shop
     shop.open({"steps": [{"weight": 20, "dwell": {"minDuration": "2s"}}]}, replicas=3, startup_seconds=3)
     shop.load()
     shop.push("v2")
-    first = shop.until(
-        lambda s: (s.get("rollout") or {}).get("promotion") == "Rolling" and _rolling(shop), "stable rolls", 60
-    )["rollout"]["revision"]
+    first = shop.until(lambda s: (s.get("rollout") or {}).get("promotion") == "Rolling" and _rolling(shop), "stable rolls", 60)["rollout"][
+        "revision"
+    ]
     shop.push("v3")
     shop.await_phase("Settling", 20)
     status = shop.until(lambda s: s.get("stableRevision") == first and s.get("phase") in ("Starting", "Progressing"), "v3 starts", 80)
@@ -175,7 +176,10 @@ def test_a_newer_version_in_mid_promotion_waits_until_stable_is_one_version(shop
 
 def _rolling(shop: Shop) -> bool:
     """Both versions have pods of the Deployment's own."""
-    return len([one for one in shop.items("replicasets") if one["spec"]["replicas"] and not one["metadata"]["name"].startswith("shop-canary")]) == 2
+    return (
+        len([one for one in shop.items("replicasets") if one["spec"]["replicas"] and not one["metadata"]["name"].startswith("shop-canary")])
+        == 2
+    )
 
 
 @scenario
@@ -265,3 +269,25 @@ def test_by_share_of_pods_a_release_goes_without_a_router(shop: Shop) -> None:
     shop.assert_clean()
     shop.assert_as_before("shop:v2")
     eventually(lambda: len(shop.items("pods")) == 3, "three pods are left", 30)
+
+
+@scenario
+def test_a_restart_of_a_rejected_template_releases_nothing(shop: Shop) -> None:
+    """A tool that writes only a restart stamp onto the held, rejected template does not make it a release."""
+    shop.open({"steps": SLOW, "onRollback": "Hold"})
+    shop.push("v2")
+    shop.await_weight(20)
+    shop.order("abort")
+    shop.await_phase("Held")
+    stamp = {"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "2026-01-01T00:00:00Z"}}}}}
+    shop.kubectl("patch", "deployment", "shop", "--type=merge", "-p", json.dumps(stamp))
+    time.sleep(3)  # long enough to be released by mistake
+    assert shop.status()["phase"] == "Held"
+    assert shop.get("deployment", "shop")["spec"]["paused"]
+    assert {p["spec"]["containers"][0]["image"] for p in shop.items("pods")} == {"shop:v1"}
+    # An override ships it after all: a person's word, said in the sentence.
+    shop.order("override")
+    status = shop.await_verdict("Pass", 60)
+    assert "override" in status["sentence"], status["sentence"]
+    assert shop.image() == "shop:v2"
+    shop.assert_clean()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from tests.cluster.scenario import Shop
+from tests.cluster.scenario import API, Shop
 from tests.cluster.stage import scenario
+from tests.testbed.prometheus import start_prometheus
 
 pytestmark = pytest.mark.cluster
 
@@ -69,3 +72,32 @@ def test_a_bad_release_is_rolled_back_and_a_good_one_follows(shop: Shop) -> None
     seen = shop.stop_load()
     shop.assert_no_switch_hurt(seen)
     assert {r["version"] for r in seen.failures()} == {"flagbad-30"}
+
+
+@scenario
+def test_an_outage_of_prometheus_decides_nothing(shop: Shop) -> None:
+    """For a minute there is nothing to judge by: the release holds where it is, says so, and goes on when the data are back."""
+    source = {
+        "apiVersion": API,
+        "kind": "MetricSource",
+        "metadata": {"name": "default"},
+        "spec": {"type": "Prometheus", "prometheus": {"url": "http://10.99.0.1:9090"}},
+    }
+    prometheus = start_prometheus(shop.plane)
+    try:
+        shop.open({"steps": [{"weight": 20, "dwell": {"minDuration": "2s"}}]}, source=source)
+        shop.load(60)
+        shop.push("v2")
+        shop.await_weight(20)
+        prometheus.stop()
+        stopped = time.time()
+        shop.until(lambda s: (s.get("waiting") or {}).get("reason") == "ProviderError", "the outage is told", 30)
+        while time.time() < stopped + 60:
+            status = shop.status()
+            assert (status["phase"], status["weight"], status["verdict"]["result"]) == ("Progressing", 20, "Pending"), status
+            time.sleep(1)
+        prometheus.restart()
+        shop.await_verdict("Pass", 90)
+    finally:
+        prometheus.stop()
+    shop.assert_no_switch_hurt(shop.stop_load())

@@ -54,7 +54,16 @@ class Linnet:
 
     def pods(self) -> list[str]:
         """Names of the daemon's pods."""
-        words = ("get", "pods", "-n", self.namespace, "-l", "app.kubernetes.io/component=daemon", "-o", "jsonpath={.items[*].metadata.name}")
+        words = (
+            "get",
+            "pods",
+            "-n",
+            self.namespace,
+            "-l",
+            "app.kubernetes.io/component=daemon",
+            "-o",
+            "jsonpath={.items[*].metadata.name}",
+        )
         return self.plane.kubectl(*words).stdout.split()
 
     def leader(self) -> str:

@@ -19,6 +19,7 @@ IMAGES: dict[str, list[str]] = {
     "pause:*": ["sleep", "infinity"],
     "linnet:*": [sys.executable, "-m", "daemon.cli.main"],
     "*/linnet:*": [sys.executable, "-m", "daemon.cli.main"],
+    "linnet-crash:*": [sys.executable, str(APP.with_name("crashing.py"))],
 }
 
 

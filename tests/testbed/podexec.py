@@ -95,7 +95,10 @@ def main() -> None:
     for mount in sorted(spec["mounts"], key=lambda one: len(one["target"])):
         _bind(root, mount["source"], mount["target"], mount["readOnly"])
     if spec["readOnlyRoot"]:
+        volumes = {root / mount["target"].strip("/") for mount in spec["mounts"]}
         for folder in guarded:
+            if folder in volumes:  # covered by a volume, whose own rule it follows (an emptyDir at /tmp is writable)
+                continue
             _mount("none", str(folder), None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_RELATIME)
     os.chroot(root)
     os.chdir(spec["cwd"])

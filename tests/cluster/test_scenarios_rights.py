@@ -1,0 +1,47 @@
+"""After all scenarios: the daemon was refused nothing, and what it was granted it used (promise of least rights).
+
+Runs after the other files by its name. Without them in the same session only the refusals are looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.testbed.linnet import Linnet
+from tests.witness.audit import Audit
+
+pytestmark = pytest.mark.cluster
+
+SCENARIOS = {"test_scenarios_daemon", "test_scenarios_inputs", "test_scenarios_people", "test_scenarios_release"}
+# Granted and not used by any scenario: why each is kept. Whoever makes the daemon use one, or takes the right away, deletes the line.
+EXCEPTIONS: dict[tuple[str, str, str], str] = {}
+
+
+def granted(linnet: Linnet) -> set[tuple[str, str, str]]:
+    """(verb, group, resource) of every rule that the daemon's account has."""
+    rules: list[dict[str, Any]] = linnet.plane.json("get", "clusterrole", "linnet")["rules"]
+    rules += linnet.plane.json("get", "role", "linnet-lease", "-n", linnet.namespace)["rules"]
+    return {
+        (verb, group, resource) for rule in rules for verb in rule["verbs"] for group in rule["apiGroups"] for resource in rule["resources"]
+    }
+
+
+def test_the_daemon_was_refused_nothing(linnet: Linnet) -> None:
+    """Not one 403 for the chart's ServiceAccount in the whole session."""
+    refused = Audit.read(linnet.plane.audit_log).by(linnet.account).forbidden()
+    assert sorted({one.target for one in refused}) == []
+
+
+def test_every_right_of_the_daemon_was_used(linnet: Linnet, request: pytest.FixtureRequest) -> None:
+    """A right that no scenario needs is taken away, or listed with its reason."""
+    ran = {
+        str(getattr(item, "module", None).__name__).rpartition(".")[2] for item in request.session.items if getattr(item, "module", None)
+    }
+    if not ran >= SCENARIOS:
+        return  # asked for alone: nothing can be said of what was not used
+    used = Audit.read(linnet.plane.audit_log).by(linnet.account).granted()
+    unused = granted(linnet) - used
+    assert sorted(unused - set(EXCEPTIONS)) == [], "granted and never used"
+    assert sorted(set(EXCEPTIONS) & used) == [], "listed as unused, and used"
