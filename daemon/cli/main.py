@@ -26,6 +26,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "restart": ("daemon.cli.restart", "restart", "Restart good pods while a Deployment is held."),
     "release": ("daemon.cli.release", "release", "Un-pause what Linnet holds, without the daemon."),
     "cleanup": ("daemon.cli.cleanup", "cleanup", "Give back everything that Linnet changed, without the daemon."),
+    "demo": ("daemon.cli.demo.command", "demo", "Play a good and a bad release on this machine."),
+    "sandbox": ("daemon.cli.sandbox", "sandbox", "A small cluster on this machine, to try things on."),
     "notify": ("daemon.cli.notify", "notify", "Try a Notifier."),
 }
 

@@ -49,12 +49,10 @@ class Load:
         self._random = random.Random(options.seed)
         self._in_flight = 0
         self.outcomes: Counter[Outcome] = Counter()
+        self.spans: dict[str, tuple[int, int]] = {}  # version -> its first and last answer, counted over all answers
         self.sent = 0
+        self.answered = 0
         self.skipped = 0
-
-    @property
-    def answered(self) -> int:
-        return sum(self.outcomes.values())
 
     def count(self, **wanted: object) -> int:
         """How many outcomes have these values: `count(track="canary", status=500)`, `count(failed=True)`."""
@@ -94,16 +92,24 @@ class Load:
             # A POST, since aiohttp sends an idempotent request again by itself when a kept connection turns out closed.
             async with session.post(self._options.url, headers=headers, allow_redirects=False) as response:
                 await response.read()
-                found = response.headers
-                self.outcomes[
-                    Outcome(
-                        version=found.get("X-Shop-Version", ""),
-                        track=found.get("X-Shop-Track", ""),
-                        flag=found.get("X-Shop-Flag", ""),
-                        status=response.status,
-                    )
-                ] += 1
+                self._take(_outcome(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self.outcomes[Outcome(error=type(error).__name__)] += 1
+            self._take(Outcome(error=type(error).__name__))
         finally:
             self._in_flight -= 1
+
+    def _take(self, outcome: Outcome) -> None:
+        self.outcomes[outcome] += 1
+        self.answered += 1
+        first, _ = self.spans.get(outcome.version, (self.answered, 0))
+        self.spans[outcome.version] = (first, self.answered)
+
+
+def _outcome(response: aiohttp.ClientResponse) -> Outcome:
+    found = response.headers
+    return Outcome(
+        version=found.get("X-Shop-Version", ""),
+        track=found.get("X-Shop-Track", ""),
+        flag=found.get("X-Shop-Flag", ""),
+        status=response.status,
+    )

@@ -23,7 +23,6 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import OpenFeatureError
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 
-FLAG = "new-checkout"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,8 +31,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Flags:
     """The flag file, read again whenever it changed; a file that cannot be read leaves the last good state."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, key: str) -> None:
         self._path = path
+        self._key = key
         self._core = FlagdCore()
         self._seen: tuple[int, int] | None = None
 
@@ -41,7 +41,7 @@ class Flags:
         self._refresh()
         context = EvaluationContext(targeting_key=user or None, attributes={"track": track})
         try:
-            return bool(self._core.resolve_boolean_value(FLAG, False, context).value)
+            return bool(self._core.resolve_boolean_value(self._key, False, context).value)
         except OpenFeatureError:
             return False
 
@@ -162,13 +162,16 @@ async def serve(shop: Shop, host: str, port: int, *, startup: float, drain: floa
     "--flags", "flags_file", envvar="FLAGS_FILE", type=click.Path(path_type=Path), help="A flagd file; without it the flag is off."
 )
 @click.option(
+    "--flag", envvar="SHOP_FLAG", default="new-checkout", show_default=True, help="The flag that this build's new checkout is behind."
+)
+@click.option(
     "--error-percent", envvar="SHOP_ERROR_PERCENT", type=click.FloatRange(0, 100), default=0.0, help="How often the new checkout fails."
 )
 @click.option("--startup", envvar="SHOP_STARTUP_SECONDS", type=click.FloatRange(0), default=0.0, help="Seconds before it listens.")
 @click.option("--drain", envvar="SHOP_DRAIN_SECONDS", type=click.FloatRange(0), default=1.0, help="Seconds to serve on after SIGTERM.")
-def main(*, host: str, port: int, flags_file: Path | None, startup: float, drain: float, **build: Any) -> None:
+def main(*, host: str, port: int, flags_file: Path | None, flag: str, startup: float, drain: float, **build: Any) -> None:
     """The sandbox's demo shop."""
-    shop = Shop(flags=Flags(flags_file), **build)
+    shop = Shop(flags=Flags(flags_file, flag), **build)
     asyncio.run(serve(shop, host, port, startup=startup, drain=drain))
 
 
