@@ -88,7 +88,7 @@ def main() -> int:
         print(json.dumps(result))
     else:
         print(f"{'phase':<14}{'passes':>8}{'us/decision':>14}")
-        count = Counter(c.status.phase for c in cases)
+        count: Counter[str] = Counter(c.status.phase for c in cases)
         for phase, micro in phases.items():
             print(f"{phase:<14}{count[phase]:>8}{micro:>14.1f}")
         print(f"{'all':<14}{len(cases):>8}{1e6 / rate:>14.1f}   {rate:,.0f} decisions/s (goal {GOAL:,})")

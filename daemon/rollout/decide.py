@@ -18,22 +18,17 @@ from typing import Any, Final
 import msgspec
 
 from daemon.api.canary import CanarySpec
-from daemon.api.status import ArmStatus, CanaryStatus, MetricStatus, VerdictStatus
-from daemon.rollout import commands, progress, promotion, rollback, sentence
+from daemon.api.status import CanaryStatus
+from daemon.rollout import commands, leaving, progress, promotion, report, rollback
 from daemon.rollout.model import (
     Adopt,
     Decision,
-    DeleteCanary,
-    DropFinalizer,
     ForgetFailure,
     Observed,
     PauseWorkload,
     Problem,
     ReleaseHold,
     RememberFailure,
-    RestoreFlags,
-    RestoreFloor,
-    RestoreRoutes,
     RestoreTemplate,
     StoreTemplate,
 )
@@ -56,7 +51,7 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     turn = Turn(name or spec.workload_ref.name, plan_of(spec, gitops=bool(observed.gitops)), status, observed, now)
     turn.spec = _snapshot(spec)
     if observed.deleting:
-        _deleting(turn)
+        leaving.deleting(turn)
     elif observed.workload is None:
         missing = Problem(
             reason="WorkloadMissing",
@@ -69,8 +64,8 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
         commands.obey(turn)
         _run(turn)
         _keep_memory(turn)
-    _list_arms(turn)
-    _list_metrics(turn)
+    report.list_arms(turn)
+    report.list_metrics(turn)
     return turn.decision()
 
 
@@ -84,8 +79,10 @@ def _keep_memory(turn: Turn) -> None:
         if rollout.overridden and rollout.revision in failed and turn.status.phase != "RollingBack":
             turn.do(ForgetFailure(revision=rollout.revision))
         return
-    _leftovers(turn)
+    leaving.leftovers(turn)
     if _failed(turn) and turn.workload.revision not in failed:
+        if turn.workload.revision not in stored:
+            turn.do(StoreTemplate(revision=turn.workload.revision, role="candidate"))
         turn.do(RememberFailure(revision=turn.workload.revision, sentence=turn.status.sentence[:1000]))
     if stable is not None and stable == turn.workload.revision:
         if stable not in stored:
@@ -218,14 +215,6 @@ def _at_rest(turn: Turn) -> None:
         turn.do(PauseWorkload())
 
 
-def _leftovers(turn: Turn) -> None:
-    """What the end of a rollout could not put back in its time is put back now."""
-    if turn.seen.strays:
-        turn.do(DeleteCanary())
-    if turn.seen.floor_written:
-        turn.do(RestoreFloor())
-
-
 def _mixed(turn: Turn) -> bool:
     """Stable beside another version, frozen by the hold: nothing can be judged against that, so stable is filled up first."""
     workload, stable = turn.workload, turn.status.stable_revision
@@ -351,69 +340,6 @@ def _bypassed(turn: Turn) -> None:
     )
 
 
-def _deleting(turn: Turn) -> None:
-    """The Canary goes: exposure first, then the Deployment on its stable template, our marks last (P10)."""
-    workload, rollout = turn.seen.workload, turn.status.rollout
-    if turn.seen.namespace_deleting:
-        turn.do(DropFinalizer())
-        return
-    if workload is None:
-        _orphaned(turn)
-        return
-    finishing = turn.status.phase == "Promoting" and rollout is not None and rollout.promotion in ("Returning", "Cleaning")
-    if rollout is not None and not finishing and turn.status.phase != "RollingBack":
-        rollback.begin(turn, "Deleted", "the Canary was deleted")
-    if rollout is not None:
-        _PHASES[turn.status.phase](turn)
-        if turn.status.rollout is not None:
-            return
-        turn.reset_wait()
-    stable = turn.status.stable_revision
-    if stable and workload.paused and workload.held:
-        if workload.revision != stable:
-            turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
-        else:
-            turn.do(ReleaseHold(revision=stable))
-        turn.wait(
-            "HoldReleasing",
-            "the Deployment goes back to its stable template",
-            within=turn.plan.progress,
-            way_out="linnet cleanup",
-        )
-        turn.look_at(turn.now + 1)
-        return
-    _leave(turn)
-
-
-def _leave(turn: Turn) -> None:
-    """The finalizer goes after the last pod and the last leaf of ours."""
-    _leftovers(turn)
-    if turn.seen.strays or turn.seen.canary:
-        turn.do(DeleteCanary())
-        turn.wait("CanaryLeaving", "pods of an earlier canary end", within=turn.plan.progress, way_out="linnet cleanup")
-        turn.look_at(turn.now + 1)
-        return
-    if turn.seen.workload is not None:
-        turn.do(Adopt(adopted=False))
-    turn.do(DropFinalizer())
-
-
-def _orphaned(turn: Turn) -> None:
-    """The Deployment went with its Canary: what is left of ours in routes and flags goes before the pods (workload-traps A5)."""
-    written = [f for f in turn.flags if f.percent is not None]
-    if turn.status.rollout is not None and (written or any(r.weight is not None for r in turn.seen.routes)):
-        if any(r.weight is not None for r in turn.seen.routes):
-            turn.do(RestoreRoutes())
-        if written:
-            turn.see_flags({f.name: 0 for f in turn.flags})
-            turn.do(RestoreFlags())
-        turn.wait("RouteRestoring", "routes and flags are put back as they were", within=turn.plan.progress, way_out="linnet cleanup")
-        turn.look_at(turn.now + 1)
-        if turn.waited("RouteRestoring") < turn.plan.progress:
-            return
-    _leave(turn)
-
-
 _PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {
     "Pending": _pending,
     "Idle": _idle,
@@ -428,59 +354,3 @@ _PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {
     "Bypassed": _bypassed,
     "StableLost": _lost,
 }
-
-
-def _list_arms(turn: Turn) -> None:
-    workload, canary = turn.seen.workload, turn.seen.canary
-    weight = turn.status.rollout.weight_reached if turn.status.rollout else 0
-    arms = []
-    if workload is not None:
-        arms.append(
-            ArmStatus(
-                name="stable",
-                revision=turn.status.stable_revision,
-                replicas=workload.replicas,
-                available=workload.available,
-                weight=100 - weight,
-            )
-        )
-    if canary is not None and turn.status.rollout is not None:
-        arms.append(ArmStatus(name="canary", revision=canary.revision, replicas=canary.replicas, available=canary.available, weight=weight))
-    rollout = turn.status.rollout
-    steps = turn.plan.steps
-    turn.set(
-        arms=arms,
-        weight=weight,
-        step=f"{rollout.step + 1}/{len(steps)} {steps[min(rollout.step, len(steps) - 1)].name}"[:128] if rollout else None,
-        flags_text=", ".join(f"{f.name}={f.written or 0}" for f in turn.status.flags)[:128] or None,
-        verdict_text=_verdict_text(turn.status.verdict),
-        observed_generation=turn.seen.generation,
-    )
-
-
-def _verdict_text(verdict: VerdictStatus | None) -> str | None:
-    """A column that people read must not say Pass of what was released without a proof (promise P4)."""
-    if verdict is None:
-        return None
-    return f"Released ({verdict.reason})" if verdict.result == "Pass" and verdict.reason != "Proven" else verdict.result
-
-
-def _list_metrics(turn: Turn) -> None:
-    judge = turn.seen.judge
-    if judge is None or turn.status.rollout is None:
-        return
-    turn.set(
-        metrics=[
-            MetricStatus(
-                name=m.name,
-                canary_events=m.canary_events,
-                canary_total=m.canary_total,
-                baseline_events=m.baseline_events,
-                baseline_total=m.baseline_total,
-                odds_worse=sentence.odds(m.log_worse),
-                odds_fine=sentence.odds(m.log_fine),
-                bound=m.bound,
-            )
-            for m in judge.metrics
-        ]
-    )

@@ -8,10 +8,9 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import promotion, rollback, sentence
-from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
+from daemon.rollout import exposure, promotion, rollback, sentence
 from daemon.rollout.clock import epoch, stamp
-from daemon.rollout.model import EnsureCanary, FlagView, LiftFloor, Permit, SetFlag, SetWeight, StoreTemplate
+from daemon.rollout.model import EnsureCanary, LiftFloor, Permit, SetWeight, StoreTemplate
 from daemon.rollout.steps import OutcomePlan
 from daemon.rollout.turn import Turn
 
@@ -84,7 +83,7 @@ def starting(turn: Turn) -> None:
     autoscaler = turn.seen.autoscaler
     if autoscaler is not None and autoscaler.minimum < turn.demand and not turn.seen.floor_written:
         turn.do(LiftFloor(minimum=turn.demand))
-    wanted = pods_wanted(turn, turn.plan.steps[0].weight)
+    wanted = exposure.pods_wanted(turn, turn.plan.steps[0].weight)
     if canary is None or canary.replicas < wanted or turn.seen.service_revision != rollout.revision:
         turn.do(EnsureCanary(revision=rollout.revision, replicas=wanted))
     turn.want_weight(0)
@@ -98,13 +97,6 @@ def starting(turn: Turn) -> None:
         return
     turn.enter("Progressing")
     turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
-
-
-def pods_wanted(turn: Turn, weight: int) -> int:
-    """Canary pods for `weight`: by share of pods where there is no router, else by what the share needs."""
-    if turn.seen.pod_ratio:
-        return ratio_pods(weight, turn.demand)
-    return max(1, pods_for(weight, turn.demand))
 
 
 def _wait_start(turn: Turn, wanted: int) -> None:
@@ -158,11 +150,11 @@ def exposed(turn: Turn) -> bool:
     """Brings weight and flags to the step; True once both are seen. Samples of the step count from that moment."""
     step = turn.step
     ready = (
-        _floor_holds(turn, step.weight)
-        and _capacity(turn, step.weight)
-        and not _taken_back(turn)
-        and _weight_there(turn, step.weight)
-        and _flags_there(turn)
+        exposure.floor_holds(turn, step.weight)
+        and exposure.has_capacity(turn, step.weight)
+        and not exposure.seized(turn)
+        and exposure.weight_there(turn, step.weight)
+        and exposure.flags_there(turn)
     )
     if turn.status.rollout is None or turn.status.phase == "RollingBack":
         return False
@@ -179,7 +171,7 @@ def exposed(turn: Turn) -> bool:
             judge_from=turn.rollout.judge_from or at,
             deadline_at=deadline,
             requests_before=judge.canary_requests if judge else 0,
-            weight_reached=step.weight if not turn.seen.pod_ratio else _share(turn),
+            weight_reached=step.weight if not turn.seen.pod_ratio else exposure.share(turn),
         )
         flags = "".join(f", flag {f.key} at {f.wanted} %" for f in turn.status.flags)
         flags += "".join(f", flag {f.key} is open to everyone already" for f in turn.seen.flags if f.open)
@@ -188,110 +180,6 @@ def exposed(turn: Turn) -> bool:
             f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {turn.rollout.weight_reached} % of traffic{flags}",
         )
     return True
-
-
-def _floor_holds(turn: Turn, weight: int) -> bool:
-    """Someone let the autoscaler shrink stable again: no more weight than what its ready pods could take back (workload-traps A6)."""
-    if turn.ceiling >= weight:
-        return True
-    message = f"the autoscaler's minimum was taken back: {turn.workload.available} stable pods could take back {turn.ceiling} % only"
-    turn.wait("FloorTakenBack", message, until=turn.stage_deadline(), way_out=f"minReplicas of at least {turn.floor}, or linnet abort")
-    if turn.seen.routes and promotion.taken_back(turn) is None:
-        promotion.hold_weight(turn, weight)
-    if turn.overdue:
-        rollback.begin(turn, "FloorTakenBack", f"{message}, for too long")
-    return False
-
-
-def _share(turn: Turn) -> int:
-    canary = turn.canary
-    return ratio_share(canary.available if canary else 0, turn.workload.available)
-
-
-def _capacity(turn: Turn, weight: int) -> bool:
-    wanted = pods_wanted(turn, weight)
-    canary = turn.canary
-    if canary is None or canary.replicas < wanted:
-        turn.do(EnsureCanary(revision=turn.rollout.revision, replicas=wanted))
-    have = canary.available if canary else 0
-    if have >= wanted:
-        return True
-    words = f": {canary.failing}" if canary and canary.failing else ""
-    message = f"{have} of {wanted} canary pods are available{words}"
-    turn.wait("Capacity", message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
-    # P2: never more weight than the ready pods carry, also when they die under it.
-    now_at = min(turn.rollout.weight_reached, weight)
-    if turn.seen.routes and promotion.taken_back(turn) is None:
-        promotion.hold_weight(turn, now_at)
-    if turn.overdue:
-        rollback.begin(turn, "CapacityTimeout", f"{message}, for too long")
-    return False
-
-
-def _taken_back(turn: Turn) -> bool:
-    """A weight that we had written, and someone else changed: void, report, hold; never fight (P8)."""
-    message = promotion.taken_back(turn)
-    if message is None:
-        return False
-    fresh = turn.status.waiting is None or turn.status.waiting.reason != "RouteTakenBack"
-    if fresh:
-        turn.roll(stage_started_at=stamp(turn.now))
-        turn.tell("TakenBack", message, warning=True)
-    turn.wait(
-        "RouteTakenBack",
-        message,
-        until=turn.stage_deadline(),
-        way_out=f"keep that manager from the weights (docs: how-to/gitops), then linnet resume {turn.name}",
-    )
-    if not fresh and turn.overdue:
-        rollback.begin(turn, "RouteTakenBack", message)
-    return True
-
-
-def _weight_there(turn: Turn, weight: int) -> bool:
-    if not turn.seen.routes:
-        return True
-    if promotion.hold_weight(turn, weight):
-        return True
-    if turn.overdue:
-        problems = "; ".join(r.problem for r in turn.seen.routes if r.problem) or "no parent accepted it"
-        rollback.begin(turn, "RouteTimeout", f"the route did not take {weight} %: {problems}")
-    return False
-
-
-def _flags_there(turn: Turn) -> bool:
-    wanted = dict(turn.step.flags)
-    turn.see_flags(wanted)
-    waiting: FlagView | None = None
-    for view in turn.flags:
-        target = wanted.get(view.name, 0)
-        if view.drift == "higher":
-            turn.wait(
-                "FlagRaised",
-                f"flag {view.key} was raised at its source by hand to more than {target} %",
-                until=turn.stage_deadline(),
-                way_out=f"lower it, or linnet abort {turn.name}",
-            )
-            waiting = view
-        elif view.percent != target:
-            turn.do(SetFlag(name=view.name, percent=target))
-            turn.look_at(turn.now + 1)
-            waiting = view
-        elif not view.seen:
-            turn.look_at(turn.now + 1)
-            waiting = view
-    if waiting is None:
-        return True
-    words = f": {waiting.error}" if waiting.error else ""
-    turn.wait(
-        "FlagSettling",
-        f"flag {waiting.key} is not yet seen at {wanted.get(waiting.name, 0)} %{words}",
-        until=turn.stage_deadline(),
-        way_out=f"linnet abort {turn.name}",
-    )
-    if turn.overdue:
-        rollback.begin(turn, "FlagTimeout", f"flag {waiting.key} did not reach {wanted.get(waiting.name, 0)} %{words}")
-    return False
 
 
 def _dwelt(turn: Turn) -> bool:
@@ -402,9 +290,9 @@ def advance(turn: Turn) -> None:
     turn.roll(step=turn.rollout.step + 1, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now), exposed_at=None, told=False)
     turn.reset_wait()
     step = turn.step
-    _capacity(turn, step.weight)
+    exposure.has_capacity(turn, step.weight)
     turn.want_weight(
-        step.weight if turn.canary and turn.canary.available >= pods_wanted(turn, step.weight) else turn.rollout.weight_reached
+        step.weight if turn.canary and turn.canary.available >= exposure.pods_wanted(turn, step.weight) else turn.rollout.weight_reached
     )
     turn.look_at(turn.now)
 

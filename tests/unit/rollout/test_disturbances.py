@@ -697,6 +697,17 @@ def test_a_write_that_was_lost_is_made_up_for(broken: type[m.Action]) -> None:
     w.as_found()
 
 
+def test_a_failure_is_remembered_although_its_template_could_not_be_stored_before() -> None:
+    """Held by the verdict alone at first; the memory follows as soon as it can be written."""
+    w = releasing(Version("v2", judge="bad"), spec={"on_rollback": "Hold"})
+    w.broken = {m.StoreTemplate}
+    w.reach("Held")
+    assert not w.failed
+    w.broken = set()
+    w.settle()
+    assert w.failed == {"v2"}
+
+
 def test_a_floor_that_could_not_be_restored_in_time_is_restored_at_rest() -> None:
     """P1 does not end with the rollout's deadline."""
     w = placed("Returning")

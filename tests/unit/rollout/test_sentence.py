@@ -114,7 +114,7 @@ def test_a_share_has_the_digits_it_needs(events: int, total: int, text: str) -> 
 )
 def test_counts_agree_in_number(events: int, total: int, text: str) -> None:
     """One request is a request."""
-    back = {"abort_at": stamp(START + 9), "rollback_reason": "Worse"}
+    back: dict[str, Any] = {"abort_at": stamp(START + 9), "rollback_reason": "Worse"}
     assert text in sentence.rolled_back(turn(9, metric(events, total), **back))
 
 
