@@ -1,4 +1,4 @@
-"""How many decisions a second: `python -m bench.decide [--json]`.
+"""How many decisions a second of one core: `python -m bench.decide [--json]`.
 
 The mix is what a daemon meets: every pass of a good, a bad, an undecided, an aborted and an overtaken release, recorded in the
 small world of the unit tests with flags, a route and an autoscaler, then decided again and again. One core, no I/O.
@@ -56,10 +56,10 @@ def record() -> list[Case]:
 
 
 def measure(cases: list[Case], seconds: float) -> tuple[float, dict[str, float]]:
-    """Decisions a second over the whole mix, and microseconds by phase."""
+    """Decisions a second of CPU time over the whole mix, and microseconds by phase; other processes do not count."""
     spent: dict[str, float] = defaultdict(float)
     met: Counter[str] = Counter()
-    clock = time.perf_counter
+    clock = time.process_time
     began = clock()
     while clock() - began < seconds:
         for case in cases:
