@@ -14,7 +14,17 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "THREAT_MODEL.md", "CHANGELOG.md", "examples/README.md", "newsfragments/README.md")
+TOP = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "THREAT_MODEL.md",
+    "CHANGELOG.md",
+    "examples/README.md",
+    "newsfragments/README.md",
+    "charts/linnet/README.md",
+    "tests/testbed/README.md",
+)
 # Written by `make docs` from the code; their own test compares them with it.
 GENERATED = ("cli.md", "annotations.md", "conditions.md", "metrics.md", "api.md")
 FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE)

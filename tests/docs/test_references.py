@@ -17,6 +17,7 @@ OTHERS = frozenset(
     {
         "Application",
         "ConfigMap",
+        "ControlPlane",
         "ControllerRevision",
         "CronJob",
         "DaemonSet",
