@@ -83,7 +83,7 @@ class PrometheusSource:
 
     async def _one(self, query: Query, *, at: float, window: float, deadline: float) -> Outcome:
         text = f"{query.selector}[{max(1, math.ceil(window))}s]"
-        form = {"query": text, "time": f"{at:.3f}", "timeout": f"{deadline:.3f}s", **self._options.parameters}
+        form = {"query": text, "time": f"{at:.3f}", "timeout": f"{deadline:.3f}", **self._options.parameters}
         data = urlencode(form).encode()
         url = f"{self._options.url.rstrip('/')}/api/v1/query"
         async with self._slots:
