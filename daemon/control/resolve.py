@@ -99,13 +99,21 @@ class Resolver:
             else:
                 spec = merge(spec, profile.spec)
         hint = "linnet lint says the same before an apply"
-        problems += [Problem(reason="InvalidSpec", message=f"{e.path}: {e.message}", way_out=hint, unhold=True) for e in validate(spec)]
+        wrong = [e for e in validate(spec) if e.path != "spec.workloadRef.kind"]  # `_workload` says that of the object itself
+        problems += [Problem(reason="InvalidSpec", message=f"{e.path}: {e.message}", way_out=hint, unhold=True) for e in wrong]
         return effective(spec)
 
     def _workload(self, canary: ours.Canary, spec: CanarySpec) -> list[Problem]:
-        name = spec.workload_ref.name
-        if spec.workload_ref.kind not in (None, "Deployment"):
-            return []  # validation said so, with the way out
+        kind, name = spec.workload_ref.kind or "Deployment", spec.workload_ref.name
+        if kind != "Deployment":
+            return [
+                Problem(
+                    reason="WorkloadUnsupported",
+                    message=f"{kind} {name} cannot run two versions side by side under one identity; this version releases Deployments",
+                    way_out="release what stands in front of it, or move it to a Deployment where its state allows that",
+                    unhold=True,
+                )
+            ]
         others = self._caches.canaries.store.by("workload", f"{canary.namespace}/{name}")
         first = min(others, key=lambda c: (c.metadata.creation_timestamp or "", c.name), default=canary)
         if first.name == canary.name:
