@@ -58,15 +58,15 @@ def test_the_end_of_the_revision_in_question(seen: CanaryStatus, present: str, c
 async def test_it_waits_for_an_image_that_has_not_arrived(tmp_path: Path) -> None:
     """Started before the apply, as pipelines do: neither the old stable version nor a timeout answers; the abort does."""
     async with world(tmp_path) as w, w.daemon():
-        waiting = asyncio.create_task(w.run("wait", "web", "--image", "app:v2", "--timeout", "40s"))
-        finished = asyncio.create_task(w.run("wait", "web", "--image", "app:v2", "--for", "finished", "--timeout", "40s"))
+        waiting = asyncio.create_task(w.spawn("wait", "web", "--image", "app:v2", "--timeout", "40s"))
+        finished = asyncio.create_task(w.spawn("wait", "web", "--image", "app:v2", "--for", "finished", "--timeout", "40s"))
         await w.releasing()
         await w.run("abort", "web")
-        done = await waiting
-        assert done.exit_code == 1, done.output
-        assert "rolled back after" in done.output
-        assert "stopped by admin" in done.output
-        assert (await finished).exit_code == 0
+        code, said = await waiting
+        assert code == 1, said
+        assert "rolled back after" in said
+        assert "stopped by admin" in said
+        assert (await finished)[0] == 0
 
 
 async def test_a_timeout_says_what_is_waited_for(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ The daemon runs in the test's own loop when a test asks for it; commands run in 
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tests.sandbox.workbench import Bench, on_paper, service, web
 
 Object = dict[str, Any]
 
+LINNET = str(Path(sys.executable).with_name("linnet"))
 DAEMON = "system:serviceaccount:linnet-system:linnet"
 POLICIES = Path(__file__).parents[3] / "charts" / "linnet" / "files" / "hold-policies.yaml"
 ROUTES = "httproutes.gateway.networking.k8s.io"
@@ -98,6 +100,13 @@ class World:
         """`linnet ...` as the admin of the cluster."""
         words = [*arguments, *([] if arguments[0] == "lint" else ["--kubeconfig", str(as_file or self.kubeconfig)])]
         return await asyncio.to_thread(CliRunner().invoke, main, words, input=stdin)
+
+    async def spawn(self, *arguments: str) -> tuple[int, str]:
+        """`linnet ...` as a process of its own: what runs beside other commands, which share this process' output."""
+        command = (LINNET, *arguments, "--kubeconfig", str(self.kubeconfig))
+        started = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
+        output, _ = await started.communicate()
+        return started.returncode or 0, output.decode()
 
     @contextlib.asynccontextmanager
     async def daemon(self) -> AsyncIterator[None]:
