@@ -158,7 +158,7 @@ async def _orphan(client: Client, caches: Caches, item: Deployment, held: Held) 
 
     where = f"{item.namespace}/{item.name}"
     revisions = Revisions(client, caches.revisions.store, Templates(), time.time)
-    stable = next((r for r in revisions.of(*item.key) if r.metadata.label(names.ROLE) == "stable"), None)
+    stable = revisions.stable(*item.key)
     if is_held(item) and held == "leave":
         return Report(where=where, fate="left held", message="left held; its Canary is gone")
     if is_held(item) and held == "restore" and stable is None:

@@ -65,15 +65,14 @@ async def give_back(
     partial = resource.with_model(PartialObject)
     async with asyncio.timeout(deadline):
         for attempt in range(1, attempts + 1):
-            live = written if written is not None and attempt == 1 else await client.get(partial, namespace, name)
-            current: list[Entry] = untyped(live.metadata.managed_fields) or []
+            known = written.metadata if written is not None and attempt == 1 else None
+            live = known or (await client.get(partial, namespace, name)).metadata
+            current: list[Entry] = untyped(live.managed_fields) or []
             wanted = settle(current, entries, ours)
             if wanted is None:
                 return False
             try:
-                await client.json_patch(
-                    partial, namespace, name, [at_version(live.metadata.resource_version), replace(_PATH, wanted or _STRIP)]
-                )
+                await client.json_patch(partial, namespace, name, [at_version(live.resource_version), replace(_PATH, wanted or _STRIP)])
             except (errors.PatchTestFailed, errors.Conflict):
                 if attempt == attempts:
                     raise

@@ -23,6 +23,7 @@ from daemon.rollout.templates import images, normal
 
 FAILED: Final = f"{names.GROUP}/failed"  # annotation: the sentence of the failure
 FAILED_AT: Final = f"{names.GROUP}/failed-at"
+STABLE_AT: Final = f"{names.GROUP}/stable-at"  # annotation: when it last became stable; the newest one is stable
 WORKLOAD: Final = f"{names.GROUP}/workload"  # label: the Deployment's name
 KEPT: Final = 12  # templates kept for one workload, stable and the one under way aside
 
@@ -93,6 +94,11 @@ class Revisions:
     def stored(self, namespace: str, workload: str, revision: str) -> ControllerRevision | None:
         return next((i for i in self.of(namespace, workload) if i.metadata.label(names.REVISION) == revision), None)
 
+    def stable(self, namespace: str, workload: str) -> ControllerRevision | None:
+        """What was taken as stable last."""
+        items = (i for i in self.of(namespace, workload) if i.metadata.label(names.ROLE) == "stable")
+        return max(items, key=lambda i: i.metadata.annotation(STABLE_AT), default=None)
+
     def failed(self, namespace: str, workload: str) -> tuple[str, ...]:
         items = self.of(namespace, workload)
         return tuple(i.metadata.label(names.REVISION) for i in items if i.metadata.annotation(FAILED_AT))
@@ -101,22 +107,20 @@ class Revisions:
         """Images that only failed revisions have: those of stable prove nothing."""
         items = self.of(namespace, workload)
         bad = {x for i in items if i.metadata.annotation(FAILED_AT) for x in images(self.template(i))}
-        good = {x for i in items if i.metadata.label(names.ROLE) == "stable" for x in images(self.template(i))}
+        stable = self.stable(namespace, workload)
+        good = set(images(self.template(stable))) if stable is not None else set()
         return tuple(sorted(bad - good))
 
     async def store(self, namespace: str, workload: str, canary: str, revision: str, role: str, template: Mapping[str, Any] | None) -> None:
-        """Keeps `template` under its name with its role. Idempotent; with `stable` the former stable becomes a candidate."""
+        """Keeps `template` under its name with its role. Idempotent; the former stable needs no write to be one no more."""
         found = self.stored(namespace, workload, revision)
         if found is None:
             if template is None:
                 raise ValueError(f"revision {revision} of {namespace}/{workload} is not stored and has no template")
             await self._create(namespace, workload, canary, revision, role, template)
-        elif found.metadata.label(names.ROLE) != role:
-            await self._label(found, role)
-        if role == "stable":
-            for other in self.of(namespace, workload):
-                if other.metadata.label(names.ROLE) == "stable" and other.metadata.label(names.REVISION) != revision:
-                    await self._label(other, "candidate")
+        elif role == "stable" and found is not self.stable(namespace, workload):
+            marks = {**(found.metadata.annotations or {}), STABLE_AT: stamp(self._now())}
+            await self._patch(found, [add(pointer("metadata", "labels", names.ROLE), role), add(pointer("metadata", "annotations"), marks)])
         await self._prune(namespace, workload, keep=revision)
 
     async def _create(self, namespace: str, workload: str, canary: str, revision: str, role: str, template: Mapping[str, Any]) -> None:
@@ -125,7 +129,7 @@ class Revisions:
                 "name": object_name(workload, revision),
                 "namespace": namespace,
                 "labels": {WORKLOAD: label_value(workload), names.OWNER: label_value(canary), names.REVISION: revision, names.ROLE: role},
-                "annotations": {WORKLOAD: workload},
+                "annotations": {WORKLOAD: workload, **({STABLE_AT: stamp(self._now())} if role == "stable" else {})},
             },
             "revision": 1,
             # The API server compares `data` byte by byte on each later patch, with its keys sorted.
@@ -135,9 +139,6 @@ class Revisions:
             self._store.put(await self._client.create(CONTROLLER_REVISIONS, namespace, body))
         except errors.AlreadyExists:
             return  # a pass before the cache had it
-
-    async def _label(self, item: ControllerRevision, role: str) -> None:
-        await self._patch(item, [add(pointer("metadata", "labels", names.ROLE), role)])
 
     async def _patch(self, item: ControllerRevision, operations: list[Operation]) -> None:
         self._store.put(await self._client.json_patch(CONTROLLER_REVISIONS, item.namespace, item.name, operations))
@@ -159,9 +160,8 @@ class Revisions:
 
     async def _prune(self, namespace: str, workload: str, *, keep: str) -> None:
         """The oldest templates that are neither stable, nor failed and recent, nor under way."""
-        spare = [
-            i for i in self.of(namespace, workload) if i.metadata.label(names.ROLE) != "stable" and i.metadata.label(names.REVISION) != keep
-        ]
+        stable = self.stable(namespace, workload)
+        spare = [i for i in self.of(namespace, workload) if i is not stable and i.metadata.label(names.REVISION) != keep]
         spare.sort(key=lambda i: (i.metadata.annotation(FAILED_AT), i.metadata.creation_timestamp or ""), reverse=True)
         for item in spare[KEPT:]:
             await self._client.delete(CONTROLLER_REVISIONS, namespace, item.name, uid=item.metadata.uid)
