@@ -39,7 +39,7 @@ from daemon.kube.events import EventRecorder
 from daemon.kube.lease import LeaderElector, LeaseOptions
 from daemon.kube.objects import KubeObject
 from daemon.kube.transport import Transport
-from daemon.notify.notifier import Notifier
+from daemon.notify.notifier import Notifier, Outcome
 from daemon.traffic.registry import ROUTERS
 from daemon.web.health import application, serve
 from daemon.workloads.revisions import Revisions, Templates
@@ -131,7 +131,7 @@ class _Leader:
         options, client, caches = self._daemon.options, self._client, self._caches
         http = Http()
         recorder = EventRecorder(client, instance=self._daemon.identity)
-        notifier = Notifier(self._daemon.metrics.sent)
+        notifier = Notifier(self._sent)
         catalogue = Catalogue(caches, options.catalogue_namespace)
         secrets = SecretReader(client)
         teller = Teller(recorder, notifier, catalogue, secrets, options.cluster_name)
@@ -157,6 +157,14 @@ class _Leader:
                     await recorder.flush(2.0)
                 words.cancel()
                 await http.close()
+
+    def _sent(self, outcome: Outcome) -> None:
+        self._daemon.metrics.sent(outcome)
+        if outcome.problem:
+            message = outcome.message
+            log.warning(
+                "%s/%s: %s to %s: %s: %s", message.namespace, message.name, message.kind, outcome.route, outcome.fate, outcome.problem
+            )
 
     def _woken(self, key: Key) -> None:
         self._wake(key)

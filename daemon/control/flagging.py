@@ -3,6 +3,7 @@
 A flag's percentage lives at its source; what is here is only how recently it was read. Nothing is read while nothing is released.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
@@ -20,10 +21,12 @@ from daemon.kube.patch import Operation
 from daemon.kube.resources import CONFIG_MAPS
 from daemon.rollout.clock import epoch
 from daemon.rollout.model import FlagView
-from flags.errors import Conflict, Drifted, FlagError, Forbidden, Missing, Retryable
+from flags.errors import Conflict, Drifted, Exposed, FlagError, Forbidden, Missing, Retryable
 from flags.model import Converged, Desired, FlagRef, Gate, Owner, State
 from flags.provider import FlagProvider, ObjectRef
 from flags.registry import Ports, build
+
+log = logging.getLogger("linnet.flagging")
 
 FRESH: Final = 10.0  # seconds for which a reading counts, if nothing was written since
 GATE: Final = Gate(attribute="track", value=names.TRACK_CANARY)
@@ -80,6 +83,7 @@ class FlagBoard:
         self._cluster = cluster
         self._clock = clock
         self._readings: dict[tuple[str, str], _Reading] = {}
+        self._open: dict[tuple[str, str], set[str]] = {}  # flags that everybody has anyway; asked again after a restart
 
     def _provider(self, resolved: Resolved, use: FlagUse) -> FlagProvider:
         canary, source = resolved.canary, use.source
@@ -96,11 +100,13 @@ class FlagBoard:
         return build("flagd", options, owner, self._ports)
 
     def forget(self, key: tuple[str, str]) -> None:
+        """The rollout is over."""
         self._readings.pop(key, None)
+        self._open.pop(key, None)
 
     def stale(self, key: tuple[str, str]) -> None:
         """The next `views` reads again."""
-        self.forget(key)
+        self._readings.pop(key, None)
 
     async def views(self, resolved: Resolved) -> tuple[FlagView, ...]:
         """Every flag as its source has it; an error is part of the view, never an exception."""
@@ -115,6 +121,8 @@ class FlagBoard:
         flag = FlagRef(key=use.key, source=use.source.name)
         before = _status(resolved, use.name)
         base = FlagView(name=use.name, key=use.key, source=use.source.name)
+        if use.name in self._open.get(resolved.canary.key, ()):
+            return msgspec.structs.replace(base, open=True, seen=True)
         try:
             provider = self._provider(resolved, use)
             state = await provider.read(flag)
@@ -123,7 +131,8 @@ class FlagBoard:
             seen = await self._seen(provider, flag, state, before)
         except FlagError as e:
             percent = before.written if before else None
-            return msgspec.structs.replace(base, percent=percent, error=str(e), retryable=e.retryable)
+            drift = e.direction if isinstance(e, Drifted) and e.direction != "other" else None
+            return msgspec.structs.replace(base, percent=percent, error=str(e), retryable=e.retryable, drift=drift)
         return msgspec.structs.replace(
             base, percent=state.percent, gated=state.gate is not None, seen=seen, drift=_drift(state, before), original=state.original
         )
@@ -135,15 +144,21 @@ class FlagBoard:
         return isinstance(await provider.verify(flag, desired, epoch(before.written_at)), Converged)
 
     async def set_percent(self, resolved: Resolved, name: str, percent: int, *, gated: bool = True) -> None:
-        """Writes a share. Drifted is left for the next reading to report; nothing is overwritten."""
+        """Writes a share. Drifted is left for the next reading to report; nothing is overwritten.
+
+        A flag that everybody has already needs no gate, and proves nothing: it is left alone, and the next view says so.
+        """
         use = next(u for u in resolved.flags if u.name == name)
         before = _status(resolved, name)
         gate = GATE if gated else None
         expected = None if before is None or before.written is None else Desired(percent=before.written, gate=GATE)
         self.stale(resolved.canary.key)
-        await self._provider(resolved, use).apply(
-            FlagRef(key=use.key, source=use.source.name), Desired(percent=percent, gate=gate), expected
-        )
+        flag = FlagRef(key=use.key, source=use.source.name)
+        try:
+            await self._provider(resolved, use).apply(flag, Desired(percent=percent, gate=gate), expected)
+        except Exposed as e:
+            log.info("%s/%s: %s", *resolved.canary.key, e)
+            self._open.setdefault(resolved.canary.key, set()).add(name)
 
     async def zero(self, resolved: Resolved) -> None:
         """Every flag to 0; each is tried, the first failure is raised at the end."""

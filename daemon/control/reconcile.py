@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
+from analyzers.ticks import Code
 from daemon.api import names
 from daemon.api.conditions import conditions
-from daemon.api.status import CanaryStatus, RestoreEntry
+from daemon.api.status import CanaryStatus, PromotionStage, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.execute import Executor
@@ -29,7 +30,7 @@ from daemon.kube.client import Client
 from daemon.kube.controller import Result
 from daemon.kube.patch import add, at_version, pointer
 from daemon.kube.status import StatusWriter
-from daemon.rollout.clock import stamp
+from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.decide import decide
 from daemon.rollout.model import Actions, Decision, Observed, RestoreFloor, RestoreRoutes, RouteView
 from daemon.traffic.router import RouterError
@@ -41,6 +42,9 @@ log = logging.getLogger("linnet.reconcile")
 NUMBERS_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
 SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
 EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
+# Waits of one kind: going from one to the other tells people nothing that they must know within seconds.
+EVIDENCE: Final = frozenset({"Dwell", "Requests", "Evidence", *Code})
+ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
 STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner"})  # waits at rest that only the owner can end
 Key = tuple[str, str]
 
@@ -179,8 +183,8 @@ class Reconciler:
             return stored
         before = self._pending.get(key)
         since = before.since if before is not None and before.version == version else now
-        patience = NUMBERS_EVERY if _shown(status) == _shown(stored.status) else SHOWN_WITHIN
-        if _needed(status) == _needed(stored.status) and now - since < patience:
+        patience = NUMBERS_EVERY if _shown(status, now) == _shown(stored.status, now) else SHOWN_WITHIN
+        if _needed(status, now) == _needed(stored.status, now) and now - since < patience:
             self._pending[key] = _Pending(version=version, since=since, status=status)
             return msgspec.structs.replace(stored, status=status)
         self._pending.pop(key, None)
@@ -229,7 +233,7 @@ class Reconciler:
             settled=settled and status.phase != "Settling",
             foreign=foreign,
         )
-        await self._judges.store(resolved, force=any(e.reason in ("Step", "Promoting", "Inconclusive") for e in decision.events))
+        await self._judges.store(resolved, force=any(e.reason in ("Promoting", "Inconclusive") for e in decision.events))
 
     def _log(self, resolved: Resolved, decision: Decision) -> None:
         before, after = resolved.canary.status, decision.status
@@ -260,19 +264,49 @@ def _weight(resolved: Resolved, routes: tuple[RouteView, ...], reached: int) -> 
     return float(max((r.weight or 0) for r in routes))
 
 
-def _shown(status: CanaryStatus) -> CanaryStatus:
+def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
     """A status without what changes at every scrape."""
-    waiting = status.waiting
     return msgspec.structs.replace(
         status,
         metrics=[],
         arms=[],
-        waiting=msgspec.structs.replace(waiting, message="", until=None) if waiting is not None else None,
+        rollout=_kept(status.rollout, now),
+        waiting=_kind_of(status.waiting),
         conditions=[msgspec.structs.replace(c, message="") for c in status.conditions],
         routes=[msgspec.structs.replace(r, message="") for r in status.routes],
     )
 
 
-def _needed(status: CanaryStatus) -> CanaryStatus:
+def _kind_of(waiting: Waiting | None) -> Waiting | None:
+    """What a wait is for, without its numbers; all waits for evidence are of one kind, as are those for the roll of stable."""
+    if waiting is None:
+        return None
+    for kind in (EVIDENCE, ROLLING):
+        if waiting.reason in kind:
+            return Waiting(reason=min(kind), message="")
+    return msgspec.structs.replace(waiting, message="", until=None)
+
+
+def _kept(rollout: RolloutStatus | None, now: float) -> RolloutStatus | None:
+    """A rollout without what can be found again from the objects, or matters only when it has lasted.
+
+    That the hold was released, and that the traffic has returned, is seen at the Deployment and the routes. An absence of data
+    that has not lasted for a minute decides nothing.
+    """
+    if rollout is None:
+        return None
+    young = rollout.no_data_since is not None and now - epoch(rollout.no_data_since) < NUMBERS_EVERY
+    kept = msgspec.structs.replace(rollout, no_data_since=None) if young else rollout
+    if kept.promotion in ("Rolling", "Cleaning"):
+        earlier: PromotionStage = "Releasing" if kept.promotion == "Rolling" else "Returning"
+        kept = msgspec.structs.replace(kept, promotion=earlier)
+    if kept.promotion is None:
+        return kept
+    return msgspec.structs.replace(kept, stage_started_at=None, weight_reached=0)
+
+
+def _needed(status: CanaryStatus, now: float) -> CanaryStatus:
     """A status without what the next pass would find anyway: what a restarted daemon must not lose is left."""
-    return msgspec.structs.replace(_shown(status), waiting=None, routes=[], conditions=[], plan="", step=None, weight=None, flags_text=None)
+    return msgspec.structs.replace(
+        _shown(status, now), waiting=None, routes=[], conditions=[], plan="", step=None, weight=None, flags_text=None
+    )

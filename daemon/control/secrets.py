@@ -20,14 +20,14 @@ class SecretReader:
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
-        self._kept: dict[tuple[str, str, str], tuple[float, bytes]] = {}
+        self._kept: dict[tuple[str, str, str], tuple[float, str]] = {}
 
     async def read(self, namespace: str, ref: SecretRef) -> str:
         """The value of one key. SecretMissing where it is not there; KubeError where the API server does not answer."""
         key = (namespace, ref.name, ref.key)
         kept = self._kept.get(key)
         if kept is not None and self._clock() - kept[0] < KEPT:
-            return kept[1].decode()
+            return kept[1]
         try:
             secret = await self._client.get(SECRETS, namespace, ref.name)
         except errors.NotFound as e:
@@ -37,5 +37,9 @@ class SecretReader:
         value = secret.value(ref.key)
         if value is None:
             raise SecretMissing(f"Secret {namespace}/{ref.name} has no key {ref.key}")
-        self._kept[key] = (self._clock(), value)
-        return value.decode().strip()
+        try:
+            text = value.decode().strip()
+        except UnicodeDecodeError:
+            raise SecretMissing(f"key {ref.key} of Secret {namespace}/{ref.name} is not text") from None
+        self._kept[key] = (self._clock(), text)
+        return text

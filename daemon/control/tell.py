@@ -15,6 +15,7 @@ from daemon.kube.events import EventRecorder, reference
 from daemon.kube.objects import KubeObject
 from daemon.kube.resources import DEPLOYMENTS
 from daemon.notify.catalogue import Route, routes_for
+from daemon.notify.errors import NotifyError
 from daemon.notify.message import Message, severity_of
 from daemon.notify.notifier import Notifier
 from daemon.notify.targets import parse
@@ -50,8 +51,8 @@ class Teller:
             resolved, message = await self._outbox.get()
             try:
                 await self._send(resolved, message)
-            except (KubeError, SecretMissing, ValueError) as e:
-                log.warning("%s/%s: %s not sent: %s", message.namespace, message.name, message.kind, e)
+            except Exception:
+                log.exception("%s/%s: %s not sent", message.namespace, message.name, message.kind)  # one message must not end the others
 
     def tell(self, resolved: Resolved, decision: Decision) -> None:
         """Returns at once."""
@@ -98,21 +99,25 @@ class Teller:
         for entry in resolved.spec.notify or []:
             item = self._catalogue.notifier(namespace, entry.notifier_ref.name)
             if isinstance(item, Problem):
-                self._recorder.record(
-                    reference(ours.CANARIES, resolved.canary),
-                    item.reason,
-                    f"{item.message}; {item.way_out}",
-                    type="Warning",
-                    action="Notify",
-                )
+                self._complain(resolved, item.reason, f"{item.message}; {item.way_out}")
                 continue
             route = Route(notifier=item.name, namespace=item.namespace, on=tuple(entry.on) if entry.on else None)
             routes.append(route)
             found[route.key] = item
         for key in routes_for(message.kind, routes):
-            item = found[key]
-            url = await asyncio.wait_for(self._secrets.read(item.namespace, item.spec.url_secret_ref), SECRET_DEADLINE)
-            self._notifier.offer(key, parse(url), message)
+            try:
+                await self._offer(key, found[key], message)
+            except (KubeError, SecretMissing, NotifyError, TimeoutError) as e:
+                self._complain(resolved, "NotifierInvalid", f"Notifier {key} heard nothing of {message.kind}: {e}")
+
+    async def _offer(self, key: str, item: ours.Notifier, message: Message) -> None:
+        url = await asyncio.wait_for(self._secrets.read(item.namespace, item.spec.url_secret_ref), SECRET_DEADLINE)
+        self._notifier.offer(key, parse(url), message)
+
+    def _complain(self, resolved: Resolved, reason: str, message: str) -> None:
+        """An Event on the Canary; neither text ever holds what is in a Secret."""
+        log.warning("%s/%s: %s", *resolved.canary.key, message)
+        self._recorder.record(reference(ours.CANARIES, resolved.canary), reason, message, type="Warning", action="Notify")
 
 
 def _for_deployment(event: Event) -> str:

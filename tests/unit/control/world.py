@@ -103,9 +103,9 @@ def flag_file(name: str = "flags", key: str = "flags.json", namespace: str = SHO
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: json.dumps(body, indent=2)}}
 
 
-def flag_source(name: str = "default", settle: str = "0s", **ref: Any) -> Object:
+def flag_source(called: str = "default", settle: str = "0s", **ref: Any) -> Object:
     return linnet(
-        "FlagSource", name, {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json", **ref}, "settle": settle}}
+        "FlagSource", called, {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json", **ref}, "settle": settle}}
     )
 
 
@@ -216,6 +216,7 @@ def quickly() -> Any:
     with (
         mock.patch("daemon.rollout.rollback.DRAIN", 0.1),
         mock.patch("daemon.control.reconcile.SHOWN_WITHIN", 0.1),
+        mock.patch("daemon.control.flagging.FRESH", 0.3),
     ):
         yield
 
