@@ -23,6 +23,7 @@ class Standing(NamedTuple):
 
 UNDER_WAY: Final = Standing("Unknown", "True", "False")
 STUCK: Final = Standing("False", "False", "True")
+NOT_PROMOTED: Final = ("Fail", "NoData", "Inconclusive")  # at the end of a rollout each of them means that it was taken back
 FINE: Final = Standing("True", "False", "False")
 
 STANDINGS: Final[dict[Phase, Standing]] = {
@@ -57,10 +58,10 @@ def conditions(
     mine = verdict is not None and verdict.revision == revision
     result = verdict.result if verdict is not None and mine else "Pending"
     over = phase in ("Idle", "Held")
-    failed, promoted = over and result == "Fail", phase == "Idle" and result == "Pass"
+    failed, promoted = over and result in NOT_PROMOTED, phase == "Idle" and result == "Pass"
     standing = STUCK if refused or failed else STANDINGS[phase]
     reason = refused or ("RolledBack" if failed else "Promoted" if promoted else phase)
-    ended = over and result in ("Pass", "Fail")
+    ended = failed or (over and result == "Pass")
     states: dict[str, tuple[Status, str]] = {
         "Ready": (standing.ready, reason),
         "Reconciling": (standing.reconciling, reason),

@@ -45,7 +45,7 @@ _BUILT_IN: Final = CanarySpec(
     mode="Enforce",
     hold="Auto",
     traffic=Traffic(mode="Auto", identity="Auto"),
-    strategy=Strategy(type="Canary", ramp="Steps", baseline="Stable", placement="Auto"),
+    strategy=Strategy(type="Canary", ramp="Steps", baseline="Stable", placement="SideBySide"),
     steps=[Step(weight=weight) for weight in WEIGHTS],
     analysis=Analysis(
         judge="Statistical",

@@ -273,7 +273,7 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Strategy", "type"): "use Canary",
     ("Strategy", "ramp"): "use Steps",
     ("Strategy", "baseline"): "use Stable",
-    ("Strategy", "placement"): "use SideBySide or Auto",
+    ("Strategy", "placement"): "use SideBySide",
     ("ReleaseSpec", "mode"): "use Enforce",
     ("Metric", "histogram"): "use preset or ratio",
     ("Metric", "gauge"): "use preset or ratio",

@@ -30,7 +30,7 @@ FULL_CANARY: dict[str, Any] = {
         "routes": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "checkout"}],
         "identity": "Auto",
     },
-    "strategy": {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "Auto"},
+    "strategy": {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "SideBySide"},
     "steps": [
         {"name": "smoke", "weight": 5, "dwell": {"minDuration": "2m", "minRequests": 500}},
         {"name": "look", "pause": {"duration": "10m"}},

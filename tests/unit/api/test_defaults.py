@@ -25,7 +25,7 @@ def test_a_bare_canary_gets_every_built_in_value() -> None:
     assert full["mode"] == "Enforce"
     assert full["hold"] == "Auto"
     assert full["traffic"] == {"mode": "Auto", "identity": "Auto"}
-    assert full["strategy"] == {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "Auto"}
+    assert full["strategy"] == {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "SideBySide"}
     assert full["steps"] == [{"weight": weight, "dwell": {"minDuration": "2m"}} for weight in (5, 25, 50)]
     assert full["workloadRef"] == {"name": "checkout", "apiVersion": "apps/v1", "kind": "Deployment"}
     assert full["progressDeadline"] == "10m"
