@@ -84,7 +84,7 @@ def test_a_statefulset_is_refused_with_a_sentence(shop: Shop) -> None:
     """Any kind may be named; what cannot run two versions side by side is told why."""
     shop.open(adopted=False, replicas=1, startup_seconds=0)
     shop.apply(canary(workloadRef={"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "shop"}))
-    refused(shop, "InvalidSpec", "StatefulSet", "Deployment")
+    refused(shop, "WorkloadUnsupported", "StatefulSet", "Deployment")
     assert shop.status()["waiting"]["message"].count("side by side") == 1  # said once
     untouched(shop)
 

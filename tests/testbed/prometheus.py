@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from typing import Any
@@ -27,8 +28,12 @@ class Prometheus:
 
     def _get(self, path: str) -> bytes:
         def fetch() -> bytes:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
-                body: bytes = answer.read()
+            try:
+                with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                    body: bytes = answer.read()
+            except urllib.error.HTTPError as error:
+                with error:  # not ready yet: its connection is still open
+                    raise OSError(f"{path}: {error.code}") from None
             return body
 
         return netns.call(self.plane.netns, fetch)

@@ -107,7 +107,7 @@ async def test_raw_samples_are_asked_by_an_instant_query_in_a_form(server: Serve
     assert form == {
         "query": 'requests_total{code=~"5..",pod="a\\"b"}[300s]',
         "time": "1500.000",
-        "timeout": "5.000s",
+        "timeout": "5.000",
         "max_source_resolution": "0s",
     }
 
