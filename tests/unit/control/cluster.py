@@ -145,6 +145,7 @@ class Pages:
         self.status = 200
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []  # path, headers, form
         self.matrix: list[Object] = []
+        self.counters: Callable[[str], tuple[int, int]] | None = None  # address -> total, errors, instead of the pods'
 
     def pod(self, address: str) -> Object | None:
         return next((p for p in self._store.state(PODS).values() if status_of(p).get("podIP") == address), None)
@@ -153,14 +154,14 @@ class Pages:
         transport = request.transport
         address = transport.get_extra_info("sockname")[0] if transport else ""
         self.asked.append((request.path, dict(request.headers), {"address": address}))
+        if self.counters is not None:
+            return web.Response(text=_page(*self.counters(address)), status=self.status)
         pod = self.pod(address)
         if pod is None or self.status != 200:
             return web.Response(status=self.status if pod else 404)
         started = dt.datetime.fromisoformat(status_of(pod)["startTime"]).timestamp()
         total = int((time.time() - started) * RATE)
-        bad = int(total * self.errors(pod))
-        lines = (f'http_requests_total{{code="200"}} {total - bad}', f'http_requests_total{{code="500"}} {bad}')
-        return web.Response(text="\n".join(("# TYPE http_requests_total counter", *lines)) + "\n")
+        return web.Response(text=_page(total, int(total * self.errors(pod))))
 
     async def query(self, request: web.Request) -> web.Response:
         form = {k: str(v) for k, v in (await request.post()).items()}
@@ -180,6 +181,11 @@ class Pages:
             yield
         finally:
             await runner.cleanup()
+
+
+def _page(total: int, bad: int) -> str:
+    lines = (f'http_requests_total{{code="200"}} {total - bad}', f'http_requests_total{{code="500"}} {bad}')
+    return "\n".join(("# TYPE http_requests_total counter", *lines)) + "\n"
 
 
 class Cluster:

@@ -63,7 +63,9 @@ class Bench:
             self._put(caches, _owned("ReplicaSet", f"{owner}-55555", "Deployment", owner))
             pod = _owned("Pod", f"{owner}-55555-x", "ReplicaSet", f"{owner}-55555")
             ports = [{"name": "side", "containerPort": self.pages.port}]
-            pod |= {"spec": {"containers": [{"name": "main", "ports": ports}]}, "status": {"phase": "Running", "podIP": "127.0.0.1"}}
+            address = "127.0.0.1" if owner == "web" else "127.0.0.2"
+            status = {"phase": "Running", "podIP": address, "startTime": "2025-10-01T00:00:00Z"}
+            pod |= {"spec": {"containers": [{"name": "main", "ports": ports}]}, "status": status}
             self._put(caches, pod)
         canary = caches.canaries.store.get(SHOP, "web")
         assert canary is not None
@@ -82,7 +84,7 @@ class Bench:
         informer, model = homes[obj["kind"]]
         if obj["metadata"]["name"].startswith("web-canary") and obj["kind"] == "Deployment":
             obj["metadata"]["labels"] = {names.OWNER: "web", names.REVISION: REVISION}
-        obj["metadata"]["namespace"] = SHOP
+        obj["metadata"] |= {"namespace": SHOP, "uid": f"uid-of-{obj['metadata']['name']}"}
         informer.store.put(decode(model, msgspec.json.encode(obj)))
 
     async def ask(self, analysis: Object, *sources: Object) -> tuple[list[Any], JudgeConfig]:
