@@ -16,12 +16,13 @@ from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.flagging import FlagBoard
 from daemon.control.resolve import Resolved
+from daemon.kube import owners
 from daemon.kube.client import Client
 from daemon.kube.objects import Deployment, untyped
 from daemon.kube.patch import pointer, remove, test
 from daemon.kube.resources import HORIZONTAL_POD_AUTOSCALERS, SERVICES
 from daemon.rollout import model as m
-from daemon.traffic.router import Router
+from daemon.traffic.router import Router, Scope
 from daemon.workloads import canary as canaries
 from daemon.workloads import floor, hold
 from daemon.workloads.errors import WorkloadError
@@ -65,19 +66,31 @@ class Executor:
         }
 
     def record(self, resolved: Resolved, actions: tuple[m.Actions, ...], undo: tuple[RestoreEntry, ...]) -> tuple[RestoreEntry, ...]:
-        """The undo log with what these actions will change for the first time."""
-        known = {(e.kind, e.name) for e in undo}
-        added: list[RestoreEntry] = []
+        """The undo log with what these actions will change for the first time.
+
+        A route is recorded with the canary that it will point at, in one status write, and once more should somebody change it
+        before our first write.
+        """
+        entries = undo
         for action in actions:
-            if isinstance(action, m.SetWeight):
+            if isinstance(action, m.SetWeight | m.EnsureCanary):
                 for scope in resolved.scopes:
-                    if ("HTTPRoute", scope.name) not in known:
-                        added += self._routers["HTTPRoute"].record(scope)
+                    entries = self._with_route(entries, scope, writing=isinstance(action, m.SetWeight))
             elif isinstance(action, m.LiftFloor):
                 item = self._caches.autoscaler_of(resolved.deployment) if resolved.deployment else None
-                if item is not None and (HORIZONTAL_POD_AUTOSCALERS.kind, item.name) not in known:
-                    added.append(msgspec.structs.replace(floor.undo(item), written=str(action.minimum)))
-        return (*undo, *added)
+                if item is not None and (HORIZONTAL_POD_AUTOSCALERS.kind, item.name) not in {(e.kind, e.name) for e in entries}:
+                    entries = (*entries, msgspec.structs.replace(floor.undo(item), written=str(action.minimum)))
+        return entries
+
+    def _with_route(self, entries: tuple[RestoreEntry, ...], scope: Scope, *, writing: bool) -> tuple[RestoreEntry, ...]:
+        router = self._routers["HTTPRoute"]
+        known = tuple(e for e in entries if e.kind == router.kind and e.name == scope.name)
+        if (known and not writing) or router.view(scope, entries) is None:
+            return entries
+        fresh = tuple(router.record(scope))
+        if known and (fresh == known or not fresh or owners.has_manager(fresh[0].owners or "", self._client.field_manager)):
+            return entries
+        return (*(e for e in entries if e not in known), *fresh)
 
     async def run(self, resolved: Resolved, action: m.Actions) -> None:
         """One action. WorkloadError, RouterError, FlagError and KubeError pass through to the pass that asked."""

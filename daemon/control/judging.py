@@ -35,7 +35,7 @@ log = logging.getLogger("linnet.judging")
 
 Key = tuple[str, str]
 HISTORY: Final = 256  # exposure changes remembered to weigh past ticks
-STORE_EVERY: Final = 60.0  # seconds between two writes of evidence within a step
+STORE_EVERY: Final = 60.0  # seconds between two writes of evidence before a verdict
 ABSENT: Final = frozenset({Code.NO_TRAFFIC, Code.NO_CANARY_TRAFFIC})
 
 
@@ -62,8 +62,9 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 class _Session:
     """One rollout of one revision."""
 
-    def __init__(self, ports: Ports, resolved: Resolved, revision: str) -> None:
+    def __init__(self, ports: Ports, resolved: Resolved, revision: str, *, fresh: bool = False) -> None:
         self.ports = ports
+        self.fresh = fresh
         self.resolved = resolved
         self.revision = revision
         self.exposures: deque[Exposure] = deque(maxlen=HISTORY)
@@ -104,7 +105,8 @@ class _Session:
         config = judge_config(self.resolved, metrics)
         self._interval = config.scrape_seconds
         self.parameters = parameters_of(config, metrics)
-        stored = await self.ports.runs.evidence(self.resolved, self.revision, self.parameters)
+        stored = None if self.fresh else await self.ports.runs.evidence(self.resolved, self.revision, self.parameters)
+        self.fresh = False
         last = None
         self.evidence, self._judge = EvidenceLog(config), Judge(config)
         if stored:
@@ -255,8 +257,11 @@ class JudgeBoard:
         found = self._sessions.get(key)
         return found[0].view if found is not None and found[0].revision == revision else None
 
-    def follow(self, resolved: Resolved, weight: float, *, settled: bool, foreign: str) -> None:
-        """Told in each pass of an exposed rollout: starts the session, and remembers what was in force since when."""
+    def follow(self, resolved: Resolved, weight: float, *, settled: bool, foreign: str, fresh: bool = False) -> None:
+        """Told in each pass of an exposed rollout: starts the session, and remembers what was in force since when.
+
+        `fresh`: it was exposed in this very pass for the first time, so there is no stored evidence to go on from.
+        """
         key = resolved.canary.key
         rollout = resolved.canary.status.rollout
         if rollout is None or self._group is None:
@@ -264,12 +269,13 @@ class JudgeBoard:
         session, task = self._sessions.get(key, (None, None))
         if session is None or session.revision != rollout.revision:
             self.forget(key)
-            session = _Session(self._ports, resolved, rollout.revision)
+            session = _Session(self._ports, resolved, rollout.revision, fresh=fresh)
             task = self._group.create_task(self._guard(session), name=f"judge {key[0]}/{key[1]}")
             self._sessions[key] = (session, task)
             if rollout.exposed_at is not None and rollout.judge_from is not None:
                 session.exposures.append(Exposure(since=epoch(rollout.exposed_at), weight=float(rollout.weight_reached), settled=True))
         session.resolved = resolved
+        weight = float(weight)  # an integer would be read back as another number than the digest of the evidence was made of
         last = session.exposures[-1] if session.exposures else None
         if last is None or (last.weight, last.settled, last.foreign) != (weight, settled, foreign):
             session.exposures.append(Exposure(since=self._ports.clock(), weight=weight, settled=settled, foreign=foreign))
@@ -289,7 +295,7 @@ class JudgeBoard:
             found[1].cancel()
 
     async def store(self, resolved: Resolved, *, force: bool) -> None:
-        """Writes the evidence to the AnalysisRun: at a step, at the verdict, and at most once a minute."""
+        """Writes the evidence to the AnalysisRun: at the verdict, and before it once a minute at most."""
         found = self._sessions.get(resolved.canary.key)
         if found is None or found[0].evidence is None or not found[0].dirty:
             return

@@ -14,7 +14,7 @@ import msgspec
 from analyzers.ticks import Code
 from daemon.api import names
 from daemon.api.conditions import conditions
-from daemon.api.status import CanaryStatus, PromotionStage, RestoreEntry, RolloutStatus, Waiting
+from daemon.api.status import CanaryStatus, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.execute import Executor
@@ -43,7 +43,9 @@ NUMBERS_EVERY: Final = 60.0  # seconds between two status writes that only bring
 SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
 EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
 # Waits of one kind: going from one to the other tells people nothing that they must know within seconds.
-EVIDENCE: Final = frozenset({"Dwell", "Requests", "Evidence", *Code})
+EVIDENCE: Final = frozenset(
+    {"Dwell", "Requests", "Evidence", Code.WARMING_UP, Code.SETTLING, Code.BASELINE_SICK, Code.MORE_EVIDENCE_NEEDED, Code.PROVEN_FINE}
+)
 ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
 STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner"})  # waits at rest that only the owner can end
 Key = tuple[str, str]
@@ -54,6 +56,7 @@ class _Pending(msgspec.Struct, frozen=True, kw_only=True):
 
     version: str
     since: float
+    due: float  # when it is written at the latest
     status: CanaryStatus
 
 
@@ -98,7 +101,8 @@ class Reconciler:
         undo = self._undo(canary)
         seen = await self._observer.observe(resolved, undo)
         now = self._clock()
-        decision = decide(resolved.spec, canary.status, seen, now, name=canary.name)
+        before = canary.status
+        decision = decide(resolved.spec, before, seen, now, name=canary.name)
         undo = self._executor.record(resolved, decision.actions, undo)
         status = self._complete(resolved, decision, undo, seen, now)
         canary = await self._write(stored, status, now)
@@ -106,13 +110,14 @@ class Reconciler:
         self._log(resolved, decision)
         self._teller.tell(resolved, decision)
         trouble = await self._act(resolved, decision)
-        await self._judge(resolved, decision, seen)
+        await self._judge(resolved, decision, seen, before)
         return self._next(key, decision, trouble=trouble)
 
     def _next(self, key: Key, decision: Decision, *, trouble: bool) -> Result | None:
         """When to look again: soon after a failure or a write, for what is not yet written, or when the decision says."""
-        pending = SHOWN_WITHIN if key in self._pending else None
-        times = [t for t in (decision.again_in, pending, self._probe.again_in(key[0])) if t is not None]
+        pending = self._pending.get(key)
+        due = max(0.05, pending.due - self._clock()) if pending is not None else None
+        times = [t for t in (decision.again_in, due, self._probe.again_in(key[0])) if t is not None]
         if trouble:
             times.append(1.0)
         elif decision.actions:
@@ -185,7 +190,7 @@ class Reconciler:
         since = before.since if before is not None and before.version == version else now
         patience = NUMBERS_EVERY if _shown(status, now) == _shown(stored.status, now) else SHOWN_WITHIN
         if _needed(status, now) == _needed(stored.status, now) and now - since < patience:
-            self._pending[key] = _Pending(version=version, since=since, status=status)
+            self._pending[key] = _Pending(version=version, since=since, due=since + patience, status=status)
             return msgspec.structs.replace(stored, status=status)
         self._pending.pop(key, None)
         written = await self._writer.write(stored, stored.status, status)
@@ -212,7 +217,7 @@ class Reconciler:
                     )
         return failed
 
-    async def _judge(self, resolved: Resolved, decision: Decision, seen: Observed) -> None:
+    async def _judge(self, resolved: Resolved, decision: Decision, seen: Observed, before: CanaryStatus) -> None:
         status = decision.status
         rollout = status.rollout
         key = resolved.canary.key
@@ -232,6 +237,7 @@ class Reconciler:
             _weight(resolved, seen.routes, rollout.weight_reached),
             settled=settled and status.phase != "Settling",
             foreign=foreign,
+            fresh=before.rollout is None or before.rollout.judge_from is None,
         )
         await self._judges.store(resolved, force=any(e.reason in ("Promoting", "Inconclusive") for e in decision.events))
 
@@ -297,12 +303,11 @@ def _kept(rollout: RolloutStatus | None, now: float) -> RolloutStatus | None:
         return None
     young = rollout.no_data_since is not None and now - epoch(rollout.no_data_since) < NUMBERS_EVERY
     kept = msgspec.structs.replace(rollout, no_data_since=None) if young else rollout
-    if kept.promotion in ("Rolling", "Cleaning"):
-        earlier: PromotionStage = "Releasing" if kept.promotion == "Rolling" else "Returning"
-        kept = msgspec.structs.replace(kept, promotion=earlier)
-    if kept.promotion is None:
-        return kept
-    return msgspec.structs.replace(kept, stage_started_at=None, weight_reached=0)
+    if kept.rollback is None and kept.promotion in ("Releasing", "Rolling"):
+        return msgspec.structs.replace(kept, promotion="Releasing", stage_started_at=None)
+    if kept.rollback is None and kept.promotion in ("Returning", "Cleaning"):
+        return msgspec.structs.replace(kept, promotion="Returning", stage_started_at=None, weight_reached=0)
+    return kept
 
 
 def _needed(status: CanaryStatus, now: float) -> CanaryStatus:

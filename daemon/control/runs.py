@@ -26,6 +26,7 @@ class RunStore:
     def __init__(self, client: Client, now: Callable[[], float] = time.time) -> None:
         self._client = client
         self._now = now
+        self._there: dict[str, str] = {}  # uid of a Canary: its newest run that is known to be stored
 
     async def evidence(self, resolved: Resolved, revision: str, parameters: str) -> str | None:
         """The packed log of this rollout, as far as it was stored.
@@ -37,6 +38,7 @@ class RunStore:
         rollout = resolved.canary.status.rollout
         if run is None or rollout is None or run.status.evidence is None:
             return None
+        self._there[resolved.canary.metadata.uid] = run.name
         same = _spec(resolved, revision, rollout.started_at, parameters)
         return run.status.evidence.data if msgspec.to_builtins(run.spec) == same else None
 
@@ -56,11 +58,23 @@ class RunStore:
             status["verdict"] = msgspec.to_builtins(verdict)
         spec = _spec(resolved, revision, rollout.started_at, parameters)
         patch = {"spec": spec, "status": status}
+        uid = canary.metadata.uid
+        if self._there.get(uid) == name or not await self._created(canary, self._body(resolved, revision, spec, status)):
+            try:
+                await self._client.merge_patch(ours.ANALYSIS_RUNS, canary.namespace, name, patch)
+            except errors.NotFound:
+                await self._created(canary, self._body(resolved, revision, spec, status))
+        self._there[uid] = name
+
+    async def _created(self, canary: ours.Canary, body: dict[str, Any]) -> bool:
+        """False where it is there already."""
         try:
-            await self._client.merge_patch(ours.ANALYSIS_RUNS, canary.namespace, name, patch)
-        except errors.NotFound:
-            await self._client.create(ours.ANALYSIS_RUNS, canary.namespace, self._body(resolved, revision, spec, status))
+            await self._client.create(ours.ANALYSIS_RUNS, canary.namespace, body)
+        except errors.AlreadyExists:
+            return False
+        if len(canary.status.history) >= KEPT:  # one run a line of the history at most: before, there is none too many
             await self._prune(canary)
+        return True
 
     def _body(self, resolved: Resolved, revision: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
         canary = resolved.canary

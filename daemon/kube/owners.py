@@ -90,6 +90,11 @@ def parse(recorded: str) -> list[Entry]:
         raise ValueError(f"recorded managedFields are unreadable: {e}") from e
 
 
+def has_manager(recorded: str, manager: str) -> bool:
+    """Whether `manager` had written into the object when its owners were recorded."""
+    return any(_is_ours(e, manager) for e in parse(recorded))
+
+
 def settle(live: list[Entry], recorded: list[Entry], manager: str) -> list[Entry] | None:
     """The owners that should be: None when the object holds no entry of ours and nothing is to be done."""
     ours = [e for e in live if _is_ours(e, manager)]
