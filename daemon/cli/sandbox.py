@@ -14,7 +14,8 @@ from daemon.cli.trouble import CANNOT, explained
 if TYPE_CHECKING:
     from daemon.sandbox.cluster import Sandbox, SandboxOptions
 
-LINNET = "system:serviceaccount:linnet-system:linnet"
+CATALOGUE = "linnet-system"
+LINNET = f"system:serviceaccount:{CATALOGUE}:linnet"
 
 
 @click.command()
@@ -58,7 +59,7 @@ def sandbox(
     demo's shop), cluster addresses and DNS (only the gateway reaches pods), Jobs, StatefulSets, DaemonSets, autoscaling, and
     storage: all of it is in memory and gone at the end.
 
-    Linnet itself is not started: run linnet run --kubeconfig FILE beside it.
+    Linnet itself is not started: the command prints the linnet run to type beside it.
     """
     from daemon.control import logs
     from daemon.sandbox.cluster import run_sandbox
@@ -128,12 +129,17 @@ def _installed() -> list[dict[str, object]]:
     from daemon.api.kinds import KINDS
     from daemon.api.profiles import documents
 
-    profiles = [{**found, "metadata": {**found["metadata"], "namespace": "linnet-system"}} for found in documents()]
-    return [*(crd(kind) for kind in KINDS), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "linnet-system"}}, *profiles]
+    profiles = [{**found, "metadata": {**found["metadata"], "namespace": CATALOGUE}} for found in documents()]
+    return [*(crd(kind) for kind in KINDS), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CATALOGUE}}, *profiles]
 
 
 def _greet(found: Sandbox) -> None:
     click.echo(f"API server  {found.url}")
     if found.gateway is not None:
         click.echo(f"gateway     {found.gateway.url}  (Gateway {found.gateway.namespace}/{found.gateway.name})")
-    click.echo(f"\n  export KUBECONFIG={found.kubeconfig}\n  kubectl get namespaces\n\nCtrl-C ends it.")
+    click.echo(f"\n  export KUBECONFIG={found.kubeconfig}\n  kubectl get namespaces\n")
+    if found.store.peek("namespaces", "", CATALOGUE) is not None:
+        click.echo(
+            f"Linnet, under the name that the hold policies let through:\n\n  linnet run --kubeconfig {found.kubeconfig_for(LINNET)}\n"
+        )
+    click.echo("Ctrl-C ends it.")

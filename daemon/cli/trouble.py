@@ -23,7 +23,7 @@ def explained(error: BaseException) -> str | None:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRA:
         return f"the package {error.name} is not installed; install what the sandbox needs with: pip install 'linnet[demo]'"
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"{error.strerror or error}: another process listens on that port; choose another --port or --gateway-port, or leave it out"
+        return f"{error.strerror or error}. Another process has that port: choose another --port or --gateway-port, or leave it out"
     return _ours(error)
 
 

@@ -172,14 +172,23 @@ class Sandbox:
         options = GatewayOptions(api=self.url, token=token, address=self.network.node, port=self.options.gateway_port)
         return gateways.running(options, access=Access(self.store, "gateway"), load=lambda found: self.apply(*found), family=self.family)
 
+    def kubeconfig_for(self, user: str) -> Path:
+        """A kubeconfig file for another user than the admin, gone with the sandbox."""
+        path = self.root / f"{user.rpartition(':')[2]}.kubeconfig"
+        _write_private(path, self.server.kubeconfig(user))
+        return path
+
     def _write_kubeconfig(self) -> None:
-        path = self.kubeconfig
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(self.server.kubeconfig())
+        self.kubeconfig.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(self.kubeconfig, self.server.kubeconfig())
 
     def _forget_kubeconfig(self) -> None:
         self.kubeconfig.unlink(missing_ok=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
 
 
 def _rank(obj: Object) -> int:

@@ -73,10 +73,11 @@ def binary() -> Path:
     return found
 
 
-def free_port(address: str) -> int:
-    """A port that nobody listens on at this moment."""
+def free_port(address: str, wanted: int = 0) -> int:
+    """A port that nobody listens on at this moment: the one wanted, or OSError; any where none is."""
     with socket.socket() as probe:
-        probe.bind((address, 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((address, wanted))
         return int(probe.getsockname()[1])
 
 
@@ -127,8 +128,9 @@ async def running(
     options: GatewayOptions, *, access: Access, load: Callable[[list[Object]], None], family: Family
 ) -> AsyncIterator[Gateway]:
     """Traefik while the block runs, from the moment its Gateway is programmed."""
-    taken = free_port(options.address)
-    options = msgspec.structs.replace(options, port=options.port or taken, metrics_port=options.metrics_port or free_port(options.address))
+    options = msgspec.structs.replace(
+        options, port=free_port(options.address, options.port), metrics_port=options.metrics_port or free_port(options.address)
+    )
     load(objects(options))
     log = LogRing()
     async with family.running([str(binary()), *arguments(options)], env={}, cwd=Path("/"), log=log) as process:

@@ -6,6 +6,7 @@ Imports nothing but click at the top: `linnet demo --help` must answer at once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Coroutine
@@ -109,10 +110,12 @@ async def _perform(options: DemoOptions, mode: Literal["json", "keep", "show"]) 
                 await play.releases()
                 if mode == "keep":
                     show.kept(play)
-                    await asyncio.Event().wait()
+                    with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C is how this ends
+                        await asyncio.Event().wait()
                 for task in beside:
                     task.cancel()
-            show.over(play)
+            if mode != "keep":
+                show.over(play)
             if mode == "json":
                 dump(report(play, time.monotonic() - began))
             return OK if succeeded(play) else FAILED

@@ -85,10 +85,7 @@ async def stage(options: DemoOptions) -> AsyncIterator[Stage]:
 
 def _arguments(sandbox: Sandbox) -> list[str]:
     """As on a cluster, but for the address of the metrics: any free port of this machine."""
-    kubeconfig = sandbox.root / "daemon.kubeconfig"
-    with os.fdopen(os.open(kubeconfig, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(sandbox.server.kubeconfig(LINNET))
-    return ["run", "--kubeconfig", str(kubeconfig), "--cluster-name", "sandbox", "--metrics-address", "127.0.0.1:0"]
+    return ["run", "--kubeconfig", str(sandbox.kubeconfig_for(LINNET)), "--cluster-name", "sandbox", "--metrics-address", "127.0.0.1:0"]
 
 
 def _environment(proxied: Mapping[str, str]) -> dict[str, str]:

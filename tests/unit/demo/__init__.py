@@ -1,0 +1,1 @@
+"""Tests of the demo that need neither a gateway nor a minute."""
