@@ -187,6 +187,7 @@ class _Leader:
             flags=flags,
             probe=HoldProbe(client),
             teller=teller,
+            ended=lambda outcome: self._daemon.metrics.rollouts.labels(outcome).inc(),
         )
 
 

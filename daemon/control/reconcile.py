@@ -74,6 +74,7 @@ class Reconciler:
         probe: HoldProbe,
         teller: Teller,
         clock: Callable[[], float] = time.time,
+        ended: Callable[[str], None] = lambda _outcome: None,
     ) -> None:
         self._client = client
         self._caches = caches
@@ -85,6 +86,7 @@ class Reconciler:
         self._probe = probe
         self._teller = teller
         self._clock = clock
+        self._ended = ended
         self._writer = StatusWriter(client, ours.CANARIES)
         self._restored: dict[Key, set[tuple[str, str]]] = {}
         self._pending: dict[Key, _Pending] = {}
@@ -106,8 +108,8 @@ class Reconciler:
         undo = self._executor.record(resolved, decision.actions, undo)
         status = self._complete(resolved, decision, undo, seen, now)
         canary = await self._write(stored, status, now)
-        resolved = msgspec.structs.replace(resolved, canary=canary)
         self._log(resolved, decision)
+        resolved = msgspec.structs.replace(resolved, canary=canary)
         self._teller.tell(resolved, decision)
         trouble = await self._act(resolved, decision)
         await self._judge(resolved, decision, seen, before)
@@ -245,6 +247,8 @@ class Reconciler:
         before, after = resolved.canary.status, decision.status
         for event in decision.events:
             log.info("%s/%s %s: %s", *resolved.canary.key, event.reason, event.message)
+        if before.rollout is not None and after.rollout is None and after.history:
+            self._ended(after.history[0].outcome)
         if decision.actions:
             log.debug(
                 "%s/%s %s -> %s: %s", *resolved.canary.key, before.phase, after.phase, ", ".join(type(a).__name__ for a in decision.actions)

@@ -202,13 +202,15 @@ class Cluster:
         self._changed: set[asyncio.Event] = set()
 
     @asynccontextmanager
-    async def running(self, *, policies: bool = True) -> AsyncIterator[Cluster]:
+    async def running(self, *, policies: bool = True, kinds: bool = True) -> AsyncIterator[Cluster]:
         async with AsyncExitStack() as stack:
             stack.callback(self.store.subscribe(self._note))
             await stack.enter_async_context(self.server)
             await stack.enter_async_context(self.pages.serving())
             self.kubeconfig.write_text(self.server.kubeconfig(LINNET))
-            self.load(*(crd(kind) for kind in KINDS), yaml.load(ROUTE_CRD.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+            self.load(
+                *(crd(kind) for kind in KINDS if kinds), yaml.load(ROUTE_CRD.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            )
             self.load(*({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": n}} for n in (SHOP, CATALOGUE)))
             if policies:
                 self.load(*hold_policies(POLICIES, [LINNET]))

@@ -120,7 +120,7 @@ class World(Cluster):
     # Linnet.
 
     @asynccontextmanager
-    async def linnet(self, **options: Any) -> AsyncIterator[Daemon]:
+    async def linnet(self, *, wait: bool = True, **options: Any) -> AsyncIterator[Daemon]:
         """The daemon while the block runs; it may be started again."""
         address = f"127.0.0.1:{_free_port()}"
         self.metrics_url = f"http://{address}"
@@ -129,7 +129,7 @@ class World(Cluster):
         with quickly():
             task = asyncio.create_task(self.daemon.run())
             try:
-                while self.daemon.missing() and not task.done():
+                while wait and self.daemon.missing() and not task.done():
                     await asyncio.sleep(0.005)
                 yield self.daemon
             finally:
