@@ -1,0 +1,10 @@
+"""All mutants, by the package that they break."""
+
+from __future__ import annotations
+
+from tests.mutants import analyzers, control, edges, kube, rollout
+from tests.mutants.model import Mutant
+
+__all__ = ["MUTANTS", "Mutant"]
+
+MUTANTS: tuple[Mutant, ...] = (*rollout.MUTANTS, *analyzers.MUTANTS, *kube.MUTANTS, *edges.MUTANTS, *control.MUTANTS)

@@ -1,0 +1,96 @@
+"""Faults at the edges: what users may write, whose sources they may use, their flags, the messages, the chart's policies."""
+
+from __future__ import annotations
+
+from tests.mutants.model import Mutant
+
+_FLAGD = "tests/unit/flags/test_flagd.py"
+
+MUTANTS = (
+    Mutant(
+        name="any-namespace-uses-the-catalogue",
+        protects="allowedNamespaces",
+        path="daemon/api/sources.py",
+        old="    return any(entry in (ALL, namespace) for entry in allowed or ())\n",
+        new="    return True\n",
+        test="tests/unit/api/test_kinds.py::test_the_catalogue_admits_only_named_namespaces",
+    ),
+    Mutant(
+        name="what-is-not-built-is-accepted",
+        protects="planned fields",
+        path="daemon/api/validation.py",
+        old="*structural_errors(kind, raw), *refuse_planned(kind, raw), *_name_errors(kind, raw)",
+        new="*structural_errors(kind, raw), *_name_errors(kind, raw)",
+        test="tests/unit/api/test_wrong_objects.py::test_a_wrong_object_is_refused_by_the_name_of_its_field",
+    ),
+    Mutant(
+        name="an-address-in-the-repr",
+        protects="secrets",
+        path="daemon/notify/targets.py",
+        old="    address: str = field(repr=False)\n",
+        new="    address: str\n",
+        test="tests/unit/notify/test_targets.py::test_an_address_is_recognised_and_its_label_shows_no_secret",
+    ),
+    Mutant(
+        name="zero-leaves-one-percent",
+        protects="P3 flags to 0",
+        path="flags/flagd.py",
+        old="rule_for(Desired(percent=0, gate=gate), seen.variants)",
+        new="rule_for(Desired(percent=1, gate=gate), seen.variants)",
+        test=f"{_FLAGD}::TestContract::test_zero_takes_the_flag_from_everybody_in_at_most_two_calls",
+    ),
+    Mutant(
+        name="zero-takes-the-rule-away",
+        protects="0 by percent, no delete",
+        path="flags/flagd.py",
+        old="return put_rule(seen.text, flag.key, rule_for(Desired(percent=0, gate=gate), seen.variants)), seen.mark",
+        new="return restored(seen, original_from(flag, original_of(seen))), None",
+        test=f"{_FLAGD}::TestContract::test_zero_works_whatever_people_did_and_again",
+    ),
+    Mutant(
+        name="a-person-s-percent-is-written-over",
+        protects="P8 no fight",
+        path="flags/flagd.py",
+        old="                    refuse_drift(seen, expected)\n            text",
+        new="                    pass\n            text",
+        test=f"{_FLAGD}::TestContract::test_a_percent_changed_by_a_person_is_drift_and_stays",
+    ),
+    Mutant(
+        name="two-canaries-one-flag",
+        protects="one owner a flag",
+        path="flags/flagd.py",
+        old="        if seen.mark is None or seen.mark == self._mark:\n",
+        new="        if True:\n",
+        test=f"{_FLAGD}::TestContract::test_a_second_canary_is_refused_and_changes_nothing",
+    ),
+    Mutant(
+        name="anyone-lets-go-of-what-is-held",
+        protects="un-pausing is Linnet's",
+        path="charts/linnet/files/hold-policies.yaml",
+        old="""      || !(has(object.metadata.annotations) && 'linnet.dev/held' in object.metadata.annotations)
+  - name: not-linnet
+""",
+        new="""      || !(has(object.metadata.annotations) && 'linnet.dev/held' in object.metadata.annotations)
+  - name: never
+    expression: "false"
+  - name: not-linnet
+""",
+        test="tests/sandbox/test_cluster.py::test_the_charts_policies_hold_a_new_template_and_only_linnet_lets_it_go",
+    ),
+    Mutant(
+        name="nothing-is-held",
+        protects="hold",
+        path="charts/linnet/files/hold-policies.yaml",
+        old="          spec: Object.spec{paused: true}\n",
+        new="          spec: Object.spec{paused: false}\n",
+        test="tests/sandbox/test_cluster.py::test_the_charts_policies_hold_a_new_template_and_only_linnet_lets_it_go",
+    ),
+    Mutant(
+        name="the-chart-lists-secrets",
+        protects="least rights",
+        path="charts/linnet/templates/_rbac.tpl",
+        old='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get]\n# The stable floor',
+        new='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get, list]\n# The stable floor',
+        test="tests/unit/chart/test_templates.py::test_rights_have_no_wildcard_and_never_list_secrets",
+    ),
+)

@@ -1,0 +1,156 @@
+"""Faults in the decision core: promises about exposure, capacity, memory and people's words."""
+
+from __future__ import annotations
+
+from tests.mutants.model import Mutant
+
+_DISTURBED = "tests/unit/rollout/test_disturbances.py"
+_WHOLE = "tests/unit/rollout/test_whole_rollouts.py"
+_COMMANDS = "tests/unit/rollout/test_commands.py"
+
+MUTANTS = (
+    Mutant(
+        name="weight-beyond-ready-pods",
+        protects="P2 capacity",
+        path="daemon/rollout/capacity.py",
+        old="    if available >= pods_for(wanted, demand):\n        return wanted\n",
+        new="    if available >= 1:\n        return wanted\n",
+        test=f"{_DISTURBED}::test_half_of_the_pods_keep_half_of_the_weight",
+    ),
+    Mutant(
+        name="dead-pods-keep-their-weight",
+        protects="P2 capacity",
+        path="daemon/rollout/promotion.py",
+        old="allowed = min(turn.ceiling, weight_for(canary.available if canary else 0, turn.demand, weight))",
+        new="allowed = min(turn.ceiling, weight_for(turn.demand, turn.demand, weight))",
+        test=f"{_DISTURBED}::test_pods_that_die_during_the_roll_of_stable_lose_their_weight",
+    ),
+    Mutant(
+        name="no-full-shift-before-a-roll-that-empties-stable",
+        protects="P2 capacity",
+        path="daemon/rollout/promotion.py",
+        old='else "FullShift"',
+        new='else "Releasing"',
+        test=f"{_WHOLE}::test_where_a_native_roll_would_empty_stable_the_canary_takes_all_traffic_first",
+    ),
+    Mutant(
+        name="bad-evidence-is-not-heard",
+        protects="P3 abort",
+        path="daemon/rollout/progress.py",
+        old='elif judge is not None and judge.action == "Rollback" and rollout.exposed_at is not None:',
+        new='elif judge is not None and judge.action == "Never" and rollout.exposed_at is not None:',
+        test=f"{_DISTURBED}::test_bad_evidence_ends_the_exposure_in_the_same_pass",
+    ),
+    Mutant(
+        name="abort-waits-for-the-flag-source",
+        protects="P3 abort order",
+        path="daemon/rollout/rollback.py",
+        old="FLAG_BUDGET: Final = 5.0",
+        new="FLAG_BUDGET: Final = 5000.0",
+        test=f"{_DISTURBED}::test_an_abort_does_not_wait_for_a_flag_source_that_is_down",
+    ),
+    Mutant(
+        name="flags-stay-up-on-the-way-back",
+        protects="P3 flags to 0",
+        path="daemon/rollout/rollback.py",
+        old="        turn.do(ZeroFlags())\n",
+        new="        pass\n",
+        test=f"{_WHOLE}::test_a_bad_release_is_rolled_back_and_remembered",
+    ),
+    Mutant(
+        name="failure-is-forgotten",
+        protects="P9 memory",
+        path="daemon/rollout/rollback.py",
+        old="if rollout.rollback_reason not in BLAMELESS and rollout.revision not in turn.seen.failed:",
+        new="if rollout.rollback_reason in BLAMELESS and rollout.revision not in turn.seen.failed:",
+        test=f"{_WHOLE}::test_a_bad_release_is_rolled_back_and_remembered",
+    ),
+    Mutant(
+        name="the-rejected-template-is-tried-again",
+        protects="P9 memory",
+        path="daemon/rollout/decide.py",
+        old='    elif workload.revision in turn.seen.failed:\n        turn.enter("Held")\n',
+        new='    elif workload.revision in ():\n        turn.enter("Held")\n',
+        test=f"{_WHOLE}::test_a_bad_release_is_rolled_back_and_remembered",
+    ),
+    Mutant(
+        name="a-newer-template-is-judged-by-the-old-evidence",
+        protects="P4 one revision",
+        path="daemon/rollout/progress.py",
+        old="    elif workload.revision != rollout.revision:\n",
+        new='    elif workload.revision == "none":\n',
+        test=f"{_DISTURBED}::test_a_newer_template_ends_the_release_and_is_judged_itself",
+    ),
+    Mutant(
+        name="compared-with-the-previous-template",
+        protects="stable, not the previous",
+        path="daemon/rollout/decide.py",
+        old="    if workload.revision == stable:\n        _at_rest(turn)\n",
+        new="    if workload.revision in (stable, turn.status.observed_revision):\n        _at_rest(turn)\n",
+        test=f"{_WHOLE}::test_a_bad_release_is_rolled_back_and_remembered",
+    ),
+    Mutant(
+        name="an-unpaused-deployment-goes-unseen",
+        protects="hold",
+        path="daemon/rollout/progress.py",
+        old="    elif not workload.paused:\n",
+        new="    elif workload.paused is None:\n",
+        test=f"{_DISTURBED}::test_a_hold_that_someone_ends_is_reported_as_bypassed",
+    ),
+    Mutant(
+        name="a-lowered-flag-is-raised-again",
+        protects="P8 no fight",
+        path="daemon/rollout/progress.py",
+        old='if f.drift == "lower"',
+        new='if f.drift == "never"',
+        test=f"{_DISTURBED}::test_a_flag_moved_by_hand_stops_the_release",
+    ),
+    Mutant(
+        name="git-s-rejected-template-is-written-over",
+        protects="onRollback",
+        path="daemon/rollout/rollback.py",
+        old="(released or turn.plan.restore)",
+        new="(released or True)",
+        test=f"{_WHOLE}::test_a_rejected_template_stays_held_where_git_decides",
+    ),
+    Mutant(
+        name="pods-end-without-a-drain",
+        protects="drain",
+        path="daemon/rollout/rollback.py",
+        old="DRAIN: Final = 3.0",
+        new="DRAIN: Final = 0.0",
+        test="tests/unit/rollout/test_protection_drain.py",
+    ),
+    Mutant(
+        name="a-verb-for-another-revision-counts",
+        protects="verbs are bound",
+        path="daemon/rollout/commands.py",
+        old="    if command.revision != spoken_of:\n",
+        new='    if command.revision == "none":\n',
+        test=f"{_COMMANDS}::test_a_verb_for_another_revision_is_refused_and_does_nothing",
+    ),
+    Mutant(
+        name="an-expired-override-counts",
+        protects="P9 override expires",
+        path="daemon/rollout/commands.py",
+        old="command.expires is not None and turn.now > command.expires",
+        new="command.expires is not None and turn.now < 0",
+        test=f"{_WHOLE}::test_a_failed_revision_is_released_by_an_override_that_has_not_expired",
+    ),
+    Mutant(
+        name="a-restart-stamp-makes-a-new-version",
+        protects="template comparison",
+        path="daemon/rollout/templates.py",
+        old='        "kubectl.kubernetes.io/restartedAt",\n',
+        new="",
+        test="tests/unit/rollout/test_protection_templates.py",
+    ),
+    Mutant(
+        name="stable-is-taken-from-a-half-rolled-deployment",
+        protects="adoption",
+        path="daemon/rollout/decide.py",
+        old="    if not (workload.complete and one and workload.available >= workload.replicas):\n",
+        new="    if workload.replicas < 0:\n",
+        test=f"{_DISTURBED}::test_adoption_in_mid_roll_waits_and_holds_nothing",
+    ),
+)
