@@ -31,6 +31,7 @@ from daemon.control.reconcile import Reconciler
 from daemon.control.resolve import Resolver
 from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretReader
+from daemon.control.sources import SourceProbe
 from daemon.control.tell import Teller
 from daemon.kube import config as kube_config
 from daemon.kube.client import Client
@@ -185,7 +186,7 @@ class _Leader:
             executor=Executor(client, caches, revisions, templates, routers, flags),
             judges=self._judges,
             flags=flags,
-            probe=HoldProbe(client),
+            probe=HoldProbe(client, sources=SourceProbe(http, secrets)),
             teller=teller,
             ended=lambda outcome: self._daemon.metrics.rollouts.labels(outcome).inc(),
         )

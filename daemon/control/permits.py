@@ -1,4 +1,4 @@
-"""Leave from outside a Canary. In this version one source: whether template changes of this Deployment are held at all.
+"""Leave from outside a Canary: whether template changes of this Deployment are held at all, and whether its metric source answers.
 
 With `hold: Auto` a release without the hold would roll unjudged, so its absence is found by asking the API server (a dry run of a
 template change) and said before the first release.
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from daemon.control.resolve import Resolved
+from daemon.control.sources import SourceProbe
 from daemon.kube.client import Client
 from daemon.kube.errors import KubeError
 from daemon.rollout.model import Problem
@@ -21,17 +22,31 @@ MISSING: Final = 10.0  # a policy acts a moment after it was written: an absence
 class HoldProbe:
     """Remembers, for a namespace, whether the policies hold there."""
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic, *, sources: SourceProbe | None = None) -> None:
         self._client = client
         self._clock = clock
+        self._sources = sources
+        self._waiting: set[str] = set()  # namespaces in which a source does not answer
         self._known: dict[str, tuple[float, bool]] = {}
 
     def again_in(self, namespace: str) -> float | None:
         """When to ask again where the hold was missing: nothing that is watched tells of its coming."""
         known = self._known.get(namespace)
-        return None if known is None or known[1] else MISSING
+        missing = known is not None and not known[1]
+        return MISSING if missing or namespace in self._waiting else None
 
     async def problem(self, resolved: Resolved) -> Problem | None:
+        """Asked of a Canary at rest: the first of the two that stands in the way."""
+        return await self._hold(resolved) or await self._source(resolved)
+
+    async def _source(self, resolved: Resolved) -> Problem | None:
+        if self._sources is None or resolved.metric_source is None:
+            return None
+        found = await self._sources.problem(resolved.metric_source)
+        (self._waiting.add if found else self._waiting.discard)(resolved.canary.namespace)
+        return found
+
+    async def _hold(self, resolved: Resolved) -> Problem | None:
         """Asked only of a Deployment that carries our mark and is at rest; None where it is held, or held by `Always`."""
         deployment = resolved.deployment
         if deployment is None or resolved.spec.hold == "Always" or deployment.spec.paused:
