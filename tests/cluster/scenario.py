@@ -154,8 +154,8 @@ class Shop:
         kinds |= {"hpa": "shop"} if any(one["kind"] == "HorizontalPodAutoscaler" for one in extra) else {}
         self.before = {kind: at_rest(self.get(kind, name)) for kind, name in kinds.items()}
         if adopted:
-            body = dict(spec or {}) | ({"flags": [FLAG]} if flags and "flags" not in (spec or {}) else {})
-            self.apply(canary(**body))
+            wanted: Object = {**({"flags": [FLAG]} if flags else {}), **(spec or {})}
+            self.apply(canary("shop", **wanted))
             self.await_phase("Idle")
         return self
 

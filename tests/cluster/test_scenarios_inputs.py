@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -219,15 +219,13 @@ class Inbox(http.server.ThreadingHTTPServer):
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    server: Inbox
-
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.heard.append(json.loads(body))
+        cast("Inbox", self.server).heard.append(json.loads(body))
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the base class
         return
 
 
@@ -261,3 +259,28 @@ def test_a_notifier_hears_of_the_release_from_its_start_to_its_end(shop: Shop) -
     assert not [e for e in shop.events() if "s3cret" in e["note"]]
     inbox.shutdown()
     inbox.server_close()
+
+
+def prometheus_source(url: str, **more: Any) -> dict[str, Any]:
+    spec = {"type": "Prometheus", "prometheus": {"url": url, **more}}
+    return {"apiVersion": API, "kind": "MetricSource", "metadata": {"name": "default"}, "spec": spec}
+
+
+@scenario
+def test_an_unreachable_prometheus_is_told_before_any_release(shop: Shop) -> None:
+    """Nothing could judge a release: none starts, and nothing is held meanwhile."""
+    shop.open(adopted=False, source=prometheus_source(f"http://{ADDRESS}:9"), replicas=1, startup_seconds=0)
+    shop.apply(canary())
+    refused(shop, "MetricSourceUnreachable", "does not answer", "url")
+    untouched(shop)
+
+
+@scenario
+def test_a_wrong_secret_of_a_metric_source_is_told_before_any_release(shop: Shop) -> None:
+    """The Secret is named, its key too, and what to do."""
+    auth = {"bearerSecretRef": {"name": "no-such", "key": "token"}}
+    source = prometheus_source(f"http://{ADDRESS}:9", auth=auth)
+    shop.open(adopted=False, source=source, replicas=1, startup_seconds=0)
+    shop.apply(canary())
+    refused(shop, "SecretMissing", "no-such", "create it")
+    untouched(shop)

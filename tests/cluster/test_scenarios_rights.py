@@ -38,9 +38,7 @@ def test_the_daemon_was_refused_nothing(linnet: Linnet) -> None:
 
 def test_every_right_of_the_daemon_was_used(linnet: Linnet, request: pytest.FixtureRequest) -> None:
     """A right that no scenario needs is taken away, or listed with its reason."""
-    ran = {
-        str(getattr(item, "module", None).__name__).rpartition(".")[2] for item in request.session.items if getattr(item, "module", None)
-    }
+    ran = {item.nodeid.partition("::")[0].rpartition("/")[2].removesuffix(".py") for item in request.session.items}
     if not ran >= SCENARIOS:
         return  # asked for alone: nothing can be said of what was not used
     used = Audit.read(linnet.plane.audit_log).by(linnet.account).granted()

@@ -142,7 +142,7 @@ def test_a3_without_a_history_a_held_deployment_comes_back_empty(trap: Trap) -> 
     trap.kubectl("scale", "deployment/shop", "--replicas=0")
 
     def lost() -> bool:
-        return trap.plane.json("get", "replicasets", "-n", trap.namespace)["items"] == []
+        return not trap.plane.json("get", "replicasets", "-n", trap.namespace)["items"]
 
     eventually(lost, "stable's ReplicaSet is deleted", 25)
     trap.kubectl("scale", "deployment/shop", "--replicas=2")
