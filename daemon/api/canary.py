@@ -60,9 +60,9 @@ class Strategy(Model, frozen=True, kw_only=True):
         doc("Steps: each weight for its time.", planned_values=("Adaptive",)),
     ] = None
     baseline: Annotated[Literal["Stable", "Fresh"] | None, doc("What the canary is compared with.", planned_values=("Fresh",))] = None
-    placement: Annotated[Literal["Auto", "SideBySide", "InPlace"] | None, doc("Where canary pods live.", planned_values=("Auto", "InPlace"))] = (
-        None
-    )
+    placement: Annotated[
+        Literal["Auto", "SideBySide", "InPlace"] | None, doc("Where canary pods live.", planned_values=("Auto", "InPlace"))
+    ] = None
 
 
 class Dwell(Model, frozen=True, kw_only=True):
