@@ -34,11 +34,12 @@ class Stage:
         self._runs: dict[Scenario, Future[None]] = {}
 
     def begin(self, body: Scenario) -> None:
-        # The thread is born in the caller's network namespace, the cluster's.
-        self._runs.setdefault(body, self._pool.submit(self._play, body))
+        """Once for each, however many tests ask. The thread is born in the caller's network namespace, the cluster's."""
+        if body not in self._runs:
+            self._runs[body] = self._pool.submit(self._play, body)
 
     def await_end(self, body: Scenario) -> None:
-        self.begin(body) if body not in self._runs else None
+        self.begin(body)
         self._runs[body].result()
 
     def _play(self, body: Scenario) -> None:
