@@ -200,6 +200,10 @@ class World(Cluster):
         told.sort(key=lambda e: str(e.get("eventTime") or ""))
         return [e for e in told if reason in (None, e.get("reason")) and about in (None, e["involvedObject"]["kind"])]
 
+    def kinds(self) -> set[str]:
+        """Every resource that there ever was an object of."""
+        return {resource for _, resource, _ in self.history}
+
     async def told(self, reason: str, about: str | None = None) -> str:
         """The words of the first Event of this reason."""
         found = await self.until(lambda: self.events(reason, about), f"an Event {reason}")

@@ -197,6 +197,17 @@ class RouterContract:
         await bench.router.restore(bench.scope, undo)
         assert {STABLE: 100, CANARY: 0} in bench.split(), "the canary's backend is in Git and stays there"
 
+    async def test_a_route_that_was_rearranged_before_the_first_write_is_not_written_blindly(self, bench: Bench) -> None:
+        """Nothing of ours is in it yet to tell the places by, and still the wrong backend gets no weight."""
+        bench.write()
+        bench.router.record(bench.scope)
+        bench.reorder()
+        before = bench.state()
+        with pytest.raises(RouterError) as caught:
+            await bench.router.set_weight(bench.scope, 0)
+        assert caught.value.retryable
+        assert bench.state() == before
+
     async def test_accepted_only_when_every_parent_speaks_of_this_generation(self, bench: Bench) -> None:
         """A report on an older generation, or a bad one, is no acceptance, and its words are shown."""
         bench.write()
