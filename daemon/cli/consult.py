@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import Any, Final
 
 from analyzers.collector import ArmTargets, resolve
 from analyzers.errors import AnalysisError
@@ -157,10 +157,10 @@ class Consultation:
 
 
 def _all_metrics(options: PrometheusOptions) -> list[str]:
-    from prometheus_api_client import PrometheusConnect
+    from prometheus_api_client.prometheus_connect import PrometheusConnect
 
     headers = dict(options.headers) | ({"Authorization": f"Bearer {options.bearer_token}"} if options.bearer_token else {})
-    auth = (options.username, options.password) if options.username else None
-    server = PrometheusConnect(url=options.url.rstrip("/"), headers=headers, auth=auth, timeout=int(DEADLINE))
+    login: dict[str, Any] = {"auth": (options.username, options.password)} if options.username else {}
+    server = PrometheusConnect(url=options.url.rstrip("/"), headers=headers, timeout=int(DEADLINE), **login)
     found: list[str] = server.all_metrics()
     return found

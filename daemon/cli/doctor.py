@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -70,7 +70,7 @@ async def _doctor(cluster: Cluster, system: System, output: str, account: str | 
     return FAILED if failed else OK
 
 
-async def _visits(cluster: Cluster, system: System, account: str | None) -> Any:
+async def _visits(cluster: Cluster, system: System, account: str | None) -> AsyncIterator[list[Finding]]:
     """Group after group, as they are known; one that cannot be asked is a finding, not an end."""
     from daemon.cli import examine
     from daemon.cli.findings import bad
