@@ -19,7 +19,8 @@ from tests.witness.audit import Audit, Event
 
 APP: Final = re.compile(r"app-\d{3}")
 NUMBERS: Final = frozenset({"metrics", "arms", "conditions", "waiting"})
-STORED_WITH_STEP: Final = 5.0  # seconds after a change within which evidence belongs to it
+ENDS: Final = frozenset({"Promoting", "RollingBack", "Inconclusive"})
+STORED_WITH_VERDICT: Final = 5.0  # seconds after a verdict within which evidence belongs to it
 
 
 class Rollout(msgspec.Struct, kw_only=True):
@@ -97,28 +98,20 @@ def _weight(operation: dict[str, Any]) -> int | None:
 
 
 def _periodic(event: Event, status: dict[str, Any] | None, rollout: Rollout) -> bool:
+    """The AnalysisRun once a minute (not the one of the verdict, nor its creation), and newer numbers in the status."""
     if event.resource == "analysisruns" and event.verb == "patch":
-        return bool(rollout.requests) and not _near_change(event, rollout)
-    return (
-        status is not None
-        and "metrics" in status
-        and set(status) <= NUMBERS
-        and status.get("waiting", {}) is not None
-        and not _new_wait(status)
-    )
+        return not _with_verdict(event, rollout)
+    if status is None or "metrics" not in status or not set(status) <= {*NUMBERS, "rollout"}:
+        return False
+    return set(status.get("rollout") or {}) <= {"noDataSince"} and status.get("waiting", {}) is not None
 
 
-def _new_wait(status: dict[str, Any]) -> bool:
-    """Whether people are told of something else that is waited for, and not only of newer numbers."""
-    return "reason" in (status.get("waiting") or {})
-
-
-def _near_change(event: Event, rollout: Rollout) -> bool:
-    """Evidence that is stored with a step or a verdict: the first in the seconds after a write of the phase or the step."""
-    changes = [e.time for e in rollout.requests if e.resource == "canaries" and "rollout" in (_status(e) or {})]
+def _with_verdict(event: Event, rollout: Rollout) -> bool:
+    """The first in the seconds after the release left its steps."""
+    ends = [e.time for e in rollout.requests if (_status(e) or {}).get("phase") in ENDS]
     stored = [e.time for e in rollout.requests if e.resource == "analysisruns"]
-    last = max(changes, default=0.0)
-    return event.time - last < STORED_WITH_STEP and not any(s > last for s in stored)
+    last = max(ends, default=0.0)
+    return event.time - last < STORED_WITH_VERDICT and not any(s > last for s in stored)
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ EVIDENCE: Final = frozenset(
     {"Dwell", "Requests", "Evidence", Code.WARMING_UP, Code.SETTLING, Code.BASELINE_SICK, Code.MORE_EVIDENCE_NEEDED, Code.PROVEN_FINE}
 )
 ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
+LEAVING: Final = frozenset({"TrafficReturning", "RouteRestoring", "RouteReporting", "Draining", "CanaryLeaving"})
 STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner"})  # waits at rest that only the owner can end
 Key = tuple[str, str]
 
@@ -190,8 +191,12 @@ class Reconciler:
             return stored
         before = self._pending.get(key)
         since = before.since if before is not None and before.version == version else now
-        patience = NUMBERS_EVERY if _shown(status, now) == _shown(stored.status, now) else SHOWN_WITHIN
-        if _needed(status, now) == _needed(stored.status, now) and now - since < patience:
+        old, new = stored.status, status
+        if new.rollout is not None and all(e in old.restore for e in new.restore):
+            # What was restored would only be restored again after a crash, which changes nothing.
+            new = msgspec.structs.replace(new, restore=old.restore)
+        patience = NUMBERS_EVERY if _shown(new, now) == _shown(old, now) else SHOWN_WITHIN
+        if _needed(new, now) == _needed(old, now) and now - since < patience:
             self._pending[key] = _Pending(version=version, since=since, due=since + patience, status=status)
             return msgspec.structs.replace(stored, status=status)
         self._pending.pop(key, None)
@@ -281,17 +286,25 @@ def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
         metrics=[],
         arms=[],
         rollout=_kept(status.rollout, now),
-        waiting=_kind_of(status.waiting),
+        waiting=_kind_of(_waiting(status)),
         conditions=[msgspec.structs.replace(c, message="") for c in status.conditions],
         routes=[msgspec.structs.replace(r, message="") for r in status.routes],
     )
 
 
+def _waiting(status: CanaryStatus) -> Waiting | None:
+    """Once stable is the new version, what is left to do is known without being said."""
+    rollout = status.rollout
+    if status.waiting is None and rollout is not None and rollout.rollback is None and rollout.promotion in ("Returning", "Cleaning"):
+        return Waiting(reason="TrafficReturning")
+    return status.waiting
+
+
 def _kind_of(waiting: Waiting | None) -> Waiting | None:
-    """What a wait is for, without its numbers; all waits for evidence are of one kind, as are those for the roll of stable."""
+    """What a wait is for, without its numbers; waits for evidence are of one kind, as are those for stable's roll and the canary's end."""
     if waiting is None:
         return None
-    for kind in (EVIDENCE, ROLLING):
+    for kind in (EVIDENCE, ROLLING, LEAVING):
         if waiting.reason in kind:
             return Waiting(reason=min(kind), message="")
     return msgspec.structs.replace(waiting, message="", until=None)

@@ -177,7 +177,9 @@ def _draining(turn: Turn) -> None:
 
 def away(turn: Turn) -> bool:
     """Backend out of every route -> reported by the parents -> a moment for open requests -> pods. True when all are gone."""
-    if any(r.weight is not None for r in turn.seen.routes):
+    routes = {(r.kind, r.name) for r in turn.seen.routes}
+    recorded = any((e.kind, e.name) in routes for e in turn.seen.restore)  # a daemon may have died before the owners were given back
+    if any(r.weight is not None for r in turn.seen.routes) or (recorded and not turn.overdue):
         turn.do(RestoreRoutes())
         turn.wait(
             "RouteRestoring", "the route is put back as it was", until=turn.stage_deadline(), way_out="remove the canary backend by hand"

@@ -5,8 +5,9 @@ backend it is about and changes only its neighbourhood. A rule takes part when i
 in Git already (the canary's at weight 0), then only the weights are ours.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +20,8 @@ from daemon.kube.resources import HTTP_ROUTES
 from daemon.kube.store import Store
 from daemon.rollout.model import RouteView
 from daemon.traffic.router import RouterError, Scope
+
+REPORTED_WITHIN: Final = 0.5  # seconds in which a gateway usually reports on a route
 
 Backend = dict[str, Any]
 Rule = tuple[int, list[Backend], Backend, Backend | None]
@@ -97,19 +100,41 @@ class HTTPRouteRouter:
         rules = _rules(route, scope)
         for (number, backends, stable, canary), original in zip(rules, _originals(rules, entries), strict=True):
             operations += _unweigh(number, backends, stable, canary, original)
-        written = await self._patch(scope, operations) if operations else None
+        written = None
+        if operations:
+            await self._patch(scope, operations)
+            written = await self._reported(scope)
         try:
             await owners.give_back(self._client, HTTP_ROUTES, scope.namespace, scope.name, entries[0].owners or "[]", written=written)
         except (errors.PatchTestFailed, errors.Conflict, TimeoutError) as e:
             raise RouterError(f"the owners of HTTPRoute {scope.name} are not given back yet: {e}", reason="Moved", retryable=True) from e
 
-    async def _patch(self, scope: Scope, operations: Sequence[Operation]) -> HTTPRoute:
+    async def _reported(self, scope: Scope) -> HTTPRoute | None:
+        """The route once its parents reported on our write: their report would make the guarded write that follows fail."""
+        changed = asyncio.Event()
+
+        def note(_: HTTPRoute | None, new: HTTPRoute | None) -> None:
+            if new is not None and new.key == (scope.namespace, scope.name):
+                changed.set()
+
+        stop = self._store.add_handler(note, replay=False)
+        try:
+            async with asyncio.timeout(REPORTED_WITHIN):
+                while not ((route := self._store.get(scope.namespace, scope.name)) and _accepted(route)[0]):
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            return None
+        finally:
+            stop()
+        return route
+
+    async def _patch(self, scope: Scope, operations: Sequence[Operation]) -> None:
         try:
             written = await self._client.json_patch(HTTP_ROUTES, scope.namespace, scope.name, operations)
         except (errors.PatchTestFailed, errors.Conflict) as e:
             raise RouterError(f"HTTPRoute {scope.namespace}/{scope.name} changed meanwhile: {e}", reason="Moved", retryable=True) from e
         self._store.put(written)
-        return written
 
 
 def _rules(route: HTTPRoute, scope: Scope) -> list[Rule]:
