@@ -25,7 +25,8 @@ from tests.sandbox.workbench import IMAGES, Object, service, web
 
 HTTPROUTES = "httproutes.gateway.networking.k8s.io"
 PROBE = {"readinessProbe": {"httpGet": {"path": "/healthz", "port": 8080}, "periodSeconds": 1}}
-DRAIN = {"env": [{"name": "DRAIN", "value": "1"}]}
+# Routers hear of the end of a pod a moment after the pod does, later on a busy machine.
+DRAIN = {"env": [{"name": "DRAIN", "value": "1"}], "lifecycle": {"preStop": {"sleep": {"seconds": 3}}}}
 
 
 def deployment(name: str, image: str, replicas: int = 1) -> Object:

@@ -53,12 +53,14 @@ def route(name: str = "web") -> Object:
     }
 
 
-def metric_source(url: str = "http://127.0.0.1:9") -> Object:
+def metric_source(url: str | None = None) -> Object:
+    """A Prometheus at `url`; without one, the pods' own pages, which nobody has to be there for."""
+    found = {"type": "Prometheus", "prometheus": {"url": url}} if url else {"type": "Scrape", "scrape": {"port": 9}}
     return {
         "apiVersion": "linnet.dev/v1alpha1",
         "kind": "MetricSource",
         "metadata": {"name": "default", "namespace": "linnet-system"},
-        "spec": {"type": "Prometheus", "prometheus": {"url": url}, "allowedNamespaces": ["*"]},
+        "spec": {**found, "allowedNamespaces": ["*"]},
     }
 
 
