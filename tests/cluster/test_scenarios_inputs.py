@@ -169,7 +169,9 @@ def test_a_broken_deployment_is_not_taken_as_stable_and_can_be_repaired(shop: Sh
     """The kubelet's own words are told, and the repairing template is not held."""
     shop.apply(metric_source(), *manifests("shop", image="no-such-image:v1", replicas=1, startup_seconds=0), canary())
     refused(shop, "StableNotReady", "0 of 1", "nothing is held", event=False)
-    eventually(lambda: "no-such-image" in shop.status()["waiting"]["message"], "the kubelet's words", 20)
+    eventually(
+        lambda: "no-such-image" in shop.status()["waiting"]["message"], "the kubelet's words", 75
+    )  # words alone are written once a minute
     shop.push_image("v1")
     shop.kubectl("rollout", "status", "deployment/shop", "--timeout=40s")
 

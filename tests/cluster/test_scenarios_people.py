@@ -159,9 +159,8 @@ def test_a_newer_version_in_mid_promotion_waits_until_stable_is_one_version(shop
     shop.open({"steps": [{"weight": 20, "dwell": {"minDuration": "2s"}}]}, replicas=3, startup_seconds=3)
     shop.load()
     shop.push("v2")
-    first = shop.until(lambda s: (s.get("rollout") or {}).get("promotion") == "Rolling" and _rolling(shop), "stable rolls", 60)["rollout"][
-        "revision"
-    ]
+    rolling = shop.until(lambda s: s.get("phase") == "Promoting" and _rolling(shop), "stable rolls", 60)
+    first = rolling["rollout"]["revision"]
     shop.push("v3")
     shop.await_phase("Settling", 20)
     status = shop.until(lambda s: s.get("stableRevision") == first and s.get("phase") in ("Starting", "Progressing"), "v3 starts", 80)

@@ -96,6 +96,8 @@ class ControlPlane:
 
     def __init__(self, *, keep: bool = False) -> None:
         self.keep = keep or bool(os.environ.get("LINNET_TEST_KEEP"))
+        # Taken once: pytest changes its own environment at each phase of a test, and scenarios run in threads beside that.
+        self._environment = dict(os.environ)
         self.bin = build.bin_dir()
         self.url = f"https://{ADDRESS}:{PORT}"
         self.token = "admin-token"
@@ -163,7 +165,7 @@ class ControlPlane:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(env or {})},
+                env={**self._environment, **(env or {})},
                 cwd=cwd or self.directory,
                 start_new_session=True,
             )
@@ -188,7 +190,7 @@ class ControlPlane:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, **(env or {})},
+            env={**self._environment, **(env or {})},
             check=False,
         )
         if check and done.returncode != 0:

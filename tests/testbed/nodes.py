@@ -96,7 +96,7 @@ def shop(
         "env": variables,
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "http"}, "periodSeconds": 1, "failureThreshold": 2},
         # Routers hear of the end of a pod a moment after the pod does.
-        "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
+        "lifecycle": {"preStop": {"sleep": {"seconds": 4}}},
     }
     pod: dict[str, Any] = {"terminationGracePeriodSeconds": 15, "containers": [container]}
     if flags:
