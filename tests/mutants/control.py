@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.model import Mutant
 
 _HOLD = "tests/unit/workloads/test_protection_hold.py"
+_ROUTE = "tests/unit/traffic/test_httproute.py::TestHTTPRoute"
 
 MUTANTS = (
     Mutant(
@@ -38,5 +39,45 @@ MUTANTS = (
         old="    if item.spec.paused and item.metadata.annotation(names.HELD_MARK):\n",
         new="    if item.spec.paused:\n",
         test=f"{_HOLD}::test_a_pause_of_the_owner_is_not_ours_to_end",
+    ),
+    Mutant(
+        name="a-weight-without-its-test",
+        protects="JSON Patch test",
+        path="daemon/traffic/httproute.py",
+        old='    operations = [guard, add(f"{path}/{at}/weight", 100 - weight)]\n',
+        new='    operations = [add(f"{path}/{at}/weight", 100 - weight)]\n',
+        test=f"{_ROUTE}::test_a_route_that_was_rearranged_before_the_first_write_is_not_written_blindly",
+    ),
+    Mutant(
+        name="an-old-report-is-an-acceptance",
+        protects="order at a route",
+        path="daemon/traffic/httproute.py",
+        old="found is None or found.observed_generation < route.metadata.generation",
+        new="found is None",
+        test=f"{_ROUTE}::test_accepted_only_when_every_parent_speaks_of_this_generation",
+    ),
+    Mutant(
+        name="the-route-s-owners-stay-ours",
+        protects="P1 route restore",
+        path="daemon/traffic/httproute.py",
+        old='            await owners.give_back(self._client, HTTP_ROUTES, scope.namespace, scope.name, entries[0].owners or "[]", written=written)\n',
+        new="            pass\n",
+        test=f"{_ROUTE}::test_restoring_leaves_no_trace",
+    ),
+    Mutant(
+        name="the-route-keeps-our-weight",
+        protects="P1 route restore",
+        path="daemon/traffic/httproute.py",
+        old='    if now.get("weight") == before.get("weight"):\n        return []\n',
+        new="    return []\n",
+        test=f"{_ROUTE}::test_restoring_leaves_no_trace",
+    ),
+    Mutant(
+        name="flags-before-the-weight",
+        protects="P3 abort order",
+        path="daemon/control/reconcile.py",
+        old='order = {"SetWeight": 0, "ZeroFlags": 1}',
+        new='order = {"SetWeight": 1, "ZeroFlags": 0}',
+        test="tests/unit/control/test_protection_order.py",
     ),
 )

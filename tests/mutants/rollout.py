@@ -69,8 +69,8 @@ MUTANTS = (
         name="the-rejected-template-is-tried-again",
         protects="P9 memory",
         path="daemon/rollout/decide.py",
-        old='    elif workload.revision in turn.seen.failed:\n        turn.enter("Held")\n',
-        new='    elif workload.revision in ():\n        turn.enter("Held")\n',
+        old="    return told or revision in turn.seen.failed\n",
+        new="    return False\n",
         test=f"{_WHOLE}::test_a_bad_release_is_rolled_back_and_remembered",
     ),
     Mutant(
@@ -152,5 +152,13 @@ MUTANTS = (
         old="    if not (workload.complete and one and workload.available >= workload.replicas):\n",
         new="    if workload.replicas < 0:\n",
         test=f"{_DISTURBED}::test_adoption_in_mid_roll_waits_and_holds_nothing",
+    ),
+    Mutant(
+        name="owners-are-lost-with-the-daemon",
+        protects="P1, P5 undo log",
+        path="daemon/rollout/rollback.py",
+        old="or (recorded and not turn.overdue):",
+        new="or (recorded and False):",
+        test="tests/unit/rollout/test_protection_undo.py",
     ),
 )
