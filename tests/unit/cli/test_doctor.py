@@ -88,7 +88,7 @@ async def test_what_is_missing_is_named_with_its_way_out(tmp_path: Path) -> None
         "spec": {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json"}}},
     }
     async with world(tmp_path, policies=False) as w:
-        w.apply(service(), route(), metric_source(), web(), canary(flags=[{"name": "new"}]), notifier, flags)
+        w.apply(service(), route(), metric_source("http://127.0.0.1:9"), web(), canary(flags=[{"name": "new"}]), notifier, flags)
         await w.bench.until(w.bench.rolled_out, "rolled out")
         code, found = await examined(w)
         assert code == 1
