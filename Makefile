@@ -24,6 +24,9 @@ lock: ## resolve the lock anew (host-free: names no registry)
 demo: venv ## one good and one bad release on the embedded sandbox (ARGS="--once --json")
 	@$(BIN)/linnet demo $(ARGS)
 
+demo-real: venv ## the same show on a real Kubernetes, built on the spot (ARGS="--json")
+	@$(BIN)/python -m tests.testbed.demo $(ARGS)
+
 unit: venv ## the fast suites alone
 	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/sandbox tests/docs $(ARGS)
 
@@ -61,4 +64,4 @@ image: ## build the container image
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help venv lock demo unit test lint types crds mutants bench bench-api docs image clean
+.PHONY: help venv lock demo demo-real unit test lint types crds mutants bench bench-api docs image clean

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -18,7 +18,12 @@ from daemon.cli.cluster import FAILED, OK, dump, fail
 from daemon.cli.trouble import CANNOT, INTERRUPTED, explained
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from daemon.cli.demo.script import DemoOptions
+    from daemon.cli.demo.stage import Stage
+
+    Setting = Callable[[DemoOptions], AbstractAsyncContextManager[Stage]]
 
 
 @click.command()
@@ -64,13 +69,13 @@ def demo(*, once: bool, keep: bool, as_json: bool, order: str, bad_flag: str, **
     perform(DemoOptions(order=kinds, bad_flag=bad_flag == "on", **rest), mode="json" if as_json else "keep" if keep else "show")
 
 
-def perform(options: DemoOptions, *, mode: Literal["json", "keep", "show"]) -> None:
-    """Play, and end the process with the exit code."""
+def perform(options: DemoOptions, *, mode: Literal["json", "keep", "show"], setting: Setting | None = None) -> None:
+    """Play, in the sandbox unless another setting is given, and end the process with the exit code."""
     from daemon.control import logs
 
     logs.configure("WARNING")
     try:
-        code = asyncio.run(_until_told(_perform(options, mode)))
+        code = asyncio.run(_until_told(_perform(options, mode, setting)))
     except Exception as error:
         said = explained(error)
         if said is None:
@@ -92,7 +97,7 @@ async def _until_told(work: Coroutine[Any, Any, int]) -> int:
         return INTERRUPTED
 
 
-async def _perform(options: DemoOptions, mode: Literal["json", "keep", "show"]) -> int:
+async def _perform(options: DemoOptions, mode: Literal["json", "keep", "show"], setting: Setting | None) -> int:
     from daemon.cli.demo.play import Play
     from daemon.cli.demo.report import report, succeeded
     from daemon.cli.demo.show import audience
@@ -100,7 +105,7 @@ async def _perform(options: DemoOptions, mode: Literal["json", "keep", "show"]) 
 
     began = time.monotonic()
     with audience(quiet=mode == "json") as show:
-        async with stage(options) as found:
+        async with (setting or stage)(options) as found:
             play = Play(found, options, show)
             show.opened(play)
             async with asyncio.TaskGroup() as group:

@@ -29,9 +29,7 @@ def opening(play: Play) -> list[Line]:
     """Where this plays, and what is not as it would be at home."""
     lines = [
         Line(text="Two releases of a small shop under load, judged by the real daemon.", style="head"),
-        Line(
-            text="Simulated: API server, controllers, node. Real: Traefik, the shop's processes, every request, the daemon, which runs as"
-        ),
+        Line(text=play.stage.made_of),
         Line(text=play.stage.command, style="command"),
         Line(text="Different from the shipped defaults, for speed alone:"),
     ]
@@ -153,7 +151,8 @@ class Narrator:
     def _progress(self, play: Play, release: Release) -> list[Line]:
         scene, lines = play.scene, list[Line]()
         rollout = scene.status.rollout
-        phase = "Returning" if rollout is not None and rollout.promotion == "Returning" else scene.status.phase
+        returning = rollout is not None and rollout.promotion in ("Returning", "Cleaning")
+        phase = "Returning" if returning else scene.status.phase
         if phase != self._phase:
             text = _PHASES.get(phase, "").format(tag=release.tag)
             lines += [Line(text=text)] if text else []

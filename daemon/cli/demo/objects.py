@@ -92,6 +92,7 @@ def _deployment() -> Object:
         "image": f"{APP}:{FIRST_TAG}",
         "ports": [{"name": "http", "containerPort": 8080}],
         "env": [
+            {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "TRACK", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{names.TRACK}']"}}},
             {"name": "FLAGS_FILE", "value": "/etc/flags/flags.json"},
         ],

@@ -83,7 +83,7 @@ def hurried(options: DemoOptions) -> tuple[str, ...]:
         "metrics are read every 1 s, not every 15 s",
         f"warm-up {WARM_UP} s, not 60 s",
         f"steps {ladder}; by default 5, 25 and 50 %, 2 min each",
-        "flags count as seen 1 s after a write: the sandbox projects ConfigMaps at once; a mounted one takes up to 90 s on a cluster",
+        "flags count as seen 1 s after a write, not 90 s: ConfigMaps are projected at once here, within that time on a cluster",
         f"{options.rate:g} requests/s, so that seconds bring the evidence of minutes",
     )
 

@@ -7,9 +7,10 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 
@@ -32,21 +33,22 @@ _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the play needs of the world. `client` is a user's, with a user's field manager."""
+    """All that the play needs of the world. `client` is a user's, with a user's field manager; `guard` raises when the daemon ends."""
 
     client: Client
     url: str
     inbox: Inbox
-    daemon: Process
-    log: LogRing
+    guard: Callable[[], Coroutine[Any, Any, NoReturn]]
+    made_of: str
     command: str
     kubeconfig: Path
 
-    async def guard(self) -> NoReturn:
-        """Raises when the daemon ends: nothing would ever be decided again."""
-        code = await self.daemon.wait()
-        said = "\n  ".join(self.log.tail(LAST_WORDS)) or "nothing"
-        raise DemoError(f"the daemon ended with exit code {code}; it said last:\n  {said}")
+
+async def _guard(daemon: Process, log: LogRing) -> NoReturn:
+    """Nothing would ever be decided again."""
+    code = await daemon.wait()
+    said = "\n  ".join(log.tail(LAST_WORDS)) or "nothing"
+    raise DemoError(f"the daemon ended with exit code {code}; it said last:\n  {said}")
 
 
 @contextlib.asynccontextmanager
@@ -76,8 +78,8 @@ async def stage(options: DemoOptions) -> AsyncIterator[Stage]:
             client=Client(transport, field_manager="kubectl"),
             url=sandbox.gateway.url,
             inbox=inbox,
-            daemon=process,
-            log=log,
+            guard=partial(_guard, process, log),
+            made_of="Simulated: API server, controllers, node. Real: Traefik, the shop's processes, every request, and the daemon:",
             command=shlex.join(["linnet", *arguments]),
             kubeconfig=sandbox.kubeconfig,
         )

@@ -35,6 +35,7 @@ def play(options: DemoOptions | None = None) -> Play:
         client=None,
         url="http://127.1.0.1:8000",
         inbox=Inbox(),
+        made_of="Simulated: nothing here.",
         command="linnet run --kubeconfig /tmp/linnet-sandbox-abcdefgh/linnet.kubeconfig --cluster-name sandbox",
         kubeconfig=Path("/tmp/linnet-sandbox-abcdefgh/kubeconfig"),
     )
