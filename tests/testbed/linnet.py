@@ -49,7 +49,9 @@ class Linnet:
         }
         body = json.dumps({**base, **(values or {})})
         words = ("upgrade", "--install", self.release, str(CHART), "-n", self.namespace, "--create-namespace")
-        self.plane.helm(*words, "-f", "-", wait, "--timeout=60s", input=body)
+        # Other suites on the same control plane applied CRDs and policies by hand, and CRDs outlive every release.
+        adopt = ("--take-ownership", "--force-conflicts")
+        self.plane.helm(*words, "-f", "-", wait, *adopt, "--timeout=60s", input=body)
         eventually(self.leader, "a replica leads")
 
     def pods(self) -> list[str]:
