@@ -283,6 +283,7 @@ def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
     """A status without what changes at every scrape."""
     return msgspec.structs.replace(
         status,
+        weight=None if _returns(status.rollout) else status.weight,
         metrics=[],
         arms=[],
         rollout=_kept(status.rollout, now),
@@ -294,10 +295,11 @@ def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
 
 def _waiting(status: CanaryStatus) -> Waiting | None:
     """Once stable is the new version, what is left to do is known without being said."""
-    rollout = status.rollout
-    if status.waiting is None and rollout is not None and rollout.rollback is None and rollout.promotion in ("Returning", "Cleaning"):
-        return Waiting(reason="TrafficReturning")
-    return status.waiting
+    return Waiting(reason="TrafficReturning") if status.waiting is None and _returns(status.rollout) else status.waiting
+
+
+def _returns(rollout: RolloutStatus | None) -> bool:
+    return rollout is not None and rollout.rollback is None and rollout.promotion in ("Returning", "Cleaning")
 
 
 def _kind_of(waiting: Waiting | None) -> Waiting | None:
@@ -322,7 +324,7 @@ def _kept(rollout: RolloutStatus | None, now: float) -> RolloutStatus | None:
     kept = msgspec.structs.replace(rollout, no_data_since=None) if young else rollout
     if kept.rollback is None and kept.promotion in ("Releasing", "Rolling"):
         return msgspec.structs.replace(kept, promotion="Releasing", stage_started_at=None)
-    if kept.rollback is None and kept.promotion in ("Returning", "Cleaning"):
+    if _returns(kept):
         return msgspec.structs.replace(kept, promotion="Returning", stage_started_at=None, weight_reached=0)
     return kept
 

@@ -286,15 +286,11 @@ def _wait_evidence(turn: Turn) -> None:
 
 
 def advance(turn: Turn) -> None:
-    """The next step begins: its exposure is wanted from now on."""
+    """The next step begins: its exposure is wanted from now on, and what is ready for it is written in this very pass."""
     turn.roll(step=turn.rollout.step + 1, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now), exposed_at=None, told=False)
     turn.reset_wait()
-    step = turn.step
-    exposure.has_capacity(turn, step.weight)
-    turn.want_weight(
-        step.weight if turn.canary and turn.canary.available >= exposure.pods_wanted(turn, step.weight) else turn.rollout.weight_reached
-    )
-    turn.look_at(turn.now)
+    if exposed(turn):
+        turn.look_at(turn.now)
 
 
 def paused(turn: Turn) -> None:
