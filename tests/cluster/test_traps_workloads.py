@@ -8,6 +8,7 @@ means that the rule has lost its reason.
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -123,6 +124,7 @@ def test_a2_an_unconditional_release_ships_what_landed_meanwhile(trap: Trap) -> 
 def test_a3_a_held_deployment_scaled_to_zero_revives_the_wrong_version(trap: Trap) -> None:
     """Kept in `scaling to zero in mid-release and back`. Twin: the newest-created ReplicaSet comes up, which is not stable."""
     trap.start()
+    time.sleep(1.1)  # creation times are whole seconds, and of two born in the same one the name decides
     trap.kubectl("set", "image", "deployment/shop", f"app={BAD}")
     trap.kubectl("rollout", "status", "deployment/shop", "--timeout=40s")
     trap.kubectl("rollout", "undo", "deployment/shop")

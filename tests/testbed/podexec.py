@@ -94,6 +94,10 @@ def main() -> None:
     root, guarded = _make_root(Path(spec["scratch"]))
     for mount in sorted(spec["mounts"], key=lambda one: len(one["target"])):
         _bind(root, mount["source"], mount["target"], mount["readOnly"])
+    for program in (str(Path(__file__).resolve().parents[2]), sys.prefix, sys.base_prefix):
+        # A volume at /tmp must not hide the "image": the checkout and its interpreter, wherever they are.
+        if any(program.startswith(f"{mount['target'].rstrip('/')}/") for mount in spec["mounts"]):
+            _bind(root, program, program, read_only=False)
     if spec["readOnlyRoot"]:
         volumes = {root / mount["target"].strip("/") for mount in spec["mounts"]}
         for folder in guarded:
