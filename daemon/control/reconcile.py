@@ -289,7 +289,7 @@ def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
         rollout=_kept(status.rollout, now),
         waiting=_kind_of(_waiting(status)),
         conditions=[msgspec.structs.replace(c, message="") for c in status.conditions],
-        routes=[msgspec.structs.replace(r, message="") for r in status.routes],
+        routes=[] if _returns(status.rollout) else [msgspec.structs.replace(r, message="") for r in status.routes],
     )
 
 
