@@ -4,7 +4,7 @@ On a real control plane with kwok's pods. Everything is counted by the API serve
 kernel (/proc), nothing by the daemon itself. Needs root, or a user namespace: `python -m tests.testbed.run` says how.
 
     python -m bench.api                     # ten minutes at rest, ten minutes of rollouts
-    python -m bench.api --minutes 2 --canaries 20 --json
+    python -m bench.api --minutes 3 --canaries 20 --json
 """
 
 import argparse
@@ -24,6 +24,7 @@ from tests.witness.audit import Audit
 
 SETTLE = 15.0  # seconds after adoption until the daemon is at rest
 LEAST_SERIES = 10
+LEAST_MINUTES = 3.0
 
 
 def main() -> int:
@@ -57,7 +58,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     parser.add_argument("--profile", type=Path, help="run the daemon under cProfile and write its statistics here")
     parser.add_argument("--keep", type=Path, help="folder to copy the audit log and the daemon's log to")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.minutes < LEAST_MINUTES:
+        parser.error(f"--minutes is {options.minutes:g}; in less than {LEAST_MINUTES:g} there are too few ticks to see evidence in each")
+    return options
 
 
 def _say(text: str) -> None:
