@@ -11,8 +11,6 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -33,12 +31,12 @@ from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretReader
 from daemon.control.sources import SourceProbe
 from daemon.control.tell import Teller
+from daemon.control.wakeups import Wakeups
 from daemon.kube import config as kube_config
 from daemon.kube.client import Client
 from daemon.kube.controller import Controller, ControllerOptions
 from daemon.kube.events import EventRecorder
 from daemon.kube.lease import LeaderElector, LeaseOptions
-from daemon.kube.objects import KubeObject
 from daemon.kube.transport import Transport
 from daemon.notify.notifier import Notifier, Outcome
 from daemon.traffic.registry import ROUTERS
@@ -144,7 +142,7 @@ class _Leader:
         self._wake = canaries.queue.add
         adopter = Adopter(client, caches, teller)
         adoptions: Controller[Key] = Controller("adoption", adopter.reconcile, observe=self._daemon.metrics.reconciled)
-        stops = _subscribe(caches, canaries, adoptions, options.catalogue_namespace)
+        stops = Wakeups(caches, canaries.queue, adoptions.queue, options.catalogue_namespace).subscribe()
         async with asyncio.TaskGroup() as last:
             words = last.create_task(recorder.run())  # outlives the rest, so that what was done is told
             try:
@@ -190,65 +188,3 @@ class _Leader:
             teller=teller,
             ended=lambda outcome: self._daemon.metrics.rollouts.labels(outcome).inc(),
         )
-
-
-def _subscribe(caches: Caches, canaries: Controller[Key], adoptions: Controller[Key], catalogue: str) -> list[Any]:
-    """What wakes whom. A Canary is looked at when anything it speaks of changes, and never otherwise."""
-    wake = canaries.queue.add
-
-    def canary(old: KubeObject | None, new: KubeObject | None) -> None:
-        item = new or old
-        if item is not None:
-            wake(item.key)
-
-    def workload(namespace: str, name: str) -> None:
-        for found in caches.canaries.store.by("workload", f"{namespace}/{name}"):
-            wake(found.key)
-
-    def deployment(old: KubeObject | None, new: KubeObject | None) -> None:
-        item = new or old
-        if item is None:
-            return
-        owner = item.metadata.label(names.OWNER)
-        if owner:
-            wake((item.namespace, owner))
-            return
-        adoptions.queue.add(item.key)
-        workload(item.namespace, item.name)
-
-    def owned(old: KubeObject | None, new: KubeObject | None) -> None:
-        item = new or old
-        controller = item.metadata.controller() if item is not None else None
-        if item is None or controller is None:
-            return
-        owner = item.metadata.label(names.OWNER)
-        if owner:
-            wake((item.namespace, owner))
-        elif controller.kind == "Deployment":
-            workload(item.namespace, controller.name)
-
-    def neighbours(old: KubeObject | None, new: KubeObject | None) -> None:
-        item = new or old
-        if item is not None:
-            everywhere = item.namespace == catalogue
-            _wake_all(caches.canaries.store if everywhere else caches.canaries.store.by("namespace", item.namespace), wake)
-
-    handlers = (
-        (caches.canaries, canary),
-        (caches.deployments, deployment),
-        (caches.replica_sets, owned),
-        (caches.pods, owned),
-        (caches.services, neighbours),
-        (caches.routes, neighbours),
-        (caches.autoscalers, neighbours),
-        (caches.policies, neighbours),
-        (caches.profiles, neighbours),
-        (caches.metric_sources, neighbours),
-        (caches.flag_sources, neighbours),
-    )
-    return [informer.store.add_handler(handler) for informer, handler in handlers]
-
-
-def _wake_all(found: Iterable[KubeObject], wake: Any) -> None:
-    for item in found:
-        wake(item.key)

@@ -142,35 +142,23 @@ class Resolver:
             return named
         if traffic is not None and traffic.mode == "PodRatio":
             return None
+        found = self._selecting(deployment)
+        if len(found) == 1:
+            return found[0]
+        problems.append(_several_services(found) if found else _no_service(deployment))
+        return None
+
+    def _selecting(self, deployment: Deployment) -> list[Service]:
+        """The user's Services whose requests reach the pods, headless ones aside."""
         labels = self._labels(deployment)
-        found = [
+        return [
             s
-            for s in self._caches.services.store.by("namespace", canary.namespace)
+            for s in self._caches.services.store.by("namespace", deployment.namespace)
             if s.spec.selector
             and s.metadata.label(names.OWNER) == ""
             and s.spec.selector.items() <= labels.items()
             and s.spec.cluster_ip != "None"
         ]
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            problems.append(
-                Problem(
-                    reason="NoService",
-                    message=f"no Service selects the pods of Deployment {deployment.name}",
-                    way_out="create one, or set spec.traffic.mode: PodRatio for a worker without requests",
-                )
-            )
-        else:
-            several = ", ".join(sorted(s.name for s in found))
-            problems.append(
-                Problem(
-                    reason="SeveralServices",
-                    message=f"Services {several} all select the pods",
-                    way_out="name one in spec.traffic.serviceRef",
-                )
-            )
-        return None
 
     def _labels(self, deployment: Deployment) -> dict[str, str]:
         template = self._templates.decode(deployment.spec.template)
@@ -307,3 +295,20 @@ class Resolver:
             taken = self._caches.services.store.get(canary.namespace, names.canary_service(service.name))
             found += preflight.taken(canary.name, taken)
         return found
+
+
+def _no_service(deployment: Deployment) -> Problem:
+    return Problem(
+        reason="NoService",
+        message=f"no Service selects the pods of Deployment {deployment.name}",
+        way_out="create one, or set spec.traffic.mode: PodRatio for a worker without requests",
+    )
+
+
+def _several_services(found: list[Service]) -> Problem:
+    several = ", ".join(sorted(s.name for s in found))
+    return Problem(
+        reason="SeveralServices",
+        message=f"Services {several} all select the pods",
+        way_out="name one in spec.traffic.serviceRef",
+    )

@@ -1,0 +1,88 @@
+"""What wakes whom: a Canary is looked at when anything it speaks of changes, and never otherwise.
+
+An idle Canary costs nothing, because nothing here polls: each handler turns a changed object into the keys of those it concerns.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from daemon.api import names
+from daemon.control.caches import Caches
+from daemon.kube.informer import Informer
+from daemon.kube.objects import KubeObject
+from daemon.kube.queue import WorkQueue
+
+Key = tuple[str, str]
+
+
+class Wakeups:
+    """Feeds the queues of the two controllers from the caches."""
+
+    def __init__(self, caches: Caches, canaries: WorkQueue[Key], adoptions: WorkQueue[Key], catalogue: str) -> None:
+        self._caches = caches
+        self._canaries = canaries
+        self._adoptions = adoptions
+        self._catalogue = catalogue
+
+    def subscribe(self) -> list[Callable[[], None]]:
+        """Hear of every change from now on, and of what is there already. Returns the ways to stop."""
+        caches = self._caches
+        neighbours: tuple[Informer[Any], ...] = (
+            caches.services,
+            caches.routes,
+            caches.autoscalers,
+            caches.policies,
+            caches.profiles,
+            caches.metric_sources,
+            caches.flag_sources,
+        )
+        return [
+            self._on(caches.canaries, self._canary),
+            self._on(caches.deployments, self._deployment),
+            self._on(caches.replica_sets, self._owned),
+            self._on(caches.pods, self._owned),
+            *(self._on(informer, self._neighbour) for informer in neighbours),
+        ]
+
+    def _on(self, informer: Informer[Any], wake: Callable[[KubeObject], None]) -> Callable[[], None]:
+        """One handler for an object that came, changed or went: which of the three it was is for the pass to find."""
+
+        def changed(old: KubeObject | None, new: KubeObject | None) -> None:
+            item = new or old
+            if item is not None:
+                wake(item)
+
+        return informer.store.add_handler(changed)
+
+    def _canary(self, item: KubeObject) -> None:
+        self._canaries.add(item.key)
+
+    def _deployment(self, item: KubeObject) -> None:
+        if self._ours(item):
+            return
+        self._adoptions.add(item.key)
+        self._of_workload(item.namespace, item.name)
+
+    def _owned(self, item: KubeObject) -> None:
+        """A ReplicaSet or Pod: the canary's carry our label, those of stable are found by their Deployment."""
+        controller = item.metadata.controller()
+        if controller is None or self._ours(item):
+            return
+        if controller.kind == "Deployment":
+            self._of_workload(item.namespace, controller.name)
+
+    def _neighbour(self, item: KubeObject) -> None:
+        """What any Canary of the namespace may speak of; in the catalogue, any Canary at all."""
+        canaries = self._caches.canaries.store
+        for found in canaries if item.namespace == self._catalogue else canaries.by("namespace", item.namespace):
+            self._canaries.add(found.key)
+
+    def _ours(self, item: KubeObject) -> bool:
+        owner = item.metadata.label(names.OWNER)
+        if owner:
+            self._canaries.add((item.namespace, owner))
+        return bool(owner)
+
+    def _of_workload(self, namespace: str, name: str) -> None:
+        for found in self._caches.canaries.store.by("workload", f"{namespace}/{name}"):
+            self._canaries.add(found.key)
