@@ -22,8 +22,9 @@ from daemon.rollout.model import (
     ZeroFlags,
 )
 from daemon.rollout.turn import Turn
+from flags.plan import PATIENCE
 
-FLAG_BUDGET: Final = 5.0  # seconds that the rest waits for a flag source
+FLAG_BUDGET: Final = PATIENCE  # seconds that the rest waits for a flag source
 DRAIN: Final = 3.0  # seconds between the last route report and the end of the pods
 HISTORY: Final = 10
 

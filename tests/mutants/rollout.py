@@ -45,8 +45,8 @@ MUTANTS = (
         name="abort-waits-for-the-flag-source",
         protects="P3 abort order",
         path="daemon/rollout/rollback.py",
-        old="FLAG_BUDGET: Final = 5.0",
-        new="FLAG_BUDGET: Final = 5000.0",
+        old="FLAG_BUDGET: Final = PATIENCE",
+        new="FLAG_BUDGET: Final = 1000 * PATIENCE",
         test=f"{_DISTURBED}::test_an_abort_does_not_wait_for_a_flag_source_that_is_down",
     ),
     Mutant(
