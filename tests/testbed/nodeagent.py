@@ -188,8 +188,7 @@ class Agent:
 
     def _gone(self, pod: Pod) -> None:
         """The object vanished (a forced deletion): the processes follow at once."""
-        pod.grace = 0.0
-        pod.stopping.set()
+        pod.leave(grace=0.0)
 
     async def _run_pod(self, uid: str, pod: Pod) -> None:
         try:

@@ -25,7 +25,8 @@ class Pod:
         self.world = world
         self.name: str = obj["metadata"]["name"]
         self.changed = asyncio.Event()
-        self.stopping = asyncio.Event()
+        self.stopping = asyncio.Event()  # its containers are to end: it completed with sidecars, or is on its way out
+        self._leaving = asyncio.Event()  # somebody deleted it
         self.grace = 30.0
         self.finished = False
         self._tokens: dict[str, dict[str, bytes]] = {}
@@ -45,10 +46,15 @@ class Pod:
     def update(self, obj: Object) -> None:
         """The object changed: labels, annotations, conditions of others, or its deletion was asked for."""
         self.object = obj
-        if obj["metadata"].get("deletionTimestamp") and not self.stopping.is_set():
-            self.grace = float(obj["metadata"].get("deletionGracePeriodSeconds", 30))
-            self.stopping.set()
+        if obj["metadata"].get("deletionTimestamp") and not self._leaving.is_set():
+            self.leave(float(obj["metadata"].get("deletionGracePeriodSeconds", 30)))
         self.changed.set()
+
+    def leave(self, grace: float) -> None:
+        """Ends what runs within `grace` seconds, then the object goes."""
+        self.grace = grace
+        self.stopping.set()
+        self._leaving.set()
 
     async def sleep(self, seconds: float) -> None:
         """Sleeps, but not beyond the Pod's end."""
@@ -62,8 +68,7 @@ class Pod:
         self.folder.mkdir(parents=True, exist_ok=True)
         async with running(self._report()), running(self._lifetime()) as life:
             await life
-            if not self.stopping.is_set():  # a Pod that completed stays until somebody deletes it
-                await self.stopping.wait()
+            await self._leaving.wait()  # a Pod that completed stays until somebody deletes it
         self.changed.clear()
         await self._write()
         await self.world.remove(self.object)
