@@ -24,6 +24,7 @@ from daemon.sandbox.controllers.access import Access
 from daemon.sandbox.controllers.manager import controllers
 from daemon.sandbox.controllers.objects import Object
 from daemon.sandbox.controllers.runtime import Runner
+from daemon.sandbox.furnish import furnished
 from daemon.sandbox.gateway import Gateway, GatewayOptions
 from daemon.sandbox.kubelet import NODE, Kubelet
 from daemon.sandbox.podspec import Image
@@ -130,7 +131,7 @@ class Sandbox:
             root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="linnet-sandbox-")))
             network = stack.enter_context(contextlib.closing(Network.claim()))
             family = stack.enter_context(Family())
-            sandbox = cls(chosen, store=Store(), family=family, network=network, root=root)
+            sandbox = cls(chosen, store=furnished(), family=family, network=network, root=root)
             await stack.enter_async_context(sandbox.server)
             sandbox._write_kubeconfig()
             stack.callback(sandbox._forget_kubeconfig)

@@ -1,6 +1,6 @@
 """Why: kubectl, Traefik, Helm and the daemon talk HTTP; this is the API server in front of a `Store`.
 
-    async with ApiServer(Store(), users={"s3cret": "admin"}) as server:
+    async with ApiServer(furnished(), users={"s3cret": "admin"}) as server:
         server.url                                   # http://127.0.0.1:PORT
         server.kubeconfig("s3cret")                  # the text of a kubeconfig for that user
 

@@ -64,27 +64,31 @@ class Admission(Protocol):
     def validate(self, resource: Resource, obj: JSON | None, old: JSON | None, caller: Caller, subresource: str) -> None: ...
 
 
+class _Unasked:
+    """The admission of a store that nobody has furnished."""
+
+    def mutate(self, resource: Resource, obj: JSON, old: JSON | None, caller: Caller, subresource: str) -> JSON:
+        return obj
+
+    def validate(self, resource: Resource, obj: JSON | None, old: JSON | None, caller: Caller, subresource: str) -> None:
+        return
+
+
 def _caller(user: str | Caller) -> Caller:
     return user if isinstance(user, Caller) else Caller(user=user)
 
 
 class Store:
-    """The state of one sandbox."""
+    """The state of one sandbox; `daemon.sandbox.furnish.furnished` adds what lives on it."""
 
     def __init__(self, *, window: int = 20_000, clock: Callable[[], dt.datetime] | None = None) -> None:
-        from daemon.sandbox.admission import PolicyAdmission
-        from daemon.sandbox.crds import CustomKinds
-        from daemon.sandbox.namespaces import Namespaces
-
         self.registry = Registry()
         self.log = EventLog(start=_FIRST_REVISION, window=window)
         self.revision = _FIRST_REVISION
         self._clock = clock or (lambda: dt.datetime.now(dt.UTC))
         self._objects: dict[str, dict[Key, JSON]] = {}
         self._addresses = 1
-        self.admission: Admission = PolicyAdmission(self)
-        CustomKinds(self)
-        Namespaces(self)
+        self.admission: Admission = _Unasked()
 
     # -- reading ------------------------------------------------------------------------------------------------------------------
 

@@ -14,15 +14,15 @@ import pytest
 import pytest_asyncio
 import yaml
 
+from daemon.sandbox.furnish import furnished
 from daemon.sandbox.server import ApiServer
-from daemon.sandbox.store import Store
 from tests.conformance.client import Api
 
 WIDGETS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "widgets.yaml").read_text())
 
 
 async def _sandbox(stack: AsyncExitStack) -> Api:
-    server = await stack.enter_async_context(ApiServer(Store(), users={"admin-token": "admin"}))
+    server = await stack.enter_async_context(ApiServer(furnished(), users={"admin-token": "admin"}))
     session = await stack.enter_async_context(aiohttp.ClientSession())
     return Api(session=session, url=server.url, token="admin-token", tls=False, ns="")
 

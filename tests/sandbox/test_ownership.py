@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from daemon.sandbox import fieldsets as fs
 from daemon.sandbox import quantity, schema
 from daemon.sandbox.errors import ApiError
-from daemon.sandbox.store import Caller, Store
+from daemon.sandbox.furnish import furnished
+from daemon.sandbox.store import Caller
 
 NODE = schema.of_custom(
     {
@@ -76,7 +77,7 @@ def test_a_comparison_names_every_difference(one: dict[str, Any], other: dict[st
 @given(st.lists(st.tuples(st.sampled_from(["ann", "bob"]), st.dictionaries(NAMES, st.sampled_from("12"))), min_size=1, max_size=6))
 def test_forced_applies_leave_what_their_last_configurations_say(steps: list[tuple[str, dict[str, str]]]) -> None:
     """After any forced applies, the data is the union of what each manager applied last, the last writer winning."""
-    store = Store()
+    store = furnished()
     last: dict[str, dict[str, str]] = {}
     for manager, data in steps:
         body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": data}
@@ -90,7 +91,7 @@ def test_forced_applies_leave_what_their_last_configurations_say(steps: list[tup
 
 def test_optimistic_concurrency_holds_between_controllers() -> None:
     """The second writer at one resourceVersion is refused."""
-    store = Store()
+    store = furnished()
     created = store.create("configmaps", {"metadata": {"name": "x", "namespace": "default"}, "data": {"a": "1"}}, user="one")
     store.update("configmaps", {**created, "data": {"a": "2"}}, user="one")
     with pytest.raises(ApiError) as refused:
@@ -100,7 +101,7 @@ def test_optimistic_concurrency_holds_between_controllers() -> None:
 
 def test_what_is_handed_out_is_a_copy() -> None:
     """Changing it changes nothing in the store."""
-    store = Store()
+    store = furnished()
     store.create("configmaps", {"metadata": {"name": "x", "namespace": "default"}, "data": {"a": "1"}}, user="one")
     got = store.get("configmaps", "default", "x")
     assert got is not None
@@ -111,7 +112,7 @@ def test_what_is_handed_out_is_a_copy() -> None:
 
 def test_a_subscriber_that_writes_is_told_of_it_after_the_others_heard_the_first() -> None:
     """Events reach every subscriber in the order of their revisions."""
-    store = Store()
+    store = furnished()
     seen: list[int] = []
 
     def writer(kind: str, resource: str, obj: dict[str, Any]) -> None:
@@ -127,7 +128,7 @@ def test_a_subscriber_that_writes_is_told_of_it_after_the_others_heard_the_first
 
 def test_a_forgotten_past_has_expired() -> None:
     """Once the log is compacted, an old revision is 410."""
-    store = Store()
+    store = furnished()
     before = store.revision
     store.create("configmaps", {"metadata": {"name": "x", "namespace": "default"}}, user="one")
     assert len(store.log.since(before)) == 1

@@ -12,8 +12,8 @@ import pytest
 
 from daemon.sandbox import protobuf
 from daemon.sandbox.errors import ApiError
+from daemon.sandbox.furnish import furnished
 from daemon.sandbox.server import ApiServer
-from daemon.sandbox.store import Store
 
 
 def _varint(value: int) -> bytes:
@@ -82,7 +82,7 @@ async def _whoami(server: ApiServer, token: str | None) -> str:
 
 async def test_a_token_names_its_user() -> None:
     """Known, unknown, none; a ServiceAccount's token names the account."""
-    async with ApiServer(Store(), users={"s3cret": "linnet"}) as server, aiohttp.ClientSession() as session:
+    async with ApiServer(furnished(), users={"s3cret": "linnet"}) as server, aiohttp.ClientSession() as session:
         assert await _whoami(server, "s3cret") == "linnet"
         assert await _whoami(server, "other") == "system:anonymous"
         assert await _whoami(server, None) == "admin"
@@ -95,7 +95,7 @@ async def test_a_token_names_its_user() -> None:
 
 async def test_a_kubeconfig_names_the_server_and_a_token() -> None:
     """One for each user; the same token when asked again."""
-    async with ApiServer(Store()) as server:
+    async with ApiServer(furnished()) as server:
         one, again = (msgspec.json.decode(server.kubeconfig("ann")) for _ in range(2))
         assert one == again
         assert one["clusters"][0]["cluster"]["server"] == server.url
@@ -105,7 +105,7 @@ async def test_a_kubeconfig_names_the_server_and_a_token() -> None:
 async def test_a_body_that_is_too_large_is_refused() -> None:
     """413 with a Status, as for an object beyond three megabytes."""
     async with (
-        ApiServer(Store()) as server,
+        ApiServer(furnished()) as server,
         aiohttp.ClientSession() as session,
         session.post(
             f"{server.url}/api/v1/namespaces/default/configmaps",
@@ -119,7 +119,7 @@ async def test_a_body_that_is_too_large_is_refused() -> None:
 
 async def test_watches_end_when_the_server_stops() -> None:
     """A stop does not wait for clients that stay."""
-    server = ApiServer(Store())
+    server = ApiServer(furnished())
     await server.start()
     async with aiohttp.ClientSession() as session, session.get(f"{server.url}/api/v1/configmaps?watch=1&resourceVersion=0") as r:
         assert r.status == 200
@@ -128,7 +128,7 @@ async def test_watches_end_when_the_server_stops() -> None:
 
 async def test_a_pod_prints_its_log() -> None:
     """From whoever runs the pods; the last lines on request."""
-    store = Store()
+    store = furnished()
     pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
     store.create("pods", pod, user="admin")
     async with (

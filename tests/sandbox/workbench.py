@@ -12,6 +12,7 @@ from daemon.sandbox.controllers.access import DEPLOYMENTS, ENDPOINTSLICES, NODES
 from daemon.sandbox.controllers.manager import controllers
 from daemon.sandbox.controllers.objects import controller_of, created, labels_of, meta, name_of, status_of, terminating, timestamp
 from daemon.sandbox.controllers.runtime import Key, Runner
+from daemon.sandbox.furnish import furnished
 from daemon.sandbox.kubelet import NODE, Kubelet
 from daemon.sandbox.podspec import Image
 from daemon.sandbox.processes import Family
@@ -231,7 +232,7 @@ def service(name: str = "web", **spec: Any) -> Object:
 async def on_paper() -> AsyncIterator[Bench]:
     """Controllers and a node that only pretends."""
     clock = Clock()
-    store = Store(clock=clock)
+    store = furnished(clock=clock)
     node = PaperNode(Access(store, "paper-node"))
     runner = Runner(Access(store, "sandbox"), [*controllers(store), node])
     async with asyncio.TaskGroup() as group:
@@ -249,7 +250,7 @@ IMAGES = (Image(name="app:*", entrypoint=("{python}", "-I", "-S", str(SERVER), "
 @contextlib.asynccontextmanager
 async def on_processes(root: Path, *, images: tuple[Image, ...] = IMAGES, first_pause: float = 0.2) -> AsyncIterator[Bench]:
     """Controllers and pods that really run."""
-    store = Store()
+    store = furnished()
     network = Network.claim()
     runner = Runner(Access(store, "sandbox"), controllers(store))
     with contextlib.closing(network), Family() as family:

@@ -15,6 +15,8 @@ from daemon.cli.demo.script import APP, KEPT, NAMESPACE, Release, hurried
 from daemon.rollout.sentence import count
 from daemon.sandbox.inbox import Post
 
+_DECIDED = ("promoted after", "rolled back after")
+
 Style = Literal["plain", "command", "good", "bad", "head", "quiet"]
 
 
@@ -109,6 +111,11 @@ def keeping(play: Play) -> list[Line]:
 
 
 _TITLE = {"Slack": "Slack would have shown", "Teams": "Teams would have shown"}
+
+
+def decisive(post: Post) -> bool:
+    """The messages of a decision are shown whole, the others are counted."""
+    return any(words in post.text for words in _DECIDED)
 
 
 def letter(post: Post) -> tuple[str, str]:

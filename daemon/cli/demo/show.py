@@ -9,9 +9,6 @@ from typing import Protocol
 from daemon.cli.demo import narration
 from daemon.cli.demo.narration import Line, Narrator
 from daemon.cli.demo.play import Play
-from daemon.sandbox.inbox import Post
-
-DECIDED = ("promoted after", "rolled back after")
 
 
 class Show(Protocol):
@@ -50,7 +47,7 @@ class Lines:
         for line in self._narrator.look(play):
             self._write(f"{seconds:6.1f} s  {_worded(line)}\n")
         for post in self._narrator.letters(play):
-            if decisive(post):
+            if narration.decisive(post):
                 heading, text = narration.letter(post)
                 self._write(f"{seconds:6.1f} s  {heading}: {' / '.join(text.splitlines())}\n")
 
@@ -71,11 +68,6 @@ class Lines:
 
 def _worded(line: Line) -> str:
     return f"$ {line.text}" if line.style == "command" else line.text
-
-
-def decisive(post: Post) -> bool:
-    """The messages of a decision are shown whole, the others are counted."""
-    return any(words in post.text for words in DECIDED)
 
 
 def _write_out(text: str) -> None:

@@ -16,7 +16,6 @@ from rich.text import Text
 from daemon.cli.demo import narration
 from daemon.cli.demo.narration import Line, Narrator, Style
 from daemon.cli.demo.play import Play
-from daemon.cli.demo.show import decisive
 from daemon.rollout.sentence import count, percent
 
 STYLES: dict[Style, str] = {"plain": "", "command": "cyan", "good": "bold green", "bad": "bold red", "head": "bold", "quiet": "dim"}
@@ -48,7 +47,7 @@ class LiveView:
         for post in self._narrator.letters(play):
             heading, text = narration.letter(post)
             self._last = f"{post.kind}: {text.splitlines()[0]}" if text else self._last
-            if decisive(post):
+            if narration.decisive(post):
                 self.console.print(Panel(Text(text), title=heading, title_align="left", border_style="blue", padding=(0, 1)))
 
     def opened(self, play: Play) -> None:

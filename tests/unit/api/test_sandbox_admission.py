@@ -9,8 +9,8 @@ import pytest_asyncio
 from daemon.api import names
 from daemon.api.crds import crd
 from daemon.api.kinds import KINDS, kind_named
+from daemon.sandbox.furnish import furnished
 from daemon.sandbox.server import ApiServer
-from daemon.sandbox.store import Store
 from tests.unit.api.objects import MORE_GOOD, make, wrong_objects
 
 
@@ -34,7 +34,7 @@ class Server:
 @pytest_asyncio.fixture
 async def server() -> AsyncIterator[Server]:
     """A sandbox with our CRDs and a namespace."""
-    async with ApiServer(Store(), users={"admin-token": "admin"}) as api, aiohttp.ClientSession() as session:
+    async with ApiServer(furnished(), users={"admin-token": "admin"}) as api, aiohttp.ClientSession() as session:
         client = Server(session, api.url)
         assert (await client.post("/api/v1/namespaces", {"metadata": {"name": "shop"}}))[0] == 201
         for kind in KINDS:

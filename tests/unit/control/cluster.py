@@ -24,6 +24,7 @@ from daemon.sandbox.controllers.access import NODES, PODS, SECRETS, Access
 from daemon.sandbox.controllers.manager import controllers
 from daemon.sandbox.controllers.objects import labels_of, meta, name_of, status_of, terminating, timestamp
 from daemon.sandbox.controllers.runtime import Key, Runner
+from daemon.sandbox.furnish import furnished
 from daemon.sandbox.kubelet import NODE
 from daemon.sandbox.server import ApiServer
 from daemon.sandbox.store import Caller, Store
@@ -192,7 +193,7 @@ class Cluster:
     """The API server and what works on it; `history` has every change of every object since the start."""
 
     def __init__(self, root: Path) -> None:
-        self.store = Store()
+        self.store = furnished()
         self.server = ApiServer(self.store, users={"admin": "admin"})
         self.node = Node(Access(self.store, "paper-node"))
         self.gateway = Gateway(Access(self.store, "paper-gateway", manager="paper-gateway"))

@@ -14,6 +14,7 @@ from daemon.kube.client import Client
 from daemon.kube.objects import Deployment
 from daemon.kube.resources import DEPLOYMENTS
 from daemon.kube.transport import Transport
+from daemon.sandbox.furnish import furnished
 from daemon.sandbox.server import ApiServer
 from daemon.sandbox.store import Caller, Store
 from daemon.workloads import hold
@@ -45,7 +46,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    store = Store()
+    store = furnished()
     async with ApiServer(store, users={"linnet": "linnet"}) as server:
         path = tmp_path / "kubeconfig"
         path.write_text(server.kubeconfig("linnet"))
