@@ -84,7 +84,7 @@ class Teller:
             name=canary.name,
             revision=event.revision,
             sentence=event.message,
-            facts=_facts(resolved),
+            facts=_facts(resolved, kind),
             command=f"linnet {verb} {canary.name} -n {canary.namespace}",
         )
         try:
@@ -126,12 +126,12 @@ def _for_deployment(event: Event) -> str:
     return event.message
 
 
-def _facts(resolved: Resolved) -> tuple[tuple[str, str], ...]:
+def _facts(resolved: Resolved, kind: EventKind) -> tuple[tuple[str, str], ...]:
     status = resolved.canary.status
     facts = []
     if status.step:
         facts.append(("Step", status.step))
-    if status.weight is not None:
+    if status.weight is not None and kind != "Promoted":  # after a promotion no canary is left to have a share
         facts.append(("Weight", f"{status.weight} %"))
     facts += [("Flag " + f.key, f"{f.written or 0} %") for f in status.flags]
     for metric in status.metrics[:2]:
