@@ -153,7 +153,8 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
 
 class CanaryStatus(Model, frozen=True, kw_only=True):
     observed_generation: int | None = None
-    phase: Phase = "Pending"
+    # A factory, because a plain default is left out on the wire, and kubectl's column of a new Canary would be empty.
+    phase: Phase = msgspec.field(default_factory=lambda: "Pending")
     observed_revision: Word | None = None  # the candidate the conditions speak of
     stable_revision: Word | None = None
     step: Word | None = None  # "2/4 half"

@@ -200,7 +200,9 @@ class Reconciler:
             self._pending[key] = _Pending(version=version, since=since, due=since + patience, status=status)
             return msgspec.structs.replace(stored, status=status)
         self._pending.pop(key, None)
-        written = await self._writer.write(stored, stored.status, status)
+        # A status that was never written has no phase yet, whatever the struct's default says: then all of it is news.
+        current = stored.status if stored.status.observed_generation is not None else None
+        written = await self._writer.write(stored, current, status)
         if written is None:
             return stored
         self._restored.pop(key, None)

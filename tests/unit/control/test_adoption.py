@@ -252,6 +252,13 @@ async def test_what_cannot_work_is_said_with_the_way_out_and_touches_nothing(wor
     assert [o for o in world.list("services") if o["metadata"]["name"].endswith("-canary")] == []
 
 
+async def test_a_canary_that_waits_from_its_first_moment_has_a_phase(world: World) -> None:
+    """kubectl's column is never empty: `Pending` is written, although it is where every Canary begins."""
+    world.apply(canary())
+    await world.until(lambda: world.status().get("waiting"), "it waits for its Deployment")
+    assert world.status()["phase"] == "Pending"
+
+
 async def test_a_name_that_leaves_no_room_for_ours(world: World) -> None:
     """At the 63-character limit the sentence says how long a name may be."""
     world.apply(service(LONG), route(LONG), pages(world), deployment(LONG), linnet("Canary", "web", {"workloadRef": {"name": LONG}}))
