@@ -31,6 +31,7 @@ from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretReader
 from daemon.control.sources import SourceProbe
 from daemon.control.tell import Teller
+from daemon.control.volumes import VolumeProbe
 from daemon.control.wakeups import Wakeups
 from daemon.kube import config as kube_config
 from daemon.kube.client import Client
@@ -184,7 +185,7 @@ class _Leader:
             executor=Executor(client, caches, revisions, templates, routers, flags),
             judges=self._judges,
             flags=flags,
-            probe=HoldProbe(client, sources=SourceProbe(http, secrets)),
+            probe=HoldProbe(client, sources=SourceProbe(http, secrets), volumes=VolumeProbe(client, templates)),
             teller=teller,
             ended=lambda outcome: self._daemon.metrics.rollouts.labels(outcome).inc(),
         )

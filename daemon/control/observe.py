@@ -1,6 +1,7 @@
 """From caches to facts: everything a decision is about, gathered in one place, without a request but for flags under way."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -15,16 +16,11 @@ from daemon.rollout import commands
 from daemon.rollout.model import AutoscalerView, CanaryView, Command, FlagView, Observed, Problem, RouteView, WorkloadView
 from daemon.rollout.templates import images
 from daemon.traffic.router import Router
-from daemon.workloads import floor
+from daemon.workloads import floor, gitops
 from daemon.workloads.readiness import canary_view, workload_view
 from daemon.workloads.revisions import Revisions, Templates
 
-GITOPS_MARKS = (
-    "argocd.argoproj.io/tracking-id",
-    "argocd.argoproj.io/instance",
-    "kustomize.toolkit.fluxcd.io/name",
-    "helm.toolkit.fluxcd.io/name",
-)
+REMEMBERED: Final = 4096  # Deployments whose GitOps tool is not looked for again until they change
 
 
 class Observer:
@@ -43,6 +39,7 @@ class Observer:
         self._routers = routers
         self._flags = flags
         self._judges = judges
+        self._managers: dict[tuple[str, str], tuple[str, str]] = {}  # of a Deployment: version, GitOps tool
 
     async def observe(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
         """One pass's view. `undo` is the log of our writes into users' objects, less what was restored since."""
@@ -68,7 +65,7 @@ class Observer:
             failed_images=self._revisions.failed_images(namespace, deployment.name) if deployment else (),
             stored=tuple(i.metadata.label(names.REVISION) for i in self._revisions.of(namespace, deployment.name)) if deployment else (),
             restore=undo,
-            gitops=_gitops(deployment),
+            gitops=self._gitops(deployment),
             generation=canary.metadata.generation,
             deleting=canary.metadata.deletion_timestamp is not None,
             namespace_deleting=False,
@@ -118,6 +115,18 @@ class Observer:
         item = self._caches.autoscaler_of(resolved.deployment) if resolved.deployment else None
         return floor.view(item) if item is not None else None
 
+    def _gitops(self, item: Deployment | None) -> str:
+        """Asked in every pass, and answered by owners that are decoded once for each version of the object."""
+        if item is None:
+            return ""
+        version, found = self._managers.get(item.key, ("", ""))
+        if version != item.metadata.resource_version:
+            if len(self._managers) >= REMEMBERED:
+                self._managers.clear()
+            found = gitops.manager_of(item)
+            self._managers[item.key] = (item.metadata.resource_version, found)
+        return found
+
     def _problems(self, resolved: Resolved) -> tuple[Problem, ...]:
         deployment = resolved.deployment
         owner_paused = deployment is not None and deployment.spec.paused and not deployment.metadata.annotation(names.HELD_MARK)
@@ -144,11 +153,3 @@ def _command(resolved: Resolved) -> Command | None:
         who = ""
     found = commands.parse(verb, by=who, expires=expires)
     return msgspec.structs.replace(found, raw=text) if found is not None else None
-
-
-def _gitops(deployment: Deployment | None) -> str:
-    if deployment is None:
-        return ""
-    marks = {**(deployment.metadata.labels or {}), **(deployment.metadata.annotations or {})}
-    found = next((m for m in GITOPS_MARKS if m in marks), "")
-    return "Argo CD" if found.startswith("argocd") else "Flux" if found else ""

@@ -1,4 +1,5 @@
-"""Leave from outside a Canary: whether template changes of this Deployment are held at all, and whether its metric source answers.
+"""Leave from outside a Canary: whether template changes of this Deployment are held at all, whether its metric source answers, and
+whether canary pods could have its volumes.
 
 With `hold: Auto` a release without the hold would roll unjudged, so its absence is found by asking the API server (a dry run of a
 template change) and said before the first release.
@@ -10,6 +11,7 @@ from typing import Final
 
 from daemon.control.resolve import Resolved
 from daemon.control.sources import SourceProbe
+from daemon.control.volumes import VolumeProbe
 from daemon.kube.client import Client
 from daemon.kube.errors import KubeError
 from daemon.rollout.model import Problem
@@ -22,10 +24,18 @@ MISSING: Final = 10.0  # a policy acts a moment after it was written: an absence
 class HoldProbe:
     """Remembers, for a namespace, whether the policies hold there."""
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic, *, sources: SourceProbe | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        sources: SourceProbe | None = None,
+        volumes: VolumeProbe | None = None,
+    ) -> None:
         self._client = client
         self._clock = clock
         self._sources = sources
+        self._volumes = volumes
         self._waiting: set[str] = set()  # namespaces in which a source does not answer
         self._known: dict[str, tuple[float, bool]] = {}
 
@@ -36,8 +46,9 @@ class HoldProbe:
         return MISSING if missing or namespace in self._waiting else None
 
     async def problem(self, resolved: Resolved) -> Problem | None:
-        """Asked of a Canary at rest: the first of the two that stands in the way."""
-        return await self._hold(resolved) or await self._source(resolved)
+        """Asked of a Canary at rest: the first that stands in the way."""
+        volumes = await self._volumes.problem(resolved) if self._volumes is not None else None
+        return volumes or await self._hold(resolved) or await self._source(resolved)
 
     async def _source(self, resolved: Resolved) -> Problem | None:
         if self._sources is None or resolved.metric_source is None:

@@ -381,6 +381,14 @@ class Gateway(KubeObject, frozen=True):
     status: GatewayStatus = GatewayStatus()
 
 
+class PersistentVolumeClaimSpec(_Part, frozen=True, rename="camel"):
+    access_modes: tuple[str, ...] | None = None
+
+
+class PersistentVolumeClaim(KubeObject, frozen=True):
+    spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()
+
+
 class ScaleTargetRef(_Part, frozen=True, rename="camel"):
     api_version: str = ""
     kind: str = ""

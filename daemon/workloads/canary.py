@@ -17,6 +17,7 @@ from daemon.kube.objects import Deployment, Service
 from daemon.kube.patch import pointer, replace, test
 from daemon.kube.resources import DEPLOYMENTS, SERVICES
 from daemon.workloads.errors import NameTaken
+from daemon.workloads.gitops import unclaimed
 from daemon.workloads.revisions import label_value
 
 ISOLATED_SUFFIX: Final = "-canary"
@@ -118,18 +119,13 @@ def render_service(user: Mapping[str, Any], name: str, canary: str, revision: st
     spec = user.get("spec") or {}
     ports = [{k: v for k, v in port.items() if k != "nodePort"} for port in spec.get("ports") or []]
     metadata = user.get("metadata") or {}
-    annotations = {
-        k: v
-        for k, v in (metadata.get("annotations") or {}).items()
-        if not k.startswith(("kubectl.kubernetes.io/", "argocd.argoproj.io/", "meta.helm.sh/"))
-    }
     body = {key: spec[key] for key in _COPIED_SERVICE_FIELDS if key in spec}
     return {
         "metadata": {
             "name": name,
             "namespace": metadata.get("namespace"),
             "labels": {names.OWNER: label_value(canary), names.TRACK: names.TRACK_CANARY},
-            "annotations": annotations,
+            "annotations": unclaimed(metadata.get("annotations")),
         },
         "spec": {**body, "type": "ClusterIP", "ports": ports, "selector": selector(canary, revision or "none")},
     }

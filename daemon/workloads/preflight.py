@@ -5,13 +5,15 @@ those the canary would have; a difference in protection rules the canary out (wo
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from daemon.api import names
-from daemon.kube.objects import Deployment, HorizontalPodAutoscaler, NetworkPolicy, Service
+from daemon.kube.objects import Deployment, HorizontalPodAutoscaler, NetworkPolicy, PersistentVolumeClaim, Service
 from daemon.rollout.model import Problem
 from daemon.workloads.canary import Identity, is_ours, pod_labels
 from daemon.workloads.revisions import label_value
+
+SHARED_MODES: Final = frozenset({"ReadWriteMany", "ReadOnlyMany"})
 
 
 def identity(deployment: Deployment, service: Service | None, *, pod_ratio: bool) -> Identity | Problem:
@@ -108,7 +110,7 @@ def foreign_controller(deployment: Deployment) -> list[Problem]:
 
 
 def pod_shape(template: Mapping[str, Any]) -> list[Problem]:
-    """What two versions side by side cannot share: host ports, and volumes that one node holds."""
+    """What two versions side by side cannot share on one node: its ports."""
     spec = template.get("spec") or {}
     found = []
     ports = [p["hostPort"] for c in spec.get("containers") or [] for p in c.get("ports") or [] if p.get("hostPort")]
@@ -122,3 +124,25 @@ def pod_shape(template: Mapping[str, Any]) -> list[Problem]:
             )
         )
     return found
+
+
+def claims(template: Mapping[str, Any]) -> tuple[str, ...]:
+    """PersistentVolumeClaims that every pod of this template mounts: the same one for all, unlike an ephemeral volume's own.
+
+    One that is mounted read-only counts too: what binds a volume to a node is its access mode.
+    """
+    found = (v.get("persistentVolumeClaim") for v in (template.get("spec") or {}).get("volumes") or [])
+    return tuple(sorted({c["claimName"] for c in found if c}))
+
+
+def volume(deployment: str, claim: PersistentVolumeClaim) -> Problem | None:
+    """A volume that only one node, or one pod, may hold: canary pods would wait for it until the release is given up."""
+    modes = claim.spec.access_modes or ()
+    if not modes or set(modes) & SHARED_MODES:
+        return None
+    return Problem(
+        reason="VolumeNotShared",
+        message=f"the pods mount PersistentVolumeClaim {claim.name} ({', '.join(modes)}), which pods of two versions cannot share safely: "
+        "canary pods on another node never start, and on the same node both versions write the same files",
+        way_out=f"a claim that is ReadWriteMany, an ephemeral volume for each pod, or no Canary for Deployment {deployment}",
+    )

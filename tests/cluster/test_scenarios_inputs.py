@@ -90,6 +90,18 @@ def test_a_statefulset_is_refused_with_a_sentence(shop: Shop) -> None:
 
 
 @scenario
+def test_a_volume_that_one_node_holds_is_refused(shop: Shop) -> None:
+    """Canary pods would wait for it for ever; the claim and its access mode are named, and nothing is held."""
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"}, "spec": spec}
+    workload, *others = manifests("shop", replicas=1, startup_seconds=0)
+    workload["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    shop.apply(metric_source(), claim, workload, *others, canary())
+    refused(shop, "VolumeNotShared", "PersistentVolumeClaim data", "ReadWriteOnce", "ReadWriteMany")
+    assert "linnet.dev/canary" not in (shop.get("deployment", "shop")["metadata"].get("annotations") or {})
+
+
+@scenario
 def test_a_deployment_of_no_replicas_is_not_taken_as_stable(shop: Shop) -> None:
     """Nothing runs that a new version could be compared with; scaled up it is taken on."""
     shop.apply(metric_source(), *manifests("shop", replicas=0, startup_seconds=0), canary())

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from daemon.api import names
+from daemon.sandbox.resources import Resource
+from daemon.sandbox.schema import Node
 from tests.unit.control.cluster import CATALOGUE, ROUTES, SHOP
 from tests.unit.control.world import (
     CANARIES,
@@ -223,6 +225,8 @@ WRONG: list[tuple[str, Any, str, str]] = [
         "PausedByOwner",
         "kubectl rollout resume",
     ),
+    ("volume of one node", lambda world: with_volume(world, "ReadWriteOnce"), "VolumeNotShared", "a claim that is ReadWriteMany"),
+    ("volume of one pod", lambda world: with_volume(world, "ReadWriteOncePod"), "VolumeNotShared", "no Canary for Deployment web"),
     ("host port", lambda world: [service(), route(), pages(world), host_port(), canary()], "HostPort", "serve through a Service"),
 ]
 
@@ -231,6 +235,25 @@ def host_port() -> Object:
     found = deployment()
     found["spec"]["template"]["spec"]["containers"][0]["ports"] = [{"containerPort": 8080, "hostPort": 8080}]
     return found
+
+
+def with_volume(world: World, mode: str) -> list[Object]:
+    """A Deployment whose pods share one claim. The sandbox serves no claims, so this one's cluster is taught to."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    names_and_spec = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"type": "object"}, "spec": anything}
+    schema = Node({"type": "object", "properties": names_and_spec})
+    plural, kind = "persistentvolumeclaims", "PersistentVolumeClaim"
+    world.store.registry.add(Resource(group="", version="v1", plural=plural, kind=kind, schema=schema, custom=True))
+    claim = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "data"}, "spec": {"accessModes": [mode]}}
+    found = deployment()
+    found["spec"]["template"]["spec"]["volumes"] = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+    return [claim, pages(world), service(), route(), found, canary()]
+
+
+async def test_a_volume_that_versions_can_share_is_no_obstacle(world: World) -> None:
+    """Mounted by many: adopted like any other."""
+    world.apply(*with_volume(world, "ReadWriteMany"))
+    await world.adopted()
 
 
 @pytest.mark.parametrize(("objects", "reason", "way_out"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
