@@ -23,6 +23,7 @@ PORT = 80
 ADMIN_PORT = 8081
 GATEWAY_NAMESPACE = "gateways"
 CONTROLLER = "traefik.io/gateway-controller"
+ACCESS_LOG = "gateway-requests.jsonl"
 
 
 def traefik() -> Path:
@@ -43,6 +44,13 @@ class Gateway:
         self.url = f"http://{ADDRESS}:{PORT}"
         self.admin = f"http://{ADDRESS}:{ADMIN_PORT}"
         self.metrics = f"{ADDRESS}:{ADMIN_PORT}"
+        self.access_log = plane.directory / ACCESS_LOG
+
+    def answers(self) -> dict[str, dict[str, Any]]:
+        """The gateway's own record of each request that carried an id: when it came, to which pod it was sent, what came of it."""
+        lines = self.access_log.read_text().splitlines() if self.access_log.exists() else []
+        records = (json.loads(line) for line in lines if line.endswith("}"))
+        return {identity: one for one in records if (identity := one.get("request_X-Request-Id"))}
 
     def _get(self, path: str) -> bytes:
         def fetch() -> bytes:
@@ -87,6 +95,10 @@ def start_gateway(plane: ControlPlane, timeout: float = 60.0) -> Gateway:
         "metrics.prometheus.addrouterslabels": "true",
         "api.insecure": "true",
         "log.level": "INFO",
+        # Who asks why a request was lost asks here: which pod the gateway sent it to, and what that pod did.
+        "accesslog.filepath": plane.directory / ACCESS_LOG,
+        "accesslog.format": "json",
+        "accesslog.fields.headers.names.X-Request-Id": "keep",
         "global.checknewversion": "false",
         "global.sendanonymoususage": "false",
     }
