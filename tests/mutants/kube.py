@@ -136,7 +136,7 @@ MUTANTS = (
     Mutant(
         name="secrets-in-the-repr",
         protects="secrets",
-        path="daemon/kube/objects.py",
+        path="daemon/kube/objects/records.py",
         old='return f"Secret({self.namespace}/{self.name}, keys={sorted(self.data or {})})"',
         new='return f"Secret({self.namespace}/{self.name}, data={self.data})"',
         test="tests/unit/kube/test_client.py::test_a_secret_never_shows_its_values",
