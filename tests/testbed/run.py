@@ -22,7 +22,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.testbed import build, netns
+from tests.testbed import build, netns, postgres
 from tests.testbed.strict import MARKERS, require_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +124,9 @@ def prepare() -> list[str]:
     lacking = build.missing()
     if lacking:
         missing.append(f"{', '.join(lacking)}: `python -m tests.testbed.build` builds them (Go 1.26, ten minutes once)")
+    database = postgres.unavailable()
+    if database:
+        missing.append(database)
     reason = netns.unavailable()
     if reason and (os.geteuid() == 0 or shutil.which("unshare") is None or shutil.which("ip") is None):
         missing.append(reason)

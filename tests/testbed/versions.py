@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import sys
 
+from tests.testbed import netns
 from tests.testbed.controlplane import ControlPlane
 from tests.testbed.gateway import start_gateway
 from tests.testbed.prometheus import start_prometheus
+from tests.testbed.unleash import Unleash
+
+
+def _flag_service() -> dict[str, str]:
+    unleash = Unleash()
+    try:
+        return unleash.start().versions()
+    finally:
+        unleash.stop()
 
 
 def main() -> int:
@@ -16,6 +26,7 @@ def main() -> int:
         gateway = start_gateway(plane)
         found["traefik"] = gateway.version
         found["prometheus"] = start_prometheus(plane, gateway=gateway.metrics).version
+        found |= netns.call(plane.netns, _flag_service)
     for name, version in found.items():
         print(f"{name:16} {version}")
     return 0
