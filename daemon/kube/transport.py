@@ -1,22 +1,18 @@
 """HTTP to one API server, with a deadline on every call.
 
-The library's transport has no default timeout, no retries, no TCP keep-alive, pins the last reply, and reads CA and client
-certificates once. This one is small because it does only what the parts above need:
+The library's transport has no default timeout, no retries, and pins the last reply. This one is small because it does only what the
+parts above need:
 
 - `request` returns bytes or raises one of `errors`; the deadline covers all attempts together. A call that may be repeated without
   harm is repeated after resets, 429 and 5xx, honouring Retry-After. A write that is not idempotent is repeated only when the server
   said that it did not take it (429) or was never reached.
 - `stream` yields the lines of a watch and gives up when the line goes silent, so a half-open socket is found.
-- TLS material is fingerprinted; when it changes the session is swapped, and the old one is closed after its last user.
+- the connections themselves, and TLS material that changes, are the business of `sessions`.
 """
 
 import asyncio
 import contextlib
-import logging
 import random
-import socket
-import ssl
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
@@ -30,26 +26,19 @@ from daemon.kube import errors
 from daemon.kube.backoff import Backoff, Rng
 from daemon.kube.config import ClusterConfig
 from daemon.kube.credentials import Credentials
-
-log = logging.getLogger("linnet.kube.transport")
+from daemon.kube.sessions import SessionOptions, Sessions
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "DELETE"})
 Params = Mapping[str, str | int | bool | None]
 
 
-class TransportOptions(msgspec.Struct, frozen=True, kw_only=True):
+class TransportOptions(SessionOptions, frozen=True, kw_only=True):
     """All times in seconds."""
 
     deadline: float = 15.0
     attempts: int = 4
     backoff: Backoff = Backoff(first=0.2, limit=5.0)
-    connect_timeout: float = 5.0
-    tls_check_interval: float = 60.0
-    connection_limit: int = 100
     max_line: int = 8 * 2**20
-    keepalive_idle: int = 15
-    keepalive_interval: int = 5
-    keepalive_probes: int = 3
     user_agent: str = f"linnet/{__version__}"
 
 
@@ -71,25 +60,6 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 Observer = Callable[[RequestRecord], None]
 
 
-class _Pool:
-    """A session and the number of its users, so that a swap closes it only after the last one left."""
-
-    def __init__(self, session: aiohttp.ClientSession, fingerprint: bytes) -> None:
-        self.session = session
-        self.fingerprint = fingerprint
-        self.users = 0
-        self.retired = False
-
-    async def __aenter__(self) -> aiohttp.ClientSession:
-        self.users += 1
-        return self.session
-
-    async def __aexit__(self, *exc: object) -> None:
-        self.users -= 1
-        if self.retired and self.users == 0:
-            await self.session.close()
-
-
 class Transport:
     """An async context manager; nothing is opened before the first request."""
 
@@ -108,10 +78,7 @@ class Transport:
         self._clock = clock
         self._rng = rng
         self._credentials = Credentials(config, clock=clock)
-        self._pool: _Pool | None = None
-        self._retired: list[_Pool] = []
-        self._checked_at = 0.0
-        self._closed = False
+        self._sessions = Sessions(config, self._credentials, options, clock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,10 +88,7 @@ class Transport:
 
     async def close(self) -> None:
         """Close every session; calls in flight end as Unavailable."""
-        self._closed = True
-        pools, self._pool, self._retired = [p for p in (self._pool, *self._retired) if p], None, []
-        for pool in pools:
-            await pool.session.close()
+        await self._sessions.close()
 
     async def request(
         self,
@@ -180,7 +144,7 @@ class Transport:
         try:
             headers = await self._headers(call)
             with _translated(str(call)):
-                async with await self._acquire() as session, self._open(session, call, headers) as reply:
+                async with await self._sessions.acquire() as session, self._open(session, call, headers) as reply:
                     status = reply.status
                     content: bytes = await reply.read()
             if status >= 400:
@@ -223,7 +187,7 @@ class Transport:
             async with asyncio.timeout(limit):
                 headers = await self._headers(call)
                 with _translated(str(call)):
-                    session = await stack.enter_async_context(await self._acquire())
+                    session = await stack.enter_async_context(await self._sessions.acquire())
                     timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.options.connect_timeout, sock_read=inactivity)
                     reply: aiohttp.ClientResponse = await stack.enter_async_context(self._open(session, call, headers, timeout=timeout))
                     status = reply.status
@@ -277,75 +241,12 @@ class Transport:
             headers["Authorization"] = authorization
         return headers
 
-    async def _acquire(self) -> _Pool:
-        if self._closed:
-            raise errors.Unavailable("the transport is closed", retryable=False)
-        now = self._clock()
-        if self._pool is None or now - self._checked_at >= self.options.tls_check_interval:
-            self._checked_at = now
-            await self._refresh()
-        if self._pool is None:
-            raise errors.Unavailable("the transport is closed", retryable=False)
-        return self._pool
-
-    async def _refresh(self) -> None:
-        """Swap the session when the TLS material changed. A half-written pair is no reason to lose a session that works."""
-        try:
-            fingerprint = self._credentials.fingerprint()
-            if self._pool is not None and fingerprint == self._pool.fingerprint:
-                return
-            session = self._session(self._credentials.tls())
-        except (OSError, errors.ConfigError) as e:
-            if self._pool is None:
-                raise e if isinstance(e, errors.ConfigError) else errors.ConfigError(f"TLS material cannot be read: {e}") from e
-            log.warning("new TLS material is unusable, keeping the old one: %s", e)
-            return
-        old, self._pool = self._pool, _Pool(session, fingerprint)
-        if old is not None:
-            log.info("TLS material changed, new connections use it")
-            await self._retire(old)
-
-    async def _retire(self, pool: _Pool) -> None:
-        pool.retired = True
-        self._retired = [p for p in self._retired if p.users]
-        if pool.users:
-            self._retired.append(pool)
-        else:
-            await pool.session.close()
-
-    def _session(self, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(
-            ssl=tls if tls is not None else True,
-            limit=self.options.connection_limit,
-            keepalive_timeout=30.0,
-            socket_factory=self._socket,
-        )
-        return aiohttp.ClientSession(
-            connector=connector,
-            trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self.options.connect_timeout),
-            read_bufsize=2**18,
-            proxy=self.config.proxy_url,
-        )
-
-    def _socket(self, info: Any) -> socket.socket:
-        """A socket that notices a peer which vanished without a word, below the inactivity limit of a watch."""
-        family, kind, proto, *_ = info
-        sock = socket.socket(family, kind, proto)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if sys.platform == "linux":
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, self.options.keepalive_idle)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, self.options.keepalive_interval)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, self.options.keepalive_probes)
-        return sock
-
     def _learn(self, e: errors.KubeError) -> None:
         """A refused token or an unknown issuer is the moment to look at the files again, not a minute later."""
         if isinstance(e, errors.Unauthorized):
             self._credentials.refused()
         if isinstance(e.__cause__, aiohttp.ClientSSLError | aiohttp.ClientConnectorCertificateError):
-            self._checked_at = self._clock() - self.options.tls_check_interval
+            self._sessions.doubt()
 
     def _report(self, call: "_Call", status: int, reason: str, began: float, attempt: int, *, stream: bool = False) -> None:
         if self._observe is not None:

@@ -329,10 +329,10 @@ def test_a_swapped_session_lets_open_streams_finish(tmp_path: Path) -> None:
                     assert await anext(lines) == b'{"n":1}'
                     other = trustme.CA()
                     bundle.write_bytes(ca.cert_pem.bytes() + other.cert_pem.bytes())
-                    before = transport._pool
+                    before = transport._sessions._pool
                     await asyncio.sleep(61)
                     await transport.request("GET", "/a")
-                    assert transport._pool is not before
+                    assert transport._sessions._pool is not before
                     go_on.set()
                     assert [line async for line in lines] == [b'{"n":2}']
                 assert before is not None
