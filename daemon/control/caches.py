@@ -25,7 +25,7 @@ from daemon.kube.objects import (
     Service,
 )
 from daemon.kube.store import by_namespace
-from daemon.workloads.revisions import by_workload
+from daemon.workloads.revisions import by_workload, label_value
 
 
 def _by_workload_ref(item: ours.Canary) -> list[str]:
@@ -67,7 +67,9 @@ class Caches:
         self.pods: Informer[Pod] = Informer(
             client, res.PODS, namespaces=scope, indexes={"controller": _by_controller, "ours": _by_our_owner}
         )
-        self.services: Informer[Service] = Informer(client, res.SERVICES, namespaces=scope, indexes={"namespace": by_namespace})
+        self.services: Informer[Service] = Informer(
+            client, res.SERVICES, namespaces=scope, indexes={"namespace": by_namespace, "ours": _by_our_owner}
+        )
         self.revisions = Informer(
             client, res.CONTROLLER_REVISIONS, namespaces=scope, label_selector=names.OWNER, indexes={"workload": by_workload}
         )
@@ -141,6 +143,10 @@ class Caches:
 
     def canary_deployments(self, namespace: str, owner: str) -> tuple[Deployment, ...]:
         return self.deployments.store.by("ours", f"{namespace}/{owner}")
+
+    def canary_services(self, namespace: str, owner: str) -> tuple[Service, ...]:
+        """Every Service that was made for this Canary; more than one after its Service was renamed."""
+        return self.services.store.by("ours", f"{namespace}/{label_value(owner)}")
 
     def autoscaler_of(self, deployment: Deployment) -> HorizontalPodAutoscaler | None:
         found = self.autoscalers.store.by("target", f"{deployment.namespace}/{deployment.name}")

@@ -48,6 +48,7 @@ class Executor:
             m.RememberFailure: self._remember,
             m.ForgetFailure: self._forget,
             m.EnsureCanary: self._ensure_canary,
+            m.EnsureService: self._ensure_service,
             m.DeleteCanary: self._delete_canary,
             m.SetWeight: self._set_weight,
             m.RestoreRoutes: self._restore_routes,
@@ -163,13 +164,21 @@ class Executor:
             await self._pin_service(resolved, action.revision)
         await canaries.ensure(self._client, current, body, action.replicas)
 
-    async def _pin_service(self, resolved: Resolved, revision: str) -> None:
+    async def _ensure_service(self, resolved: Resolved, _: m.EnsureService) -> None:
+        mine = self._caches.canary_services(resolved.canary.namespace, resolved.canary.name)
+        kept = next((s for s in mine if s.name == resolved.canary_service), None)
+        await self._pin_service(resolved, (kept.spec.selector or {}).get(names.REVISION) if kept is not None else None)
+        for item in mine:
+            if item is not kept:
+                await self._client.delete(SERVICES, item.namespace, item.name, uid=item.metadata.uid)
+
+    async def _pin_service(self, resolved: Resolved, revision: str | None) -> None:
         service, name = resolved.service, resolved.canary_service
         if service is None or name is None:
             return
         current = self._caches.services.store.get(service.namespace, name)
         body = canaries.render_service(untyped(msgspec.Raw(msgspec.json.encode(service))), name, resolved.canary.name, revision)
-        await canaries.ensure_service(self._client, current, body)
+        await canaries.ensure_service(self._client, service, current, body)
 
     async def _delete_canary(self, resolved: Resolved, _: m.DeleteCanary) -> None:
         for item in self._caches.canary_deployments(resolved.canary.namespace, resolved.canary.name):
@@ -220,8 +229,8 @@ class Executor:
 
     async def _drop_finalizer(self, resolved: Resolved, _: m.DropFinalizer) -> None:
         canary, deployment = resolved.canary, resolved.deployment
-        if resolved.canary_service is not None:
-            await self._client.delete(SERVICES, canary.namespace, resolved.canary_service)
+        for item in self._caches.canary_services(canary.namespace, canary.name):
+            await self._client.delete(SERVICES, item.namespace, item.name, uid=item.metadata.uid)
         if deployment is not None:
             await self._revisions.forget_all(canary.namespace, deployment.name)
         finalizers = canary.metadata.finalizers or ()

@@ -17,6 +17,7 @@ from daemon.rollout.model import AutoscalerView, CanaryView, Command, FlagView, 
 from daemon.rollout.templates import images
 from daemon.traffic.router import Router
 from daemon.workloads import floor, gitops
+from daemon.workloads.canary import same_ports
 from daemon.workloads.readiness import canary_view, workload_view
 from daemon.workloads.revisions import Revisions, Templates
 
@@ -52,6 +53,7 @@ class Observer:
             workload=workload,
             canary=mine,
             service_revision=self._service_revision(resolved, mine),
+            service_stale=self._service_stale(resolved),
             strays=strays,
             pod_ratio=resolved.pod_ratio,
             routes=self._routes(resolved, undo),
@@ -100,6 +102,13 @@ class Observer:
             return mine.revision if mine is not None else None
         service = self._caches.services.store.get(resolved.canary.namespace, resolved.canary_service)
         return (service.spec.selector or {}).get(names.REVISION) if service is not None else None
+
+    def _service_stale(self, resolved: Resolved) -> bool:
+        """Whether there is anything for `EnsureService` to do."""
+        mine = self._caches.canary_services(resolved.canary.namespace, resolved.canary.name)
+        if resolved.service is None or resolved.canary_service is None:
+            return bool(mine)
+        return [s.name for s in mine] != [resolved.canary_service] or not same_ports(mine[0], resolved.service)
 
     def _routes(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> tuple[RouteView, ...]:
         router = self._routers["HTTPRoute"]

@@ -23,6 +23,7 @@ from daemon.rollout import commands, leaving, progress, promotion, report, rollb
 from daemon.rollout.model import (
     Adopt,
     Decision,
+    EnsureService,
     ForgetFailure,
     Observed,
     PauseWorkload,
@@ -210,6 +211,8 @@ def _at_rest(turn: Turn) -> None:
         return
     if not workload.adopted:
         turn.do(Adopt())
+    if turn.seen.service_stale:
+        turn.do(EnsureService())
     settled = workload.complete and len(workload.active) <= 1
     if turn.plan.hold_always and not workload.paused and settled:
         turn.do(PauseWorkload())

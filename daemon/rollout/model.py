@@ -75,6 +75,7 @@ class FlagView(Fact, frozen=True, kw_only=True):
     gated: bool = True  # only the canary's requests can see it
     open: bool = False  # everyone has it already: nothing to gate, so nothing of ours is written
     error: str = ""
+    missing: bool = False  # the source says that there is no such flag: nobody has it through us
     retryable: bool = True
     drift: Literal["lower", "higher"] | None = None
     original: str | None = None
@@ -151,6 +152,7 @@ class Observed(Fact, frozen=True, kw_only=True):
     workload: WorkloadView | None
     canary: CanaryView | None = None
     service_revision: str | None = None  # what the canary Service selects
+    service_stale: bool = False  # the canary Service is not there, or not like the user's any more
     strays: tuple[str, ...] = ()  # canary Deployments of other revisions
     pod_ratio: bool = False
     routes: tuple[RouteView, ...] = ()
@@ -207,6 +209,10 @@ class EnsureCanary(Action, frozen=True, kw_only=True):
     replicas: int
 
 
+class EnsureService(Action, frozen=True, kw_only=True):
+    """The canary Service exists, like the user's, and selects what it selected before: nothing, until the first release."""
+
+
 class DeleteCanary(Action, frozen=True, kw_only=True):
     """No canary Deployment is left."""
 
@@ -222,16 +228,23 @@ class RestoreRoutes(Action, frozen=True, kw_only=True):
 
 
 class SetFlag(Action, frozen=True, kw_only=True):
+    """This share of the flag; `gated`: only on canary pods."""
+
     name: str
     percent: int
+    gated: bool = True
 
 
 class ZeroFlags(Action, frozen=True, kw_only=True):
-    """Every flag back to 0, no preflight, one call each."""
+    """These flags back to 0, no preflight, one call each; None: every flag that was taken."""
+
+    names: tuple[str, ...] | None = None
 
 
 class RestoreFlags(Action, frozen=True, kw_only=True):
-    """Every flag as it was found."""
+    """These flags as they were found; None: every flag that was taken."""
+
+    names: tuple[str, ...] | None = None
 
 
 class FinishFlag(Action, frozen=True, kw_only=True):
@@ -239,11 +252,12 @@ class FinishFlag(Action, frozen=True, kw_only=True):
 
     name: str
     percent: int
-    remove: bool = False
 
 
 class ReleaseFlags(Action, frozen=True, kw_only=True):
-    """After a promotion every flag belongs to its people again, as it is."""
+    """After a promotion these flags belong to their people again, as they are; None: every flag that was taken."""
+
+    names: tuple[str, ...] | None = None
 
 
 class LiftFloor(Action, frozen=True, kw_only=True):
@@ -289,6 +303,7 @@ Actions = (
     | RememberFailure
     | ForgetFailure
     | EnsureCanary
+    | EnsureService
     | DeleteCanary
     | SetWeight
     | RestoreRoutes

@@ -13,8 +13,8 @@ import msgspec
 from daemon.api import names
 from daemon.kube import errors
 from daemon.kube.client import Client
-from daemon.kube.objects import Deployment, Service
-from daemon.kube.patch import pointer, replace, test
+from daemon.kube.objects import Deployment, Service, ServicePort
+from daemon.kube.patch import Operation, at_version, pointer, replace, test
 from daemon.kube.resources import DEPLOYMENTS, SERVICES
 from daemon.workloads.errors import NameTaken
 from daemon.workloads.gitops import unclaimed
@@ -131,8 +131,17 @@ def render_service(user: Mapping[str, Any], name: str, canary: str, revision: st
     }
 
 
-async def ensure_service(client: Client, current: Service | None, body: Mapping[str, Any]) -> None:
-    """The canary Service exists and selects what `body` says; changed only by its selector."""
+def same_ports(one: Service, other: Service) -> bool:
+    """Whether both serve the same ports; a port of the node is each Service's own."""
+    return _ports(one) == _ports(other)
+
+
+def _ports(item: Service) -> list[ServicePort]:
+    return [msgspec.structs.replace(p, node_port=None) for p in item.spec.ports or ()]
+
+
+async def ensure_service(client: Client, user: Service, current: Service | None, body: Mapping[str, Any]) -> None:
+    """The canary Service exists, selects what `body` says, and has the ports of the user's; nothing else of it is changed."""
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     wanted = body["spec"]["selector"]
     if current is None:
@@ -144,6 +153,11 @@ async def ensure_service(client: Client, current: Service | None, body: Mapping[
             return
     if not is_ours(current.metadata.labels, body["metadata"]["labels"][names.OWNER]):
         raise NameTaken(f"Service {namespace}/{name} exists and is not Linnet's; rename it")
+    path = pointer("spec", "selector")
+    operations: list[Operation] = []
     if current.spec.selector != wanted:
-        path = pointer("spec", "selector")
-        await client.json_patch(SERVICES, namespace, name, [test(path, current.spec.selector), replace(path, wanted)])
+        operations += [test(path, current.spec.selector), replace(path, wanted)]
+    if not same_ports(current, user):
+        operations += [at_version(current.metadata.resource_version), replace(pointer("spec", "ports"), body["spec"]["ports"])]
+    if operations:
+        await client.json_patch(SERVICES, namespace, name, operations)
