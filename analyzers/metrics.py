@@ -67,7 +67,7 @@ _MATCHER: Final = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?
 
 @lru_cache(maxsize=512)
 def _regex(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern)
+    return re.compile(pattern, re.ASCII | re.DOTALL)
 
 
 def parse_selector(text: str, *, field: str = "selector") -> Selector:

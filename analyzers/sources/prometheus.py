@@ -1,7 +1,8 @@
 """Prometheus and what speaks like it (Thanos, Mimir, VictoriaMetrics): raw samples by an instant query with a range.
 
 `query_range` resamples and `rate()` extrapolates to broken numbers; a range selector in an instant query returns what
-was scraped. The server is told our deadline, warnings make an answer partial, and a login page is not an empty result.
+was scraped. What is wanted at one moment is asked in as few queries as the labels allow. The server is told our deadline,
+warnings make an answer partial, and a login page is not an empty result.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from analyzers.metrics import Selector
 from analyzers.series import RawSeries, Sample
+from analyzers.sources.merging import alone, merge, pick
 from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, NoData, Outcome, Partial, Query, Samples
+from analyzers.sources.replies import ask, not_metrics, refused, retry_after, too_much
 
 CONCURRENT: Final = 4
-MARGIN: Final = 1.0
-"""Seconds by which the client outwaits the server, so that its own words on a timeout arrive."""
+MOST_SERIES: Final = 20_000
+"""More than this is a label without end; one tick of it would occupy the daemon for seconds."""
+_DIVISIBLE: Final = frozenset({FailureKind.BAD_QUERY, FailureKind.TOO_MUCH, FailureKind.TIMEOUT})
+"""What a smaller question may not meet."""
 
 
 class PrometheusOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +61,8 @@ class _Answer(msgspec.Struct, rename="camel"):
     error_type: str = ""
     error: str = ""
     warnings: list[str] = []
+    infos: list[str] = []
+    is_partial: bool = False
 
 
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
@@ -71,36 +79,48 @@ class PrometheusSource:
         self._options, self._http = options, http
         self._headers = _headers(options)
         self._slots = asyncio.Semaphore(CONCURRENT)
+        self._apart = False
 
     @property
     def ingestion_delay(self) -> float:
         return self._options.ingestion_delay
 
     async def fetch(self, queries: Sequence[Query], *, at: float, window: float, deadline: float) -> list[Outcome]:
+        """As few queries as give every selector its samples; what the server refuses as a whole is asked apart the next time."""
+        selectors = [q.selector for q in queries]
+        merged = alone(selectors) if self._apart else merge(selectors)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._one(q, at=at, window=window, deadline=deadline)) for q in queries]
-        return [t.result() for t in tasks]
+            tasks = [group.create_task(self._one(m.selector, at=at, window=window, deadline=deadline)) for m in merged]
+        outcomes: dict[int, Outcome] = {}
+        for one, task in zip(merged, tasks, strict=True):
+            answer = task.result()
+            if len(one.members) > 1 and isinstance(answer, Failure) and answer.kind in _DIVISIBLE:
+                self._apart = True
+            for i in one.members:
+                outcomes[i] = answer if one.selector == selectors[i] and len(one.members) == 1 else _share(answer, selectors[i])
+        return [outcomes[i] for i in range(len(queries))]
 
-    async def _one(self, query: Query, *, at: float, window: float, deadline: float) -> Outcome:
-        text = f"{query.selector}[{max(1, math.ceil(window))}s]"
+    async def _one(self, selector: Selector, *, at: float, window: float, deadline: float) -> Outcome:
+        text = f"{selector}[{max(1, math.ceil(window))}s]"
         form = {"query": text, "time": f"{at:.3f}", "timeout": f"{deadline:.3f}", **self._options.parameters}
-        data = urlencode(form).encode()
         url = f"{self._options.url.rstrip('/')}/api/v1/query"
         async with self._slots:
-            try:
-                reply = await self._send(url, data, deadline)
-            except TimeoutError:
-                return Failure(kind=FailureKind.TIMEOUT, retryable=True, message=f"{url} did not answer within {deadline:g} s")
-            except OSError as error:
-                return Failure(kind=FailureKind.UNREACHABLE, retryable=True, message=f"{url} cannot be reached: {error}")
-        return read_reply(reply, text)
+            reply = await ask(self._http, "POST", url, headers=self._headers, data=urlencode(form).encode(), deadline=deadline)
+        return reply if isinstance(reply, Failure) else read_reply(reply, text)
 
-    async def _send(self, url: str, data: bytes, deadline: float) -> HttpReply:
-        """One more try when a kept-alive connection turns out dead, none for anything the server said."""
-        try:
-            return await self._http.request("POST", url, headers=self._headers, data=data, deadline=deadline + MARGIN)
-        except ConnectionResetError:
-            return await self._http.request("POST", url, headers=self._headers, data=data, deadline=deadline + MARGIN)
+
+def _share(answer: Outcome, selector: Selector) -> Outcome:
+    """One selector's part of a wider answer: as if it had been asked alone."""
+    match answer:
+        case Samples():
+            own = pick(selector, answer.series)
+            return Samples(series=own, missing=answer.missing) if own else NoData(message=f"{selector} matches no sample")
+        case Partial():
+            return Partial(series=pick(selector, answer.series), warnings=answer.warnings)
+        case NoData():
+            return NoData(message=f"{selector} matches no sample")
+        case Failure():
+            return answer
 
 
 def build(options: PrometheusOptions, http: HttpClient) -> PrometheusSource:
@@ -126,7 +146,7 @@ def read_reply(reply: HttpReply, query: str) -> Outcome:
     if reply.status != 200:
         return _refusal(reply, answer, query)
     if answer is None:
-        return _not_prometheus(reply)
+        return not_metrics(reply)
     if answer.status != "success" or answer.data is None:
         return _server_said(answer, query)
     if answer.data.result_type != "matrix":
@@ -136,11 +156,15 @@ def read_reply(reply: HttpReply, query: str) -> Outcome:
             message=f"{query} returned a {answer.data.result_type or 'nameless type'}, not raw samples",
         )
     try:
-        series = _series(_MATRIX.decode(answer.data.result))
+        matrix = _MATRIX.decode(answer.data.result)
+        if len(matrix) > MOST_SERIES:
+            return too_much(f"{query} returned {len(matrix)} series, at most {MOST_SERIES} are read")
+        series = _series(matrix)
     except (msgspec.MsgspecError, ValueError) as error:
         return Failure(kind=FailureKind.NOT_METRICS, retryable=False, message=f"{query}: the answer cannot be read: {error}")
-    if answer.warnings:
-        return Partial(series=series, warnings=tuple(answer.warnings))
+    said = _caveats(answer)
+    if said:
+        return Partial(series=series, warnings=said)
     return Samples(series=series) if series else NoData(message=f"{query} matches no sample")
 
 
@@ -154,24 +178,21 @@ def _series(result: list[_Series]) -> tuple[RawSeries, ...]:
     return tuple(read)
 
 
+def _caveats(answer: _Answer) -> tuple[str, ...]:
+    """Whatever the server adds to an answer. Raw samples give no cause for an annotation of a function, so even an info
+    says that these are not simply all samples: a truncated or deduplicated answer is no evidence.
+    """
+    partial = ("the server marks the answer as partial (isPartial)",) if answer.is_partial else ()
+    return (*answer.warnings, *answer.infos, *partial)
+
+
 def _refusal(reply: HttpReply, answer: _Answer | None, query: str) -> Failure:
-    said = answer.error if answer and answer.error else _excerpt(reply.body)
-    message = f"HTTP {reply.status}: {said}" if said else f"HTTP {reply.status}"
-    if reply.status == 401:
-        return Failure(kind=FailureKind.UNAUTHORIZED, retryable=False, message=f"{message}; check the credentials of the metric source")
-    if reply.status == 403:
-        return Failure(kind=FailureKind.FORBIDDEN, retryable=False, message=f"{message}; the credentials may not query")
-    if reply.status == 429:
-        return Failure(kind=FailureKind.RATE_LIMITED, retryable=True, message=message, retry_after=_retry_after(reply))
-    if answer is not None and answer.error_type == "timeout":
-        return Failure(
-            kind=FailureKind.TIMEOUT, retryable=True, message=f"{message} (the server gave up on {query})", retry_after=_retry_after(reply)
-        )
-    if 400 <= reply.status < 500:
-        return Failure(kind=FailureKind.BAD_QUERY, retryable=False, message=f"{message} ({query})")
-    if reply.status < 400:
-        return _not_prometheus(reply)
-    return Failure(kind=FailureKind.SERVER_ERROR, retryable=True, message=message, retry_after=_retry_after(reply))
+    """The server's own timeout is one, whatever status it comes under."""
+    failure = refused(reply, said=answer.error if answer else "", asked=query)
+    if answer is None or answer.error_type != "timeout" or reply.status in {401, 403, 429}:
+        return failure
+    message = f"{failure.message} (the server gave up on {query})"
+    return Failure(kind=FailureKind.TIMEOUT, retryable=True, message=message, retry_after=failure.retry_after or retry_after(reply))
 
 
 def _server_said(answer: _Answer, query: str) -> Failure:
@@ -183,22 +204,3 @@ def _server_said(answer: _Answer, query: str) -> Failure:
         retryable=kind is not FailureKind.BAD_QUERY,
         message=f"{answer.error_type or answer.status}: {answer.error or 'no data'} ({query})",
     )
-
-
-def _not_prometheus(reply: HttpReply) -> Failure:
-    what = "an HTML page (a login form?)" if reply.body.lstrip()[:1] == b"<" else "something that is not its API"
-    return Failure(
-        kind=FailureKind.NOT_METRICS,
-        retryable=False,
-        message=f"HTTP {reply.status}: the server answered with {what}; check url and credentials",
-    )
-
-
-def _retry_after(reply: HttpReply) -> float | None:
-    """Seconds only; a date would need a clock."""
-    value = next((v for k, v in reply.headers.items() if k.lower() == "retry-after"), "")
-    return float(value) if value.strip().isdigit() else None
-
-
-def _excerpt(body: bytes) -> str:
-    return " ".join(body[:200].decode("utf-8", "replace").split()) if not body.lstrip().startswith(b"<") else ""

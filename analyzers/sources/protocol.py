@@ -17,16 +17,24 @@ from analyzers.series import RawSeries
 
 
 class HttpReply(NamedTuple):
+    """`skew`: by how many seconds the server's clock (its Date header) is ahead of ours, None where it does not say."""
+
     status: int
     headers: Mapping[str, str]
     body: bytes
+    skew: float | None = None
+
+
+class ReplyTooLarge(OSError):
+    """The reply is longer than anything that is read; the message says how long that is."""
 
 
 class HttpClient(Protocol):
     """How the outside world is reached. Given from outside: deadline, TLS, proxy and address guard are its business.
 
     `deadline` is in seconds from now. It raises `TimeoutError` when that has passed and `OSError` for any other failure
-    of the transport; every HTTP status is a reply. Header names of the reply are compared without case.
+    of the transport (`ReplyTooLarge` for an endless reply); every HTTP status is a reply. Header names of the reply are
+    compared without case.
     """
 
     async def request(self, method: str, url: str, *, headers: Mapping[str, str], data: bytes | None, deadline: float) -> HttpReply: ...
@@ -62,6 +70,8 @@ class FailureKind(StrEnum):
     UNREACHABLE = "Unreachable"
     SERVER_ERROR = "ServerError"
     NOT_METRICS = "NotMetrics"
+    TOO_MUCH = "TooMuch"
+    CLOCK_SKEW = "ClockSkew"
 
 
 class Samples(msgspec.Struct, frozen=True, kw_only=True, tag=True):
