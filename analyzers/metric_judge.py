@@ -10,7 +10,7 @@ from analyzers.options import JudgeConfig, MetricConfig
 from analyzers.stats.calm import BaselineHealth, HealthState
 from analyzers.stats.combine import FineProof
 from analyzers.stats.dispersion import Dispersion, DispersionState
-from analyzers.stats.ratio import Evidence, RatioState, RatioTest
+from analyzers.stats.ratio import Evidence, RatioState, RatioTest, Use
 from analyzers.ticks import ArmCounts, MetricEvidence, Tick
 
 
@@ -92,7 +92,12 @@ class MetricJudge:
         use = settled and warm and not lagging
         self._test.update(
             canary.errors, canary.requests, baseline.errors, baseline.requests, phi,
-            worse=use, fine=use and calm and (well or not self._config.require_calm), catastrophe=not lagging,
+            use=Use(
+                worse=use,
+                fine=use and calm and (well or not self._config.require_calm),
+                catastrophe=not lagging,
+                bound=settled and not lagging and calm and (well or not self._config.require_calm),
+            ),
         )  # fmt: skip
         self.used_now = use
         if use:

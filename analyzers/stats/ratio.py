@@ -9,40 +9,37 @@ harmless. Derivation and vectors: a bet on canary's part of the errors, q = r n_
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from analyzers.stats.mixture import Array, Mixture, MixtureState, log_mean_exp
 
 WORSE_RATIOS: Final[Array] = np.geomspace(1.4, 2000.0, 16)
 WORSE_PRIOR: Final[Array] = np.array([0.10, 0.12, 0.13, 0.13, 0.12, 0.10, 0.07, 0.05, 0.04, 0.03, 0.03, 0.02, 0.02, 0.02, 0.01, 0.01])
+SMALL_RATIOS: Final[Array] = np.geomspace(1.03, 40.0, 16)
+"""Effect sizes for outcomes where a loss of a few percent is the regression (conversions, orders)."""
+SMALL_PRIOR: Final[Array] = np.full(SMALL_RATIOS.size, 1.0 / SMALL_RATIOS.size)
 FINE_RATIOS: Final[Array] = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 FINE_PRIOR: Final[Array] = np.full(FINE_RATIOS.size, 1.0 / FINE_RATIOS.size)
 LADDER: Final[Array] = np.array([0.5, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001])
 """Absolute excesses that are tried from above; the last one refuted in a row is the bound shown to people."""
 RATE_RATIOS: Final[Array] = np.geomspace(0.01, 1000.0, 101)
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 def count_increment(x_c: float, n_c: float, x_b: float, n_b: float, rho: Array, *, ratio: float | Array, slack: float | Array) -> Array:
     """Log of one tick's bet on "canary's rate is rho times (ratio x baseline + slack)" against the boundary itself.
 
-    rho > 1 bets on worse, rho < 1 on fine. Its expectation under the null is at most 1 for any rates and any share.
+    Null: p_c <= ratio p_b + slack for rho > 1 (a bet on worse), p_c >= ratio p_b + slack for rho < 1 (a bet on fine).
+    Valid: given its tick's exposures, events of both arms bound E[S] by exp(0) because 1 + y <= e^y and the bet is fair on the
+    boundary; for any rates up to 1, any share, any common swing. Units: exposures and events in, nats out; `slack` is a fraction.
+    Source: Lindon & Malek, Multinomial count data (NeurIPS 2022) for slack 0; the slack term is ours (statistics notes 2.1).
     """
     growth = np.log((ratio * rho * n_c + n_b) / (ratio * n_c + n_b))
     bet: Array = x_c * (np.log(rho) - growth) - x_b * growth + (slack / ratio) * n_b * np.expm1(-growth)
     return bet
-
-
-def log_mean_exp(values: Array, log_weights: Array) -> float:
-    """Log of sum(w exp(v)), safe for large and for very negative values."""
-    total = values + log_weights
-    top = float(total.max())
-    return top + math.log(float(np.exp(total - top).sum()))
 
 
 class Margin(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +64,19 @@ class RatioOptions(msgspec.Struct, frozen=True, kw_only=True):
     restarts: tuple[int, ...] = (20, 40, 60, 80, 120, 160)
     catastrophe_slack: float = 0.03
     gain_ticks: int = 20
+    small_effects: bool = False
+
+
+class Use(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tick may be used for. `bound` feeds the excess shown to people and to the ramp, which a cold pod only makes wider."""
+
+    worse: bool = True
+    fine: bool = True
+    catastrophe: bool = True
+    bound: bool = True
+
+
+ALL: Final = Use()
 
 
 class RatioState(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,15 +87,12 @@ class RatioState(msgspec.Struct, frozen=True, kw_only=True):
     used: int = 0
     fine_used: int = 0
     counts: tuple[int, int, int, int] = (0, 0, 0, 0)
-    worse: tuple[float, ...] = ()
-    worse_marks: tuple[tuple[float, ...], ...] = ()
-    disaster: tuple[float, ...] = ()
-    disaster_marks: tuple[tuple[float, ...], ...] = ()
+    worse: MixtureState = MixtureState()
+    disaster: MixtureState = MixtureState()
     fine: tuple[float, ...] = ()
     ladder: tuple[tuple[float, ...], ...] = ()
     likelihood: tuple[float, ...] = ()
     fine_trail: tuple[tuple[float, int], ...] = ()
-    peak_worse: float = 0.0
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,41 +118,6 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         return min(1.0, math.exp(-max(0.0, self.log_e_worse)))
 
 
-class _Bet:
-    """A mixture over effect sizes and start times: late regressions are met by a bet that has not lost for 20 minutes."""
-
-    def __init__(self, margin: Margin, options: RatioOptions, logs: Sequence[float], marks: Sequence[Sequence[float]]) -> None:
-        self.margin = margin
-        self.cap = options.cap
-        self.restarts = options.restarts
-        self.logs: Array = np.array(logs, dtype=np.float64) if logs else np.zeros(WORSE_RATIOS.size)
-        self.marks: list[Array] = [np.array(m, dtype=np.float64) for m in marks]
-        late = (1.0 - options.start_weight) / len(options.restarts) if options.restarts else 0.0
-        self.first = options.start_weight if options.restarts else 1.0
-        self.late = late
-
-    def clock(self, tick: int) -> None:
-        """Open the bets whose start is this tick (fixed in advance, whatever the data say)."""
-        while len(self.marks) < len(self.restarts) and tick >= self.restarts[len(self.marks)]:
-            self.marks.append(self.logs.copy())
-
-    def take(self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float) -> None:
-        bet = count_increment(x_c, n_c, x_b, n_b, WORSE_RATIOS, ratio=self.margin.ratio, slack=self.margin.slack)
-        self.logs = self.logs + np.minimum(bet / phi, self.cap)
-
-    @property
-    def log_e(self) -> float:
-        rows = [self.logs + (_LOG_WORSE_PRIOR + math.log(self.first))]
-        if self.marks:
-            rows.extend(self.logs - mark + (_LOG_WORSE_PRIOR + math.log(self.late)) for mark in self.marks)
-        waiting = len(self.restarts) - len(self.marks)
-        if waiting:
-            rows.append(np.array([math.log(self.late * waiting)]))
-        flat = np.concatenate(rows)
-        top = float(flat.max())
-        return top + math.log(float(np.exp(flat - top).sum()))
-
-
 class RatioTest:
     """Canary against baseline for one event ratio; feed it each tick once, in order."""
 
@@ -153,20 +125,30 @@ class RatioTest:
         self.options = options or RatioOptions()
         s = state or RatioState()
         o = self.options
-        self._worse = _Bet(o.tolerated, o, s.worse, s.worse_marks)
-        self._disaster = _Bet(Margin(ratio=o.tolerated.ratio, slack=o.catastrophe_slack), o, s.disaster, s.disaster_marks)
+        self._ratios, prior = (SMALL_RATIOS, SMALL_PRIOR) if o.small_effects else (WORSE_RATIOS, WORSE_PRIOR)
+        late = {"start_weight": o.start_weight, "restarts": o.restarts}
+        self._worse = Mixture(np.log(prior), **late, state=s.worse)
+        self._disaster = Mixture(np.log(prior), **late, state=s.disaster)
         self._fine: Array = np.array(s.fine) if s.fine else np.zeros(FINE_RATIOS.size)
         self._ladder: Array = np.array(s.ladder) if s.ladder else np.zeros((LADDER.size, FINE_RATIOS.size))
         self._likelihood: Array = np.array(s.likelihood) if s.likelihood else np.zeros(RATE_RATIOS.size)
         self._trail: list[tuple[float, int]] = list(s.fine_trail) or [(0.0, 0)]
         self._ticks, self._used, self._fine_used = s.ticks, s.used, s.fine_used
         self._counts = s.counts
-        self._peak = s.peak_worse
 
     def update(
-        self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float = 1.0, *, worse: bool = True, fine: bool = True, catastrophe: bool = True
+        self,
+        x_c: int,
+        n_c: int,
+        x_b: int,
+        n_b: int,
+        phi: float = 1.0,
+        *,
+        use: Use = ALL,
+        tolerated: Margin | None = None,
+        unacceptable: Margin | None = None,
     ) -> None:
-        """One tick of disjoint increments; `phi` and the three switches were fixed before it (or drop it whole)."""
+        """One tick of disjoint increments; `phi`, margins and what it is used for were fixed before it (or drop it whole)."""
         if not _usable(x_c, n_c, x_b, n_b, phi):
             self.skip()
             return
@@ -174,15 +156,20 @@ class RatioTest:
         # People are told of every request that was compared, also of those that only the catastrophe bet may use.
         a, b, c, d = self._counts
         self._counts = (a + x_c, b + n_c, c + x_b, d + n_b)
-        if catastrophe:
-            self._disaster.take(x_c, n_c, x_b, n_b, phi)
-        if worse:
-            self._worse.take(x_c, n_c, x_b, n_b, phi)
-            self._peak = max(self._peak, self._worse.log_e)
+        null = tolerated or self.options.tolerated
+        if use.catastrophe:
+            self._bet(self._disaster, (x_c, n_c, x_b, n_b), phi, Margin(ratio=null.ratio, slack=self.options.catastrophe_slack))
+        if use.worse:
+            self._bet(self._worse, (x_c, n_c, x_b, n_b), phi, null)
             self._tally(x_c, n_c, x_b, n_b, phi)
-        if fine:
-            self._take_fine(x_c, n_c, x_b, n_b, phi)
+        if use.bound:
+            self._take_ladder(x_c, n_c, x_b, n_b, phi)
+        if use.fine:
+            self._take_fine((x_c, n_c, x_b, n_b), phi, unacceptable or self.options.unacceptable)
         self._end()
+
+    def _bet(self, mixture: Mixture, counts: tuple[int, int, int, int], phi: float, null: Margin) -> None:
+        mixture.take(count_increment(*counts, self._ratios, ratio=null.ratio, slack=null.slack), phi, self.options.cap)
 
     def skip(self, ticks: int = 1) -> None:
         """Ticks without usable counts: no evidence either way, but time passes."""
@@ -229,15 +216,12 @@ class RatioTest:
             used=self._used,
             fine_used=self._fine_used,
             counts=self._counts,
-            worse=tuple(self._worse.logs.tolist()),
-            worse_marks=tuple(tuple(m.tolist()) for m in self._worse.marks),
-            disaster=tuple(self._disaster.logs.tolist()),
-            disaster_marks=tuple(tuple(m.tolist()) for m in self._disaster.marks),
+            worse=self._worse.state,
+            disaster=self._disaster.state,
             fine=tuple(self._fine.tolist()),
             ladder=tuple(tuple(row) for row in self._ladder.tolist()),
             likelihood=tuple(self._likelihood.tolist()),
             fine_trail=tuple(self._trail),
-            peak_worse=self._peak,
         )
 
     def _begin(self) -> None:
@@ -253,13 +237,14 @@ class RatioTest:
         self._used += 1
         self._likelihood = self._likelihood + (x_c * _LOG_RATE_RATIOS - (x_c + x_b) * np.log(RATE_RATIOS * n_c + n_b)) / phi
 
-    def _take_fine(self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float) -> None:
-        cap, m = self.options.fine_cap, self.options.unacceptable
-        bet = count_increment(x_c, n_c, x_b, n_b, FINE_RATIOS, ratio=m.ratio, slack=m.slack)
-        self._fine = self._fine + np.minimum(bet / phi, cap)
-        rungs = count_increment(x_c, n_c, x_b, n_b, FINE_RATIOS, ratio=1.0, slack=LADDER[:, None])
-        self._ladder = self._ladder + np.minimum(rungs / phi, cap)
+    def _take_fine(self, counts: tuple[int, int, int, int], phi: float, null: Margin) -> None:
+        bet = count_increment(*counts, FINE_RATIOS, ratio=null.ratio, slack=null.slack)
+        self._fine = self._fine + np.minimum(bet / phi, self.options.fine_cap)
         self._fine_used += 1
+
+    def _take_ladder(self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float) -> None:
+        rungs = count_increment(x_c, n_c, x_b, n_b, FINE_RATIOS, ratio=1.0, slack=LADDER[:, None])
+        self._ladder = self._ladder + np.minimum(rungs / phi, self.options.fine_cap)
 
     def _ratio_bounds(self, error: float = 0.05) -> tuple[float | None, float | None]:
         """Ends of the anytime interval for the rate ratio; None where the data exclude nothing yet."""
@@ -285,6 +270,5 @@ def _usable(x_c: float, n_c: float, x_b: float, n_b: float, phi: float) -> bool:
     return all(math.isfinite(v) and v >= 0 for v in values) and n_c > 0 and n_b > 0 and phi >= 1.0
 
 
-_LOG_WORSE_PRIOR: Final[Array] = np.log(WORSE_PRIOR)
 _LOG_FINE_PRIOR: Final[Array] = np.log(FINE_PRIOR)
 _LOG_RATE_RATIOS: Final[Array] = np.log(RATE_RATIOS)

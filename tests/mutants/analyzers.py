@@ -12,17 +12,17 @@ MUTANTS = (
     Mutant(
         name="no-cap",
         protects="judge: cap per tick",
-        path="analyzers/stats/ratio.py",
-        old="self.logs = self.logs + np.minimum(bet / phi, self.cap)",
-        new="self.logs = self.logs + bet / phi",
+        path="analyzers/stats/mixture.py",
+        old="self._logs = self._logs + np.minimum(bets / phi, cap)",
+        new="self._logs = self._logs + bets / phi",
         test=f"{_RATIO}::test_no_tick_adds_more_than_the_cap",
     ),
     Mutant(
         name="no-dispersion",
         protects="judge: clumped errors",
-        path="analyzers/stats/ratio.py",
-        old="self.logs = self.logs + np.minimum(bet / phi, self.cap)",
-        new="self.logs = self.logs + np.minimum(bet, self.cap)",
+        path="analyzers/stats/mixture.py",
+        old="self._logs = self._logs + np.minimum(bets / phi, cap)",
+        new="self._logs = self._logs + np.minimum(bets, cap)",
         test=f"{_RATIO}::test_dispersion_makes_every_bet_more_careful",
     ),
     Mutant(
