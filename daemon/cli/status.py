@@ -6,7 +6,8 @@ Reads Canaries and nothing else, so whoever may `kubectl get` them may use it.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from daemon.control.objects import Canary
+
+    Look = Callable[[], Awaitable[tuple[Canary, ...]]]
+    Show = Callable[[tuple[Canary, ...]], RenderableType]
 
 EVERY = 1.0
 
@@ -38,37 +42,39 @@ async def _status(cluster: Cluster, target: str | None, *, everywhere: bool, wat
     async def look() -> tuple[Canary, ...]:
         return (await cluster.canary(target),) if target else await cluster.canaries(None if everywhere else cluster.namespace)
 
+    def show(found: tuple[Canary, ...]) -> RenderableType:
+        empty = f"no Canary in {'any namespace' if everywhere else f'namespace {cluster.namespace}'}"
+        return view(found, single=bool(target), everywhere=everywhere, empty=empty)
+
     if watch:
-        await _watch(look, single=bool(target), everywhere=everywhere, output=output)
+        await _watch(look, show, single=bool(target), output=output)
     found = await look()
     if output == "json":
         shown = [plain(c) for c in found]
         dump(shown[0] if target else shown)
-    elif not found:
-        click.echo(f"no Canary in {'any namespace' if everywhere else f'namespace {cluster.namespace}'}")
     else:
-        _console().print(view(found, single=bool(target), everywhere=everywhere))
+        _console().print(show(found))
     return OK
 
 
-async def _watch(look: Any, *, single: bool, everywhere: bool, output: str) -> None:
-    """Redraws in a terminal; elsewhere one block for each change. Ends with Ctrl-C."""
+async def _watch(look: Look, show: Show, *, single: bool, output: str) -> NoReturn:
+    """Redraws in a terminal; elsewhere one block for each change, the first for what is there. Ends with Ctrl-C."""
     from rich.live import Live
 
     console = _console()
     if console.is_terminal and output == "table":
         with Live(console=console, refresh_per_second=4) as live:
             while True:
-                live.update(view(await look(), single=single, everywhere=everywhere))
+                live.update(show(await look()))
                 await asyncio.sleep(EVERY)
-    before: list[Any] = []
+    before: list[Any] | None = None
     while True:
         found = await look()
         now = [plain(c) for c in found]
         if now != before and output == "json":
             dump(now[0] if single else now)
         elif now != before:
-            console.print(view(found, single=single, everywhere=everywhere))
+            console.print(show(found))
         before = now
         await asyncio.sleep(EVERY)
 
@@ -98,12 +104,12 @@ def _raw(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-def view(found: tuple[Canary, ...], *, single: bool, everywhere: bool) -> RenderableType:
+def view(found: tuple[Canary, ...], *, single: bool, everywhere: bool, empty: str = "no Canary") -> RenderableType:
     from rich.text import Text
 
     if single and found:
         return _detail(found[0])
-    return overview(found, everywhere=everywhere) if found else Text("no Canary")
+    return overview(found, everywhere=everywhere) if found else Text(empty)
 
 
 def overview(found: tuple[Canary, ...], *, everywhere: bool) -> Table:

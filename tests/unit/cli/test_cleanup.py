@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,76 @@ async def test_a_living_daemon_is_taken_the_lease(tmp_path: Path, monkeypatch: p
         assert lease["spec"]["holderIdentity"].startswith("linnet-cleanup-")
         await w.bench.idle(1.0)
         assert names.CANARY_MARK not in annotations(w)
+
+
+FLAGS = {"flags": {"new": {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}}}
+
+
+def flag_objects() -> tuple[dict[str, Any], dict[str, Any]]:
+    """A flagd file, and the source that lets Linnet write it."""
+    where = {"name": "flags", "namespace": "default"}
+    flagd = {"configMapRef": {"name": "flags", "key": "flags.json"}, "settle": "0s"}
+    return (
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": where, "data": {"flags.json": json.dumps(FLAGS, indent=2)}},
+        {
+            "apiVersion": names.API_VERSION,
+            "kind": "FlagSource",
+            "metadata": {"name": "default", "namespace": "default"},
+            "spec": {"type": "Flagd", "flagd": flagd},
+        },
+    )
+
+
+def autoscaler() -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "web", "namespace": "default"},
+        "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 6},
+    }
+
+
+def given(w: World, resource: str, name: str) -> dict[str, Any]:
+    """An object of the user's without what every write changes: its content, labels, annotations and owners."""
+    found = w.bench.store.get(resource, "default", name)
+    assert found is not None
+    keep = {"labels", "annotations", "managedFields"}
+    return {
+        **{k: v for k, v in found.items() if k in ("spec", "data")},
+        "metadata": {k: v for k, v in found["metadata"].items() if k in keep and v},
+    }
+
+
+@pytest.mark.parametrize("held", ["restore", "leave", "release"])
+async def test_a_flag_is_put_back_with_its_owners(tmp_path: Path, held: str) -> None:
+    """Raised with the weight when the daemon died: the file is byte for byte what it was, whatever becomes of the held template."""
+    async with world(tmp_path) as w:
+        config, source = flag_objects()
+        w.apply(config)
+        before = given(w, "configmaps", "flags")
+        async with w.daemon():
+            await w.releasing(source, flags=[{"name": "new"}])
+            await w.bench.until(lambda: given(w, "configmaps", "flags")["data"] != before["data"], "the flag is raised")
+        done = await w.run("cleanup", "--all", "--yes", f"--held={held}")
+        assert done.exit_code == 0, done.output
+        assert given(w, "configmaps", "flags") == before
+
+
+@pytest.mark.parametrize("held", ["restore", "leave", "release"])
+async def test_the_floor_of_an_autoscaler_is_put_back_with_its_owners(tmp_path: Path, held: str) -> None:
+    """Lifted to keep stable sized when the daemon died: minReplicas is the user's again."""
+    async with world(tmp_path) as w:
+        w.apply(autoscaler())
+        before = given(w, "horizontalpodautoscalers.autoscaling", "web")
+        async with w.daemon():
+            await w.releasing()
+            await w.bench.until(
+                lambda: given(w, "horizontalpodautoscalers.autoscaling", "web")["spec"]["minReplicas"] == 3, "the floor is lifted"
+            )
+        done = await w.run("cleanup", "--all", "--yes", f"--held={held}")
+        assert done.exit_code == 0, done.output
+        assert given(w, "horizontalpodautoscalers.autoscaling", "web") == before
 
 
 async def test_a_deployment_that_is_gone_leaves_no_weight_behind(tmp_path: Path) -> None:

@@ -128,9 +128,9 @@ class World:
         await self.phase("Idle")
         await self.bench.until(lambda: "linnet.dev/canary" in (self.bench.deployment()["metadata"].get("annotations") or {}), "marked")
 
-    async def releasing(self) -> None:
-        """The shop's Deployment adopted, a new template held, and its canary at 20 %."""
-        self.apply(service(), route(), metric_source(), web("app:v1", 3), canary())
+    async def releasing(self, *extra: Object, **spec: Any) -> None:
+        """The shop's Deployment adopted, a new template held, and its canary at 20 %; `spec` goes into the Canary."""
+        self.apply(service(), route(), metric_source(), *extra, web("app:v1", 3), canary(**spec))
         await self.bench.until(self.bench.rolled_out, "rolled out")
         await self.adopted()
         self.bench.set_image("web", "app:v2")
