@@ -75,6 +75,8 @@ FACTOR: Final = Rule(
     message="a factor below 1x would refuse even a canary as good as stable; write 1.1x or 10% for 'a tenth worse'",
 )
 
+OWN_PARAMETERS: Final = ["query", "time", "timeout"]
+
 _RELEASE: Final = (
     Rule(
         rule=f"!has(self.steps) || {_WEIGHTS}.isSorted()",
@@ -215,6 +217,12 @@ FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
         ),
     ),
     ("ServiceRef", "port"): (PORT,),
+    ("PrometheusSource", "parameters"): (
+        Rule(
+            rule=f"self.all(name, !(name in {OWN_PARAMETERS}))",
+            message="query, time and timeout are Linnet's own; remove them",
+        ),
+    ),
     ("ScrapeSource", "port"): (PORT,),
     ("ScrapeSource", "interval"): (POSITIVE,),
     ("Pause", "duration"): (Rule(rule=POSITIVE.rule, message="must be longer than 0s; leave it out to wait for linnet resume"),),
@@ -284,7 +292,6 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
     ("AnalysisTemplateSpec", "metrics"): "use spec.analysis.metrics of the Canary",
     ("AnalysisTemplateSpec", "args"): "use spec.analysis.metrics of the Canary",
-    ("PrometheusSource", "caSecretRef"): "use a certificate that the image's CA bundle knows, or plain http inside the cluster",
     ("FlagSourceSpec", "type"): "use Flagd",
     ("FlagSourceSpec", "unleash"): "use flagd",
     ("FlagSourceSpec", "launchDarkly"): "use flagd",

@@ -42,6 +42,13 @@ class HttpAuth(Model, frozen=True, kw_only=True):
     basic: BasicAuth | None = None
 
 
+class ClientCert(Model, frozen=True, kw_only=True):
+    """Who Linnet is to a server that asks for a certificate: both in PEM, the key unencrypted."""
+
+    cert_secret_ref: SecretRef
+    key_secret_ref: SecretRef
+
+
 class PrometheusSource(Model, frozen=True, kw_only=True):
     """A Prometheus, or anything that answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
 
@@ -51,7 +58,12 @@ class PrometheusSource(Model, frozen=True, kw_only=True):
         Annotated[dict[str, HeaderValue], msgspec.Meta(max_length=16)] | None,
         doc("Sent with each query, such as X-Scope-OrgID; nothing secret."),
     ] = None
-    ca_secret_ref: Annotated[SecretRef | None, planned("CA bundle that signs the server's certificate.")] = None
+    parameters: Annotated[
+        Annotated[dict[str, HeaderValue], msgspec.Meta(max_length=16)] | None,
+        doc("Sent with each query beside its own, such as max_source_resolution: 0s for a Thanos that downsamples."),
+    ] = None
+    ca_secret_ref: Annotated[SecretRef | None, doc("CA in PEM that signs the server's certificate, instead of the public ones.")] = None
+    client_cert: ClientCert | None = None
 
 
 class ScrapeSource(Model, frozen=True, kw_only=True):

@@ -295,6 +295,9 @@ def _metric_source(spec: MetricSourceSpec, path: str) -> Errors:
     yield from _matching(spec.type, blocks, path)
     if spec.prometheus is not None and spec.prometheus.auth is not None:
         yield from _auth(spec.prometheus.auth, f"{path}.prometheus.auth")
+    for name in (spec.prometheus.parameters if spec.prometheus else None) or {}:
+        if name in rules.OWN_PARAMETERS:
+            yield _error(f"{path}.prometheus.parameters", name, f"{', '.join(rules.OWN_PARAMETERS)} are Linnet's own; remove them")
     if spec.scrape is not None:
         yield from _port(spec.scrape.port, f"{path}.scrape.port")
         yield from _positive(spec.scrape.interval, f"{path}.scrape.interval")

@@ -27,9 +27,13 @@ def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options:
     """Run the daemon: watch, decide, act, until SIGTERM."""
     import msgspec
 
-    from daemon.control import logs
+    from daemon.control import logs, trust
     from daemon.control.daemon import Daemon, Options
 
+    try:
+        trust.tell_requests()
+    except trust.TrustError as e:
+        raise click.ClickException(str(e)) from e
     logs.configure(log_level, "json" if log_format == "json" else "console")
     daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces}, Options))
     sys.exit(asyncio.run(_until_signal(daemon)))

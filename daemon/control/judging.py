@@ -19,10 +19,11 @@ from analyzers.errors import AnalysisError
 from analyzers.evidence import EvidenceLog
 from analyzers.judge import Judge
 from analyzers.metrics import RatioMetric
-from analyzers.sources.protocol import HttpClient, MetricSource
+from analyzers.sources.protocol import MetricSource
 from analyzers.ticks import Action, Answer, Code, Problem, ProblemKind
 from daemon.api.quantities import parse_duration
 from daemon.control.caches import Caches
+from daemon.control.http import Http
 from daemon.control.measuring import arms, candidates, judge_config, source_of
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore, parameters_of
@@ -52,7 +53,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """How the judges reach the world."""
 
     caches: Caches
-    http: HttpClient
+    http: Http
     secrets: SecretReader
     runs: RunStore
     wake: Callable[[Key], None]

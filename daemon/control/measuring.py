@@ -9,7 +9,7 @@ from analyzers.metrics import Matcher, MatchOp, RatioMetric, Selector, margins, 
 from analyzers.options import JudgeConfig
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.prometheus import build as build_prometheus
-from analyzers.sources.protocol import HttpClient, MetricSource, Target
+from analyzers.sources.protocol import MetricSource, Target
 from analyzers.sources.scrape import ScrapeOptions
 from analyzers.sources.scrape import build as build_scrape
 from daemon.api.canary import Metric
@@ -17,8 +17,10 @@ from daemon.api.names import canary_service
 from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
+from daemon.control.http import Http
 from daemon.control.resolve import Resolved
 from daemon.control.secrets import SecretReader
+from daemon.control.trust import Tls
 from daemon.kube.objects import Deployment, Pod
 from daemon.rollout.clock import epoch
 from daemon.rollout.steps import plan_of
@@ -26,11 +28,23 @@ from daemon.rollout.steps import plan_of
 HASH: Final = "[a-z0-9]+"
 
 
-async def source_of(item: ours.MetricSource, http: HttpClient, secrets: SecretReader) -> MetricSource:
-    """The source of a MetricSource object; SecretMissing where it names one that is not there."""
+async def source_of(item: ours.MetricSource, http: Http, secrets: SecretReader) -> MetricSource:
+    """The source of a MetricSource object; SecretMissing where it names one that is not there, TrustError for a bad certificate."""
     if item.spec.type == "Scrape":
-        return build_scrape(ScrapeOptions(), http)
-    return build_prometheus(await prometheus_options(item, secrets), http)
+        return build_scrape(ScrapeOptions(), http.direct())
+    tls = await _tls(item, secrets)
+    return build_prometheus(await prometheus_options(item, secrets), http if tls == Tls() else http.with_tls(tls))
+
+
+async def _tls(item: ours.MetricSource, secrets: SecretReader) -> Tls:
+    prometheus = item.spec.prometheus
+    ca = prometheus.ca_secret_ref if prometheus else None
+    client = prometheus.client_cert if prometheus else None
+    return Tls(
+        ca=await secrets.read(item.namespace, ca) if ca else "",
+        certificate=await secrets.read(item.namespace, client.cert_secret_ref) if client else "",
+        key=await secrets.read(item.namespace, client.key_secret_ref) if client else "",
+    )
 
 
 async def prometheus_options(item: ours.MetricSource, secrets: SecretReader) -> PrometheusOptions:
@@ -40,6 +54,7 @@ async def prometheus_options(item: ours.MetricSource, secrets: SecretReader) -> 
         raise ValueError(f"MetricSource {item.name} has no prometheus block")
     delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
     options = PrometheusOptions(url=prometheus.url, headers=dict(prometheus.headers or {}), ingestion_delay=delay)
+    options = msgspec.structs.replace(options, parameters=dict(prometheus.parameters or {}))
     auth = prometheus.auth
     if auth is not None and auth.bearer_secret_ref is not None:
         options = msgspec.structs.replace(options, bearer_token=await secrets.read(item.namespace, auth.bearer_secret_ref))
@@ -73,7 +88,7 @@ def candidates(metric: Metric, resolved: Resolved) -> tuple[RatioMetric, ...]:
         return (msgspec.structs.replace(blank, errors=errors, total=total),)
     preset = metric.preset or "HTTPErrorRatio"
     if preset == "TraefikErrorRatio" and not arms:
-        blank = msgspec.structs.replace(blank, arm_matchers=_traefik(resolved))
+        blank = msgspec.structs.replace(blank, arm_matchers=traefik_arms(resolved))
     return preset_metrics(preset, blank, name=metric.name)
 
 
@@ -81,7 +96,7 @@ def _matchers(text: str, field: str) -> tuple[Matcher, ...]:
     return parse_selector(f"arm{text if text.startswith('{') else '{' + text + '}'}", field=field).matchers
 
 
-def _traefik(resolved: Resolved) -> dict[str, tuple[Matcher, ...]]:
+def traefik_arms(resolved: Resolved) -> dict[str, tuple[Matcher, ...]]:
     """Traefik's `service` label of a route's backend ends in `-svc-<namespace>-<service>-<index>@kubernetesgateway`."""
     if resolved.service is None:
         return {}

@@ -11,8 +11,9 @@ from typing import Final
 
 from analyzers.errors import AnalysisError
 from analyzers.metrics import Selector
-from analyzers.sources.protocol import Failure, HttpClient, Query
+from analyzers.sources.protocol import Failure, Query
 from daemon.control import objects as ours
+from daemon.control.http import Http
 from daemon.control.measuring import source_of
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
@@ -27,7 +28,7 @@ class SourceProbe:
     """Remembers, for each MetricSource as it is written now, what it answered."""
 
     def __init__(
-        self, http: HttpClient, secrets: SecretReader, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
+        self, http: Http, secrets: SecretReader, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time
     ) -> None:
         self._http = http
         self._secrets = secrets

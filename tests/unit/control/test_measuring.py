@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import msgspec
 import pytest
+import trustme
+from aiohttp import web
 
 from analyzers.collector import Collector
-from analyzers.metrics import RatioMetric
+from analyzers.metrics import RatioMetric, Selector
 from analyzers.options import JudgeConfig
+from analyzers.sources.protocol import Failure, NoData, Query
 from analyzers.ticks import ArmCounts, MetricCounts
 from daemon.api import names
 from daemon.api.sources import SecretRef
@@ -21,7 +26,8 @@ from daemon.control.catalogue import Catalogue
 from daemon.control.http import Http
 from daemon.control.measuring import arms, candidates, judge_config, source_of
 from daemon.control.resolve import Resolved, Resolver
-from daemon.control.secrets import SecretReader
+from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.control.trust import TrustError
 from daemon.kube.client import Client, decode
 from daemon.kube.objects import Deployment, HTTPRoute, KubeObject, Pod, ReplicaSet, Service
 from daemon.sandbox.store import Store
@@ -263,6 +269,96 @@ async def test_headers_go_with_every_query(bench: Bench) -> None:
     """As a tenant of Mimir needs."""
     asked, _ = await bench.ask(metric(), bench.source(prometheus={"url": bench.url, "headers": {"X-Scope-OrgID": "shop"}}))
     assert {headers.get("X-Scope-OrgID") for _, headers, _ in asked} == {"shop"}
+
+
+async def test_parameters_go_with_every_query(bench: Bench) -> None:
+    """As a Thanos that downsamples needs."""
+    asked, _ = await bench.ask(metric(), bench.source(prometheus={"url": bench.url, "parameters": {"max_source_resolution": "0s"}}))
+    assert {form.get("max_source_resolution") for _, _, form in asked} == {"0s"}
+
+
+class Vault(SecretReader):
+    """Secrets with these values; any other is missing."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        super().__init__(cast("Client", None))
+        self._values = values
+
+    async def read(self, namespace: str, ref: SecretRef) -> str:
+        try:
+            return self._values[f"{ref.name}/{ref.key}"]
+        except KeyError:
+            raise SecretMissing(f"Secret {namespace}/{ref.name} has no key {ref.key}") from None
+
+
+CERTIFICATES: list[tuple[str, str, str, bool]] = [
+    ("all three", "", "", True),
+    ("another CA", "caSecretRef", "other-ca/pem", False),
+    ("another key of the CA's Secret", "caSecretRef", "ca/other", False),
+    ("another certificate", "certSecretRef", "other-me/cert", False),
+    ("another key of the certificate's Secret", "certSecretRef", "me/other", False),
+    ("another private key", "keySecretRef", "other-me/key", False),
+    ("another key of the private key's Secret", "keySecretRef", "me/other-key", False),
+]
+
+
+@pytest.mark.parametrize(("field", "named", "opens"), [row[1:] for row in CERTIFICATES], ids=[row[0] for row in CERTIFICATES])
+async def test_only_the_named_certificates_open_a_server_that_asks_for_them(bench: Bench, field: str, named: str, opens: bool) -> None:
+    """Each reference alone, by Secret and by key, decides whether the server is believed and whether it believes us."""
+    ours_ca, theirs = trustme.CA(), trustme.CA()
+    me, stranger = ours_ca.issue_cert("linnet"), theirs.issue_cert("linnet")
+    vault = Vault(
+        {
+            "ca/pem": _pem(ours_ca.cert_pem),
+            "other-ca/pem": _pem(theirs.cert_pem),
+            "ca/other": _pem(theirs.cert_pem),
+            "me/cert": _pem(me.cert_chain_pems[0]),
+            "me/key": _pem(me.private_key_pem),
+            "other-me/cert": _pem(stranger.cert_chain_pems[0]),
+            "other-me/key": _pem(stranger.private_key_pem),
+            "me/other": _pem(stranger.cert_chain_pems[0]),
+            "me/other-key": _pem(stranger.private_key_pem),
+        }
+    )
+    refs = {"caSecretRef": "ca/pem", "certSecretRef": "me/cert", "keySecretRef": "me/key", **({field: named} if field else {})}
+    ca, cert, key = (dict(zip(("name", "key"), refs[f].split("/"), strict=True)) for f in ("caSecretRef", "certSecretRef", "keySecretRef"))
+    async with _mutual_tls(ours_ca) as url:
+        block = {"url": url, "caSecretRef": ca, "clientCert": {"certSecretRef": cert, "keySecretRef": key}}
+        item = bench.resolve(metric(), bench.source(prometheus=block))[1].metric_source
+        assert item is not None
+        try:
+            source = await source_of(item, bench.http, vault)
+        except TrustError:
+            assert not opens
+            return
+        (answer,) = await source.fetch([Query(selector=Selector("up"))], at=NOW, window=60.0, deadline=5.0)
+    assert isinstance(answer, NoData if opens else Failure), answer
+
+
+def _pem(blob: trustme.Blob) -> str:
+    return blob.bytes().decode()
+
+
+@asynccontextmanager
+async def _mutual_tls(ca: trustme.CA) -> AsyncIterator[str]:
+    """A Prometheus without samples that lets in only whom this CA has signed."""
+
+    async def empty(_: web.Request) -> web.Response:
+        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": []}})
+
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(secure)
+    ca.configure_trust(secure)
+    secure.verify_mode = ssl.CERT_REQUIRED
+    app = web.Application()
+    app.router.add_post("/api/v1/query", empty)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=secure).start()
+        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 async def test_samples_are_read_when_they_can_have_arrived(bench: Bench) -> None:
