@@ -44,27 +44,24 @@ class Rule:
 
 
 _READ: Final = ("get", "list", "watch")
+_SEEN: Final = ("list", "watch")  # kept by an informer, never read one by one
 
 # As in charts/linnet/templates/_rbac.tpl, `linnet.rules`; a test compares the two.
 RULES: Final = (
-    Rule(group="linnet.dev", resources=("canaryprofiles", "analysistemplates", "metricsources", "flagsources", "notifiers"), verbs=_READ),
-    Rule(group="linnet.dev", resources=("canaries",), verbs=(*_READ, "create", "update", "patch", "delete")),
-    Rule(group="linnet.dev", resources=("canaries/status",), verbs=("get", "update", "patch")),
-    Rule(group="linnet.dev", resources=("canaries/finalizers",), verbs=("update",)),
-    Rule(group="linnet.dev", resources=("analysisruns",), verbs=(*_READ, "create", "update", "patch", "delete")),
-    Rule(group="linnet.dev", resources=("analysisruns/status",), verbs=("get", "update", "patch")),
+    Rule(group="linnet.dev", resources=("canaryprofiles", "metricsources", "flagsources", "notifiers"), verbs=_SEEN),
+    Rule(group="linnet.dev", resources=("canaries",), verbs=(*_SEEN, "create", "patch", "delete")),
+    Rule(group="linnet.dev", resources=("canaries/status",), verbs=("patch",)),
+    Rule(group="linnet.dev", resources=("analysisruns",), verbs=("get", "list", "create", "patch", "delete")),
     Rule(group="apps", resources=("deployments",), verbs=(*_READ, "create", "patch", "delete")),
-    Rule(group="apps", resources=("replicasets",), verbs=(*_READ, "patch")),
-    Rule(group="apps", resources=("controllerrevisions",), verbs=(*_READ, "create", "patch", "delete")),
-    Rule(group="", resources=("pods",), verbs=_READ),
+    Rule(group="apps", resources=("replicasets",), verbs=(*_SEEN, "patch")),
+    Rule(group="apps", resources=("controllerrevisions",), verbs=(*_SEEN, "create", "patch", "delete")),
+    Rule(group="", resources=("pods",), verbs=_SEEN),
     Rule(group="", resources=("services",), verbs=(*_READ, "create", "patch", "delete")),
-    Rule(group="discovery.k8s.io", resources=("endpointslices",), verbs=_READ),
     Rule(group="", resources=("configmaps",), verbs=("get", "patch")),
     Rule(group="", resources=("secrets",), verbs=("get",)),
+    Rule(group="", resources=("persistentvolumeclaims",), verbs=("get",)),
     Rule(group="autoscaling", resources=("horizontalpodautoscalers",), verbs=(*_READ, "patch")),
-    Rule(group="policy", resources=("poddisruptionbudgets",), verbs=_READ),
-    Rule(group="networking.k8s.io", resources=("networkpolicies",), verbs=_READ),
+    Rule(group="networking.k8s.io", resources=("networkpolicies",), verbs=_SEEN),
     Rule(group="gateway.networking.k8s.io", resources=("httproutes",), verbs=(*_READ, "patch")),
-    Rule(group="gateway.networking.k8s.io", resources=("gateways",), verbs=("get",)),
-    Rule(group="events.k8s.io", resources=("events",), verbs=("create", "patch", "update")),
+    Rule(group="events.k8s.io", resources=("events",), verbs=("create", "patch")),
 )

@@ -5,26 +5,19 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 {{- define "linnet.rules" -}}
 # What users write, and the catalogue: informers.
 - apiGroups: [linnet.dev]
-  resources: [canaryprofiles, analysistemplates, metricsources, flagsources, notifiers]
-  verbs: [get, list, watch]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers]
+  verbs: [list, watch]
 # Adoption makes a Canary for an annotated Deployment and takes it away with the annotation; the finalizer guards the route.
 - apiGroups: [linnet.dev]
   resources: [canaries]
-  verbs: [get, list, watch, create, update, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [linnet.dev]
   resources: [canaries/status]
-  verbs: [get, update, patch]
-# Owner references to a Canary that block its deletion.
-- apiGroups: [linnet.dev]
-  resources: [canaries/finalizers]
-  verbs: [update]
-# The judge's evidence, one object a rollout, a bounded number kept.
+  verbs: [patch]
+# The judge's evidence, one object a rollout; listed to keep a bounded number.
 - apiGroups: [linnet.dev]
   resources: [analysisruns]
-  verbs: [get, list, watch, create, update, patch, delete]
-- apiGroups: [linnet.dev]
-  resources: [analysisruns/status]
-  verbs: [get, update, patch]
+  verbs: [get, list, create, patch, delete]
 # Hold, release and restore of the user's Deployment; the canary's own Deployment.
 - apiGroups: [apps]
   resources: [deployments]
@@ -32,23 +25,19 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 # Which template serves; scaling two ReplicaSets in lock step while a promotion settles.
 - apiGroups: [apps]
   resources: [replicasets]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # The stored stable template and the memory of failed revisions.
 - apiGroups: [apps]
   resources: [controllerrevisions]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 # Readiness, restarts and addresses of both versions.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
-# The Service of the canary; every Service is compared with the pods' labels.
+  verbs: [list, watch]
+# The Service of the canary, read anew where it is there already; every Service is compared with the pods' labels.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# Endpoints are seen before a weight is written.
-- apiGroups: [discovery.k8s.io]
-  resources: [endpointslices]
-  verbs: [get, list, watch]
 # flagd's flags live in a ConfigMap that a FlagSource names.
 - apiGroups: [""]
   resources: [configmaps]
@@ -57,32 +46,37 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get]
+# Whether two versions could mount the claim that the pods of a Deployment share.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get]
 # The stable floor: minReplicas is lifted while traffic is away, and restored.
 - apiGroups: [autoscaling]
   resources: [horizontalpodautoscalers]
   verbs: [get, list, watch, patch]
 # Preflight compares their selectors with the pods of both versions.
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # The weights, and what the gateway says of them.
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
   verbs: [get, list, watch, patch]
-# The gateway that a route hangs on.
-- apiGroups: [gateway.networking.k8s.io]
-  resources: [gateways]
-  verbs: [get]
 # What happened, on the Canary and on the Deployment.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch, update]
+  verbs: [create, patch]
 {{- end -}}
 
-{{/* Cluster-wide only: is the hold a policy here? (daemon at start, `linnet doctor`) */}}
+{{/* The cleanup hook's alone, wherever it works. */}}
+{{- define "linnet.cleanupRules" -}}
+# The status of a Canary that was given back is blanked on the newest version there is.
+- apiGroups: [linnet.dev]
+  resources: [canaries]
+  verbs: [get]
+{{- end -}}
+
+{{/* Cluster-wide only: are the policies of the hold there? (`linnet doctor`, in `helm test`) */}}
 {{- define "linnet.clusterRules" -}}
 - apiGroups: [admissionregistration.k8s.io]
   resources: [mutatingadmissionpolicies, validatingadmissionpolicies, mutatingadmissionpolicybindings, validatingadmissionpolicybindings]
@@ -92,10 +86,10 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 
 {{/* In the release's namespace, where it is none of the namespaces that Linnet works in: the catalogue and its credentials. */}}
 {{- define "linnet.catalogueRules" -}}
-# Profiles, templates and sources for all namespaces: informers.
+# Profiles and sources for all namespaces: informers.
 - apiGroups: [linnet.dev]
-  resources: [canaryprofiles, analysistemplates, metricsources, flagsources, notifiers]
-  verbs: [get, list, watch]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers]
+  verbs: [list, watch]
 # flagd's flags of a FlagSource in the catalogue.
 - apiGroups: [""]
   resources: [configmaps]
@@ -114,7 +108,7 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ .Values.leaderElection.leaseName }}]
-  verbs: [get, update, patch]
+  verbs: [get, update]
 {{- end -}}
 
 {{/* One role and its binding. Takes root, account, annotations, name, namespace (empty: cluster-wide), rules. */}}
@@ -159,18 +153,19 @@ subjects:
   namespace: {{ .root.Release.Namespace }}
 {{- end -}}
 
-{{/* Everything that the daemon may do, for one ServiceAccount: the daemon's, or the cleanup hook's. Takes root, account, annotations. */}}
+{{/* Everything that the daemon may do, for one ServiceAccount: the daemon's, or the cleanup hook's (with `more` rules). Takes root, account, annotations, more. */}}
 {{- define "linnet.grants" -}}
 {{- $root := .root -}}
 {{- $common := dict "root" $root "account" .account "annotations" .annotations "name" .account -}}
 {{- $namespaces := $root.Values.scope.namespaces -}}
+{{- $rules := printf "%s\n%s" (include "linnet.rules" $root) .more | trim -}}
 {{- if not $namespaces }}
 ---
-{{ include "linnet.grant" (merge (dict "namespace" "" "rules" (printf "%s\n%s" (include "linnet.rules" $root) (include "linnet.clusterRules" $root))) $common) }}
+{{ include "linnet.grant" (merge (dict "namespace" "" "rules" (printf "%s\n%s" $rules (include "linnet.clusterRules" $root))) $common) }}
 {{- end }}
 {{- range $namespaces }}
 ---
-{{ include "linnet.grant" (merge (dict "namespace" . "rules" (include "linnet.rules" $root)) $common) }}
+{{ include "linnet.grant" (merge (dict "namespace" . "rules" $rules) $common) }}
 {{- end }}
 {{- if and $namespaces (not (has $root.Release.Namespace $namespaces)) }}
 ---

@@ -32,7 +32,7 @@ async def prometheus(series: bool = True) -> AsyncIterator[str]:
         return http.json_response({"status": "success", "data": {"resultType": "matrix", "result": samples}})
 
     async def names(_: http.Request) -> http.Response:
-        return http.json_response({"status": "success", "data": ["up", "shop_http_answers_total", "go_threads"]})
+        return http.json_response({"status": "success", "data": ["up", "a_request_bytes_total", "shop_http_answers_total", "go_threads"]})
 
     app = http.Application()
     app.router.add_post("/api/v1/query", query)
@@ -109,7 +109,21 @@ async def test_a_metric_without_samples_is_answered_with_the_names_there_are(tmp
         _, found = await examined(w)
         warned = next(f for f in about(found, "Canary default/web") if f["level"] == "WARN")
         assert "metric errors has no samples of the stable pods" in warned["message"]
-        assert "this server has shop_http_answers_total" in warned["wayOut"]
+        assert "this server has shop_http_answers_total, a_request_bytes_total" in warned["wayOut"]
+
+
+async def test_a_hold_without_its_guard_is_something_to_look_at(tmp_path: Path) -> None:
+    """Template changes are held, but anybody could resume them: the missing policy is named beside what works."""
+    async with world(tmp_path) as w, prometheus() as url:
+        w.apply(service(), route(), metric_source(url), web(), canary())
+        for kind in ("validatingadmissionpolicybindings", "validatingadmissionpolicies"):
+            w.bench.store.delete(f"{kind}.admissionregistration.k8s.io", "", "linnet-release", user="admin")
+        async with w.daemon():
+            await w.adopted()
+            _, found = await examined(w)
+        held, unguarded = about(found, "hold")
+        assert (held["level"], unguarded["level"]) == ("OK", "WARN")
+        assert "anybody may resume what is held: missing: validatingadmissionpolicies/linnet-release" in unguarded["message"]
 
 
 async def test_held_without_a_leader(tmp_path: Path) -> None:
