@@ -8,14 +8,15 @@ counted in ticks, and an outage must not stop them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
 from analyzers.errors import AnalysisError, ConfigError
 from analyzers.metrics import Matcher, RatioMetric
-from analyzers.series import GAP, LATE_TICKS, AggregatedCounterError, CounterTracker, Increments, RawSeries, Role
+from analyzers.series import GAP, LATE_TICKS, AggregatedCounterError, CounterTracker, Increments, RawSeries, Role, UnstableLabelsError
 from analyzers.sources.protocol import Failure, MetricSource, NoData, Outcome, Partial, Query, Samples, Target
 from analyzers.ticks import MetricCounts, Problem, ProblemKind, Tick
 
@@ -143,28 +144,39 @@ class Collector:
         tracker = self._trackers[metric]
         for (arm, role), outcome in outcomes.items():
             if isinstance(outcome, Samples) and metric not in self._refused:
-                try:
+                with self._refusing(metric):
                     tracker.add(arm, role, (_with_start(s, arms[arm].started) for s in outcome.series))
-                except AggregatedCounterError as error:
-                    self._refused[metric] = Problem(kind=ProblemKind.AGGREGATED, text=str(error), metric=metric)
         if metric in self._fresh and self._source.backfills and self._last is not None:
             # Walk through the five minutes before, so that the first tick stands on the same bases as without a restart.
-            for k in range(self._last - math.ceil(GAP / self._scrape), self._last + 1):
-                tracker.freeze(k)
+            with self._refusing(metric):
+                for k in range(self._last - math.ceil(GAP / self._scrape), self._last + 1):
+                    tracker.freeze(k)
         self._fresh.discard(metric)
+
+    @contextmanager
+    def _refusing(self, metric: str) -> Iterator[None]:
+        """Series that cannot be followed are refused for the rest of the rollout, with the reason."""
+        try:
+            yield
+        except AggregatedCounterError as error:
+            self._refused[metric] = Problem(kind=ProblemKind.AGGREGATED, text=str(error), metric=metric)
+        except UnstableLabelsError as error:
+            self._refused[metric] = Problem(kind=ProblemKind.MALFORMED, text=str(error), metric=metric)
 
     def _freeze(self, index: int, bad: dict[str, tuple[Problem, ...]]) -> CollectedTick:
         counts: dict[str, MetricCounts] = {}
         problems: list[Problem] = []
         for metric in self._metrics:
+            if metric.name in bad and metric.name not in self._refused:
+                problems.extend(bad[metric.name])
+                continue
+            if metric.name not in self._refused:
+                with self._refusing(metric.name):
+                    increments: Increments = self._trackers[metric.name].freeze(index)
+                    problems.extend(increments.problems)
+                    counts[metric.name] = MetricCounts(increments.arms[CANARY], increments.arms[BASELINE])
             if metric.name in self._refused:
                 problems.append(self._refused[metric.name])
-            elif metric.name in bad:
-                problems.extend(bad[metric.name])
-            else:
-                increments: Increments = self._trackers[metric.name].freeze(index)
-                problems.extend(increments.problems)
-                counts[metric.name] = MetricCounts(increments.arms[CANARY], increments.arms[BASELINE])
         return CollectedTick(index=index, at=index * self._scrape, arms=counts, problems=tuple(problems))
 
 

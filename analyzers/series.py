@@ -23,6 +23,8 @@ GAP: Final = 300.0
 """Seconds without a sample after which a counter is a base again and proves nothing."""
 LATE_TICKS: Final = 2
 """Ticks for which the other arm waits for a late one before it goes on alone."""
+UNSTABLE: Final = 3
+"""Scrapes in a row with other series than before, after which these are no counters that can be followed."""
 IDENTITY: Final = ("namespace", "pod", "instance", "job", "container", "endpoint")
 
 
@@ -56,6 +58,18 @@ class AggregatedCounterError(AnalysisError):
         )
 
 
+class UnstableLabelsError(AnalysisError):
+    """A target whose series are others at every scrape: each would count as newborn, with all that was ever counted in it."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        shown = ", ".join(f"{k}={v!r}" for k, v in sorted(labels.items()) if k != "__name__")
+        super().__init__(
+            f"at every scrape the series have other labels ({shown} is new, and those of the scrape before are gone): their increments "
+            "cannot be told; drop the label that changes, or name another counter",
+            reason="UnstableLabels",
+        )
+
+
 class _Seen(NamedTuple):
     """A sample and, where known, the moment its counter began at zero."""
 
@@ -69,6 +83,7 @@ class _Series:
     arm: str
     role: Role
     target: tuple[str, ...]
+    labels: Mapping[str, str]
     last: _Seen | None = None
     lost: bool = False
     pending: list[_Seen] = field(default_factory=list)
@@ -78,6 +93,9 @@ class _Series:
 class _Target:
     seen: float | None = None
     reset: float = -math.inf
+    shown: frozenset[int] = frozenset()
+    replaced: int = 0
+    """How many scrapes in a row had mostly other series than the one before."""
 
 
 class Increments(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +123,7 @@ class CounterTracker:
             key = (arm, role, tuple(sorted(raw.labels.items())))
             known = self._series.get(key)
             if known is None:
-                known = self._series[key] = _Series(arm, role, target_of(raw.labels))
+                known = self._series[key] = _Series(arm, role, target_of(raw.labels), raw.labels)
             newest = known.pending[-1].at if known.pending else (known.last.at if known.last else -math.inf)
             for sample in raw.samples:
                 if sample.at > newest and math.isfinite(sample.value) and sample.value >= 0:
@@ -170,6 +188,7 @@ class CounterTracker:
         sums: dict[str, list[float]] = {}
         for (name, at), group in sorted(scrapes.items(), key=lambda item: item[0][1]):
             target = self._targets.setdefault(name, _Target())
+            _watch_labels(target, [s for s, _ in group])
             for series, sample in group:
                 own = sums.setdefault(series.arm, [0.0, 0.0])
                 own[0 if series.role is Role.TOTAL else 1] += self._increment(series, sample, target, since)
@@ -199,6 +218,17 @@ class CounterTracker:
         self._series = {k: s for k, s in self._series.items() if s.pending or s.target in seen}
         alive = {s.target for s in self._series.values()}
         self._targets = {k: t for k, t in self._targets.items() if k in alive}
+
+
+def _watch_labels(target: _Target, series: list[_Series]) -> None:
+    """A restart may replace a process's series once; a label that holds the time of day does it at every scrape."""
+    shown = frozenset(id(s) for s in series)
+    born = [s for s in series if s.last is None and id(s) not in target.shown]
+    gone = len(target.shown - shown)
+    replaced = 2 * gone > len(target.shown) and 2 * len(born) > len(series)
+    target.replaced, target.shown = target.replaced + 1 if replaced else 0, shown
+    if target.replaced >= UNSTABLE:
+        raise UnstableLabelsError(born[0].labels)
 
 
 def _is_reset(series: _Series, new: _Seen) -> bool:

@@ -20,11 +20,9 @@ from analyzers.metrics import Selector
 from analyzers.series import RawSeries, Sample
 from analyzers.sources.merging import alone, merge, pick
 from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, NoData, Outcome, Partial, Query, Samples
-from analyzers.sources.replies import ask, not_metrics, refused, retry_after, too_much
+from analyzers.sources.replies import MOST_SERIES, ask, not_metrics, refused, retry_after, too_much
 
 CONCURRENT: Final = 4
-MOST_SERIES: Final = 20_000
-"""More than this is a label without end; one tick of it would occupy the daemon for seconds."""
 _DIVISIBLE: Final = frozenset({FailureKind.BAD_QUERY, FailureKind.TOO_MUCH, FailureKind.TIMEOUT})
 """What a smaller question may not meet."""
 

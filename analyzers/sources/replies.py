@@ -16,14 +16,26 @@ MARGIN: Final = 1.0
 """Seconds by which the client outwaits the server, so that its own words on a timeout arrive."""
 MOST_SKEW: Final = 120.0
 """Seconds between the server's clock and ours beyond which its samples are not of the time that was asked for."""
+MOST_SERIES: Final = 20_000
+"""More than this is a label without end; one tick of it would occupy the daemon for seconds."""
 LONGEST_WAIT: Final = 3600.0
 """A server that asks for more patience than this is asked again anyway."""
 
 
 async def ask(
-    http: HttpClient, method: str, url: str, *, headers: Mapping[str, str], data: bytes | None = None, deadline: float
+    http: HttpClient,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    data: bytes | None = None,
+    deadline: float,
+    same_clock: bool = True,
 ) -> HttpReply | Failure:
-    """What the server said, or why it said nothing; one more try where a kept-alive connection turned out dead, else none."""
+    """What the server said, or why it said nothing; one more try where a kept-alive connection turned out dead, else none.
+
+    `same_clock`: the server's clock stamps the samples, so one that is far off is a failure.
+    """
     try:
         try:
             reply = await http.request(method, url, headers=headers, data=data, deadline=deadline + MARGIN)
@@ -35,7 +47,7 @@ async def ask(
         return too_much(f"{url}: {error}")
     except OSError as error:
         return Failure(kind=FailureKind.UNREACHABLE, retryable=True, message=f"{url} cannot be reached: {error}")
-    return skewed(url, reply) or reply
+    return (skewed(url, reply) if same_clock else None) or reply
 
 
 def skewed(url: str, reply: HttpReply) -> Failure | None:

@@ -162,3 +162,18 @@ async def test_arms_and_interval_are_checked() -> None:
         await _collector(PodSource([]), last=29).collect(600.0, ARMS[:1])
     with pytest.raises(ConfigError, match="scrape interval is 0"):
         Collector(PodSource([]), [METRIC], scrape_seconds=0)
+
+
+async def test_a_label_that_changes_with_every_scrape_ends_the_metric_and_not_the_daemon() -> None:
+    """From then on each tick says so, also the first one, since the minutes before it are looked at."""
+    canary, baseline = Pod(CANARY, "c", 1.0), Pod(BASELINE, "b", 1.0)
+    for k in range(1, 61):
+        canary.counters = {("200", f"/{k}"): 1000 + k}
+        baseline.serve("200", "/", 100)
+        for pod in (canary, baseline):
+            pod.scrape(k * SCRAPE - 3.0)
+    collector = _collector(PodSource([canary, baseline]), last=29)
+    seen = [t for now in (32, 33) for t in (await collector.collect(now * SCRAPE, ARMS)).ticks]
+    assert [t.arms for t in seen] == [{}, {}]
+    assert {p.kind for t in seen for p in t.problems} == {ProblemKind.MALFORMED}
+    assert "other labels" in seen[0].problems[0].text

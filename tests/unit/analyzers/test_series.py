@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from analyzers.collector import BASELINE, CANARY
 from analyzers.errors import AnalysisError
 from analyzers.judge import Judge
-from analyzers.series import AggregatedCounterError, CounterTracker, Increments, RawSeries, Role, Sample
+from analyzers.series import AggregatedCounterError, CounterTracker, Increments, RawSeries, Role, Sample, UnstableLabelsError
 from analyzers.ticks import Action, MetricCounts, ProblemKind, Tick
 from tests.unit.analyzers.pods import SCRAPE, Pod, counts, feed, tracker
 from tests.unit.analyzers.world import config
@@ -133,6 +133,25 @@ def test_a_sum_over_pods_is_refused_with_the_reason() -> None:
     with pytest.raises(AggregatedCounterError, match="neither `pod` nor `instance`") as caught:
         tracker().add(CANARY, Role.TOTAL, [RawSeries(labels={"job": "shop"}, samples=(Sample(15, 4),))])
     assert caught.value.reason == "AggregatedCounter"
+
+
+def test_series_with_other_labels_at_every_scrape_are_refused_before_they_count() -> None:
+    """A label that holds the time of day makes each series newborn, with all that was ever counted in it."""
+    t = _both(_series((15, 100)))
+    for k in range(2, 9):
+        t.add(CANARY, Role.TOTAL, [_series((k * SCRAPE, 100.0 + k), scraped=str(k))])
+    with pytest.raises(UnstableLabelsError, match="scraped='4'") as caught:
+        for k in range(1, 9):
+            t.freeze(k)
+    assert caught.value.reason == "UnstableLabels"
+
+
+def test_a_restart_that_replaces_all_series_is_no_such_thing() -> None:
+    """Once is a new process."""
+    t = _both(_series((15, 100)))
+    for k in range(2, 9):
+        t.add(CANARY, Role.TOTAL, [_series((k * SCRAPE, 10.0 * k), code="201")])
+    assert _canary(t, range(1, 9))[2:] == [(10, 0)] * 6
 
 
 STEP = st.tuples(

@@ -1,0 +1,128 @@
+"""What the contract of metric sources is held against: a local server that is told how to misbehave, and an adapter for each source.
+
+An adapter knows how its source speaks: how a page or an answer with these samples looks, and where it is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from analyzers.metrics import Selector, parse_selector
+from analyzers.sources import SOURCES
+from analyzers.sources.prometheus import PrometheusOptions
+from analyzers.sources.protocol import HttpClient, MetricSource, Query, Target
+from analyzers.sources.scrape import ScrapeOptions
+
+AT = 1_760_000_010.0
+TOTAL = parse_selector("requests_total")
+Counters = Mapping[tuple[str, str], float]  # pod, code -> value
+
+
+@dataclass
+class Server:
+    """Answers with what the test set; keeps what it was asked."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    held: asyncio.Event | None = None
+    asked: list[tuple[str, bytes]] = field(default_factory=list)
+    url: str = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append((request.path_qs, await request.read()))
+        if self.held is not None:
+            await self.held.wait()
+        return web.Response(status=self.status, headers=self.headers, body=self.body)
+
+    @property
+    def address(self) -> str:
+        return self.url.removeprefix("http://")
+
+
+@asynccontextmanager
+async def scripted() -> AsyncIterator[Server]:
+    server, app = Server(), web.Application()
+    app.router.add_route("*", "/{tail:.*}", server.answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield server
+    finally:
+        if server.held is not None:
+            server.held.set()
+        await runner.cleanup()
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """`speak` is an answer with these counters; `partial` how the source's server marks an answer as not all, if it can at all;
+    `rubbish` are answers under status 200 that are none.
+    """
+
+    name: str
+    options: Callable[[str], Any]
+    speak: Callable[[Counters], bytes]
+    rubbish: Sequence[bytes]
+    partial: Sequence[Callable[[Counters], bytes]] = ()
+
+    def source(self, url: str, http: HttpClient) -> MetricSource:
+        _, build = SOURCES[self.name]
+        return build(self.options(url), http)
+
+    def query(self, server: Server, selector: Selector = TOTAL) -> Query:
+        return Query(selector=selector, targets=(Target(pod="a", address=server.address, started_at=1.0),))
+
+
+def matrix(counters: Counters, at: float = AT, **more: Any) -> bytes:
+    series = [{"metric": {"__name__": "requests_total", "pod": p, "code": c}, "values": [(at, str(v))]} for (p, c), v in counters.items()]
+    return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}, **more}).encode()
+
+
+def page(counters: Counters) -> bytes:
+    """One pod's: the pod is not on it, so the code tells the series apart."""
+    return "".join(f'requests_total{{code="{c}"}} {v}\n' for (_, c), v in counters.items()).encode()
+
+
+def _rubbish_matrix(result: Any, kind: str = "matrix") -> bytes:
+    return json.dumps({"status": "success", "data": {"resultType": kind, "result": result}}).encode()
+
+
+ADAPTERS = [
+    Adapter(
+        name="Prometheus",
+        options=lambda url: PrometheusOptions(url=url),
+        speak=matrix,
+        rubbish=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'{"status":"success"}',
+            _rubbish_matrix([{"metric": {"__name__": "requests_total", "pod": "a"}, "values": [[AT, "many"]]}]),
+            _rubbish_matrix([{"metric": {"__name__": "requests_total", "pod": "a"}, "values": [["now", "1"]]}]),
+            _rubbish_matrix([[AT, "1"]], "vector"),
+            _rubbish_matrix([AT, "1"], "scalar"),
+            _rubbish_matrix([AT, "hello"], "string"),
+        ],
+        partial=[
+            lambda c: matrix(c, warnings=["store eu-1 did not answer"]),
+            lambda c: matrix(c, infos=["results truncated to 10 series"]),
+            lambda c: matrix(c, isPartial=True),
+        ],
+    ),
+    Adapter(
+        name="Scrape",
+        options=lambda _: ScrapeOptions(),
+        speak=page,
+        rubbish=[b"<!doctype html><form>login</form>", b'requests_total{code="200"} many\n', b'requests_total{code="200" 1\n'],
+    ),
+]
