@@ -80,4 +80,28 @@ MUTANTS = (
         new='order = {"SetWeight": 1, "ZeroFlags": 0}',
         test="tests/unit/control/test_protection_order.py",
     ),
+    Mutant(
+        name="acts-before-the-status",
+        protects="P5 status before act",
+        path="daemon/control/reconcile.py",
+        old="        canary = await self._write(stored, status, now)\n",
+        new="        await self._act(resolved, decision)\n        canary = await self._write(stored, status, now)\n",
+        test="tests/unit/control/test_undo.py::test_what_is_written_is_recorded_before",
+    ),
+    Mutant(
+        name="a-library-of-fifty-megabytes",
+        protects="memory",
+        path="daemon/control/runs.py",
+        old="import hashlib\n",
+        new="import hashlib\nimport scipy.stats\n",
+        test="tests/unit/cli/test_imports.py::test_importing_the_daemon_loads_nothing_heavy",
+    ),
+    Mutant(
+        name="a-watch-that-begins-in-silence",
+        protects="status --watch",
+        path="daemon/cli/status.py",
+        old="    before: list[Any] | None = None\n",
+        new="    before: list[Any] | None = []\n",
+        test="tests/unit/cli/test_status.py::test_watch_shows_every_change_until_it_is_interrupted",
+    ),
 )
