@@ -19,9 +19,9 @@ import msgspec
 from analyzers.errors import AnalysisError, EvidenceError
 from analyzers.judge import Judge, JudgeState
 from analyzers.options import JudgeConfig
-from analyzers.ticks import Answer, MetricCounts, Problem, Tick
+from analyzers.ticks import Answer, Assignment, BucketCounts, GaugeValues, MetricCounts, Problem, SplitCounts, Tick
 
-LOG_VERSION: Final = 1
+LOG_VERSION: Final = 2
 DEFAULT_LIMIT: Final = 128 * 1024
 UNPACKED_LIMIT: Final = 32 * 1024 * 1024
 """A small text can inflate to anything; what does not fit here was not written by this code."""
@@ -37,6 +37,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     arms: dict[str, MetricCounts]
     problems: tuple[Problem, ...]
     phi: tuple[float, ...]
+    buckets: dict[str, BucketCounts] = msgspec.field(default_factory=dict)
+    gauges: dict[str, GaugeValues] = msgspec.field(default_factory=dict)
+    split: SplitCounts | None = None
+    units: tuple[int, int] | None = None
+    assignment: Assignment = Assignment.RANDOM
 
 
 class Log(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +85,12 @@ class EvidenceLog:
         """Record a tick and what the judge made of it."""
         flags = int(tick.warm) | int(tick.settled) << 1
         phi = tuple(m.phi for m in answer.metrics)
-        self._entries.append(Entry(tick.index, tick.weight, flags, tick.arms, tick.problems, phi))
+        self._entries.append(
+            Entry(
+                tick.index, tick.weight, flags, tick.arms, tick.problems, phi,
+                tick.buckets, tick.gauges, tick.split, tick.units, tick.assignment,
+            )
+        )  # fmt: skip
 
     def pack(self) -> str:
         """Text for a status or annotation, never longer than the limit."""
@@ -161,6 +171,11 @@ def _tick(entry: Entry, config: JudgeConfig) -> Tick:
         warm=bool(entry.flags & 1),
         settled=bool(entry.flags & 2),
         problems=entry.problems,
+        buckets=entry.buckets,
+        gauges=entry.gauges,
+        split=entry.split,
+        units=entry.units,
+        assignment=entry.assignment,
     )
 
 

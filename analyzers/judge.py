@@ -13,13 +13,18 @@ from typing import Final
 import msgspec
 
 from analyzers.errors import AnalysisError, TickOrderError
-from analyzers.metric_judge import MetricJudge, MetricState
-from analyzers.options import CATASTROPHE_WEIGHT, JudgeConfig
+from analyzers.gauge_judge import GaugeJudge
+from analyzers.histogram_judge import GATE_REQUESTS, HistogramJudge
+from analyzers.metric_judge import Gate, MetricJudge, MetricState
+from analyzers.options import JudgeConfig, Kind, MetricConfig
+from analyzers.ramp import Signals, next_weight
+from analyzers.ratio_judge import RatioJudge
 from analyzers.reasons import Reasons
-from analyzers.stats.combine import Share, leader, total_log_e, unproven
-from analyzers.ticks import Action, Answer, Code, Reason, Tick, Verdict
+from analyzers.stats.combine import Conclusion, Share, conclude, leader
+from analyzers.stats.split import SplitState, SplitTest, mirrored_share
+from analyzers.ticks import Action, Answer, Assignment, Code, Reason, Tick, Verdict
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 RETREAT_AT: Final = math.log(5.0)
 """Evidence of 5 : 1 against the canary moves it to the lowest useful weight before the verdict is in."""
 LEANING: Final = 1e-6
@@ -48,6 +53,7 @@ class JudgeState(msgspec.Struct, frozen=True, kw_only=True):
     coincidences: int = 0
     in_coincidence: bool = False
     failed: bool = False
+    split: SplitState = SplitState()
     metrics: dict[str, MetricState] = msgspec.field(default_factory=dict)
 
 
@@ -65,7 +71,8 @@ class Judge:
             raise AnalysisError("the judge's options changed since the state was stored: start a new analysis", reason="ConfigChanged")
         self._config = config
         self._s = s
-        self._metrics = {m.name: MetricJudge(config, m, s.metrics.get(m.name)) for m in config.metrics}
+        self._metrics = {m.name: _judge_of(config, m, s.metrics.get(m.name) or MetricState()) for m in config.metrics}
+        self._split = SplitTest(state=s.split)
 
     @property
     def config(self) -> JudgeConfig:
@@ -73,7 +80,7 @@ class Judge:
 
     @property
     def state(self) -> JudgeState:
-        return msgspec.structs.replace(self._s, metrics={name: m.state for name, m in self._metrics.items()})
+        return msgspec.structs.replace(self._s, split=self._split.state, metrics={name: m.state for name, m in self._metrics.items()})
 
     def tick(self, tick: Tick) -> Answer:
         """Take the next frozen tick and answer. Indices must rise; those left out count as ticks without data."""
@@ -81,18 +88,46 @@ class Judge:
         # Skew between the arms follows every change of the weight: two scrapes belong to neither weight.
         settled = tick.settled and not self._within(self._s.changed_index, self._config.settle_scrapes)
         warm = tick.warm and self._past_warm_up(tick)
-        calm = not self._config.require_calm or all(m.calm for m in self._metrics.values())
+        gate = self._gate(tick, settled=settled, warm=warm)
         for metric in self._metrics.values():
-            metric.take(tick, settled=settled, warm=warm, calm=calm, since_change=self._since(self._s.changed_index))
+            metric.take(tick, gate)
         self._count_unseen(tick, settled=settled)
-        shares = self._shares()
-        total = total_log_e(shares)
-        need = math.log(1.0 / self._config.alpha)
-        if total >= need:
+        self._watch_split(tick, settled=settled)
+        found = self._conclude()
+        if found.worse:
             # Ville's bound is on the highest value ever reached: a crossing is final, whatever comes later.
             self._set(failed=True)
         self._watch_both_arms(tick)
-        return self._answer(tick, shares, total, need, settled=settled, warm=warm)
+        return self._answer(tick, found, settled=settled, warm=warm)
+
+    def _gate(self, tick: Tick, *, settled: bool, warm: bool) -> Gate:
+        """All of it known before the tick's outcomes."""
+        mirrored = tick.assignment is Assignment.MIRRORED
+        return Gate(
+            settled=settled,
+            warm=warm,
+            calm=not self._config.require_calm or all(m.calm for m in self._metrics.values()),
+            since_change=self._since(self._s.changed_index),
+            units=tick.units,
+            comparable=0 < tick.weight < 100 or (mirrored and tick.weight > 0),
+            bad_news=tick.assignment is not Assignment.SELECTED,
+            good_news=tick.assignment is Assignment.RANDOM,
+        )
+
+    def _conclude(self) -> Conclusion:
+        return conclude(
+            self._shares(),
+            {n: m.proof for n, m in self._metrics.items()},
+            alpha=self._config.alpha,
+            beta=self._config.beta,
+            least_recent_ticks=LEAST_RECENT_TICKS,
+        )
+
+    def _watch_split(self, tick: Tick, *, settled: bool) -> None:
+        """Off where requests are not assigned one by one at random (header match, pods, workers): there a share proves nothing."""
+        if self._config.split and tick.split is not None and tick.assignment is not Assignment.SELECTED and not tick.problems:
+            share = mirrored_share(tick.weight) if tick.assignment is Assignment.MIRRORED else tick.weight / 100.0
+            self._split.update(tick.split.canary, tick.split.baseline, share, settled=settled)
 
     def _clock(self, tick: Tick) -> None:
         s = self._s
@@ -154,32 +189,67 @@ class Judge:
         """Weights were fixed before the first tick and add up to 1."""
         config, shares = self._config, []
         for name, metric in self._metrics.items():
-            weight, evidence = config.metric_weight(name), metric.evidence
-            disaster = CATASTROPHE_WEIGHT * weight / (1.0 - CATASTROPHE_WEIGHT)
-            shares.append(Share(metric=name, weight=weight, log_e=evidence.log_e_worse))
-            shares.append(Share(metric=name, weight=disaster, log_e=evidence.log_e_catastrophe))
+            shares.append(Share(metric=name, weight=config.metric_weight(name), log_e=metric.log_e_worse))
+            disaster = metric.log_e_catastrophe
+            if disaster is not None:
+                shares.append(Share(metric=name, weight=config.catastrophe_weight(name), log_e=disaster))
         return shares
 
-    def _answer(self, tick: Tick, shares: list[Share], total: float, need: float, *, settled: bool, warm: bool) -> Answer:
+    def _answer(self, tick: Tick, found: Conclusion, *, settled: bool, warm: bool) -> Answer:
         say = Reasons(self._config, tick)
-        action, verdict, wanted, reasons = self._weigh(say, tick, shares, total, settled=settled, warm=warm)
+        action, verdict, wanted, reasons = self._weigh(say, tick, found, settled=settled, warm=warm)
+        if self._config.ramp is not None:
+            wanted = self._climb(tick, found, action, wanted, reasons)
+            if action is Action.ADVANCE and wanted <= tick.weight:
+                action = Action.HOLD
         return Answer(
             action=action,
             verdict=verdict,
             wanted_weight=wanted,
             reasons=reasons,
             metrics=tuple(m.line() for m in self._metrics.values()),
-            log_e_total=total,
-            log_e_needed=need,
+            log_e_total=found.total,
+            log_e_needed=found.needed,
+        )
+
+    def _climb(self, tick: Tick, found: Conclusion, action: Action, wanted: float | None, reasons: tuple[Reason, ...]) -> float:
+        """The ramp's word on the next weight."""
+        ramp, s = self._config.ramp, self._s
+        if ramp is None:
+            return tick.weight
+        since = self._since(s.changed_index)
+        free = action in {Action.ADVANCE, Action.PROMOTE} or all(r.code in {Code.BAKING, Code.RISK_BUDGET, Code.SETTLING} for r in reasons)
+        return next_weight(
+            ramp,
+            Signals(
+                weight=tick.weight,
+                start=self._config.start_percent,
+                since_change=since if since is not None else 0,
+                ended=action is Action.ROLLBACK,
+                stopped=s.in_coincidence,
+                retreat=wanted,
+                free=free,
+                gates_open=self._gates_open(tick),
+                proven=found.fine,
+                next_risk=self._risk(tick),
+            ),
+        )
+
+    def _gates_open(self, tick: Tick) -> bool:
+        """Few requests can be slow without a question; many only after it was shown that they are not twice as slow."""
+        after = self._next_weight(tick.weight)
+        minutes = 60.0 / self._config.scrape_seconds
+        return after is None or all(
+            m.gate_open or m.requests_per_tick * minutes * after / 100.0 <= GATE_REQUESTS for m in self._metrics.values()
         )
 
     def _weigh(
-        self, say: Reasons, tick: Tick, shares: list[Share], total: float, *, settled: bool, warm: bool
+        self, say: Reasons, tick: Tick, found: Conclusion, *, settled: bool, warm: bool
     ) -> tuple[Action, Verdict, float | None, tuple[Reason, ...]]:
         """The order of the questions: harm, then people's patience, then proof, then whatever forbids a climb."""
-        s, hold, pending = self._s, Action.HOLD, Verdict.PENDING
+        s, hold, pending, total = self._s, Action.HOLD, Verdict.PENDING, found.total
         if s.failed:
-            guilty = leader(shares)
+            guilty = leader(self._shares())
             return Action.ROLLBACK, Verdict.FAIL, 0.0, (say.worse(guilty, total, self._metrics),)
         if s.in_coincidence:
             final = s.coincidences >= 2
@@ -192,11 +262,10 @@ class Judge:
         waits = self._waits(say, tick, total, settled=settled, warm=warm)
         if not any(r.code is Code.DATA_PROBLEM for r in waits) and self._nothing_seen(tick):
             return hold, Verdict.NO_DATA, retreat, (say.no_canary_traffic(s.unseen_expected),)
-        missing = unproven({n: m.proof for n, m in self._metrics.items()}, beta=self._config.beta, least_recent_ticks=LEAST_RECENT_TICKS)
-        if not waits and not missing:
+        if not waits and found.fine and self._baked(tick):
             return Action.PROMOTE, Verdict.PASS, retreat, (say.proven(),)
         if self._past_deadline():
-            return self._at_deadline(say, missing, retreat)
+            return self._at_deadline(say, found.missing, retreat)
         risk = self._risk(tick)
         if not waits and self._config.risk_budget is not None and risk > self._config.risk_budget:
             waits = (say.over_budget(risk, self._config.risk_budget),)
@@ -204,16 +273,22 @@ class Judge:
             return Action.ADVANCE, pending, None, waits
         if waits:
             return hold, pending, retreat, waits
-        return Action.ADVANCE, pending, retreat, (say.more(missing, self._metrics),)
+        if found.fine:
+            return Action.ADVANCE, pending, retreat, (say.baking(),)
+        return Action.ADVANCE, pending, retreat, (say.more(found.missing, self._metrics),)
 
     def _waits(self, say: Reasons, tick: Tick, total: float, *, settled: bool, warm: bool) -> tuple[Reason, ...]:
         """All that forbids good news now, most important first."""
         reasons: list[Reason] = [say.problem(p) for p in tick.problems]
+        if self._split.broken and self._config.split:
+            reasons.append(say.split_broken(self._split.share or 0.0))
+        if tick.assignment is not Assignment.RANDOM:
+            reasons.append(say.not_random())
         if total > LEANING or self._s.retreated:
             reasons.append(say.leaning(total))
         if self._config.require_calm and not all(m.calm for m in self._metrics.values()):
             reasons.append(say.baseline_sick([n for n, m in self._metrics.items() if not m.calm]))
-        if tick.weight <= 0 or tick.weight >= 100:
+        if (tick.weight <= 0 or tick.weight >= 100) and not any(m.used_now for m in self._metrics.values()):
             reasons.append(say.no_comparison())
         elif not warm:
             reasons.append(say.warming_up())
@@ -232,19 +307,29 @@ class Judge:
         if not self._s.retreated or tick.weight <= 0:
             return None
         rate = max((m.requests_per_tick for m in self._metrics.values()), default=0.0)
-        useful = [w for w in sorted(self._config.ladder) if rate * w / 100.0 >= RETREAT_REQUESTS]
-        if not self._config.ladder:
+        weights = self._config.weights
+        useful = [w for w in weights if rate * w / 100.0 >= RETREAT_REQUESTS]
+        if not weights:
             useful = [min(5.0, max(0.5, 100.0 * RETREAT_REQUESTS / rate))] if rate > 0 else []
         return min(tick.weight, useful[0]) if useful else None
 
+    def _next_weight(self, weight: float) -> float | None:
+        return next((w for w in self._config.weights if w > weight), None)
+
+    def _baked(self, tick: Tick) -> bool:
+        """With a ramp: at its top, and exposed for as long as the owner wants; steps keep their own time."""
+        ramp, since = self._config.ramp, self._since(self._s.exposed_index)
+        if ramp is None:
+            return True
+        return tick.weight >= ramp.rungs[-1] and since is not None and since + 1 >= self._config.ticks(ramp.bake_seconds)
+
     def _risk(self, tick: Tick) -> float:
         """Failed requests that the next weight could cause in a minute, given what is not refuted yet."""
-        next_weight = min((w for w in self._config.ladder if w > tick.weight), default=None)
-        if next_weight is None:
+        after = self._next_weight(tick.weight)
+        if after is None:
             return 0.0
-        per_minute = 60.0 / self._config.scrape_seconds * next_weight / 100.0
-        bounds = {n: m.evidence.excess_upper for n, m in self._metrics.items()}
-        return max(m.requests_per_tick * per_minute * (1.0 if (b := bounds[n]) is None else b) for n, m in self._metrics.items())
+        per_minute = 60.0 / self._config.scrape_seconds * after / 100.0
+        return max(m.requests_per_tick * per_minute * (1.0 if (b := m.excess_upper) is None else b) for m in self._metrics.values())
 
     def _nothing_seen(self, tick: Tick) -> bool:
         """Two ticks of it: with many keep-alive connections one empty tick is chance."""
@@ -261,9 +346,19 @@ class Judge:
         self, say: Reasons, missing: tuple[str, ...], retreat: float | None
     ) -> tuple[Action, Verdict, float | None, tuple[Reason, ...]]:
         """Without one usable tick nothing was compared at all: that is no data, not an open question."""
-        used = any(m.evidence.used for m in self._metrics.values())
+        used = any(m.used for m in self._metrics.values())
         verdict = Verdict.INCONCLUSIVE if used else Verdict.NO_DATA
         return Action.INCONCLUSIVE, verdict, retreat, (say.deadline(missing, self._metrics),)
 
     def _set(self, **changes: object) -> None:
         self._s = msgspec.structs.replace(self._s, **changes)
+
+
+def _judge_of(config: JudgeConfig, metric: MetricConfig, state: MetricState) -> MetricJudge:
+    match metric.kind:
+        case Kind.RATIO:
+            return RatioJudge(config, metric, state)
+        case Kind.HISTOGRAM:
+            return HistogramJudge(config, metric, state)
+        case Kind.GAUGE:
+            return GaugeJudge(config, metric, state)

@@ -5,39 +5,128 @@ the data in sight would void the guarantee that the numbers stand for.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from analyzers.errors import ConfigError
+from analyzers.stats.gauge import GaugeOptions
+from analyzers.stats.histogram import HistogramOptions
 from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin, RatioOptions
+from analyzers.stats.units import DEFAULT_TAU
 
 CATASTROPHE_WEIGHT = 0.1
 """Part of the risk budget for "this is an outage", which stays live while everything else has to wait."""
 
 
-class MetricConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One judged ratio. `lag` is how long after an exposure its outcome is known (seconds, q95).
+class Kind(StrEnum):
+    RATIO = "Ratio"
+    HISTOGRAM = "Histogram"
+    GAUGE = "Gauge"
 
-    `history_phi` and `usual_rate` come from the hours before the rollout where a source has them; without, both are
-    learnt from the rollout's own earlier ticks.
+
+class Worse(StrEnum):
+    """Which direction is bad news."""
+
+    HIGHER = "Higher"
+    LOWER = "Lower"
+
+
+class Strictness(StrEnum):
+    """What to do when so few pods cannot prove the declared bound."""
+
+    WIDEN = "Widen"  # promote against the bound that they can prove, and say it
+    HOLD = "Hold"
+
+
+class MetricConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """One judged metric. `lag` is how long after an exposure its outcome is known (seconds, q95).
+
+    Margins of histograms and gauges use the ratio alone (1.05 is 5 % slower). `edges` are a histogram's finite bucket bounds. The rest
+    comes from the hours before the rollout where a source has them (`analyzers.history.learn`); without, dispersion, usual rate and
+    shape are learnt from the rollout's own earlier ticks, and pods are taken to differ by 10 %.
     """
 
     name: str
+    kind: Kind = Kind.RATIO
+    worse: Worse = Worse.HIGHER
     weight: float = 1.0
     tolerated: Margin = TOLERATED
     unacceptable: Margin = UNACCEPTABLE
     lag: float = 0.0
+    min_phi: float = 1.0
+    edges: tuple[float, ...] = ()
     history_phi: float | None = None
     usual_rate: float | None = None
+    tau: float = DEFAULT_TAU
+    shape: tuple[float, ...] = ()
+    shape_phi: tuple[float, ...] = ()
+    unit_variance: float | None = None
+    before: tuple[tuple[int, int], ...] = ()
+    before_ratio: float | None = None
+
+
+def latency(name: str, edges: tuple[float, ...], *, tolerated: float = 0.05, unacceptable: float = 0.25, lag: float = 0.0) -> MetricConfig:
+    """A histogram that must not move right; margins as shares (0.05 is 5 % slower)."""
+    return MetricConfig(
+        name=name,
+        kind=Kind.HISTOGRAM,
+        weight=0.875,
+        edges=edges,
+        lag=lag,
+        tolerated=Margin(ratio=1.0 + tolerated, slack=0.0),
+        unacceptable=Margin(ratio=1.0 + unacceptable, slack=0.0),
+    )
+
+
+def usage(name: str, *, tolerated: float = 0.10, unacceptable: float = 0.25) -> MetricConfig:
+    """A gauge that must not grow, such as CPU seconds per request; margins as shares."""
+    return MetricConfig(
+        name=name,
+        kind=Kind.GAUGE,
+        weight=0.375,
+        tolerated=Margin(ratio=1.0 + tolerated, slack=0.0),
+        unacceptable=Margin(ratio=1.0 + unacceptable, slack=0.0),
+    )
+
+
+def conversion(name: str, *, lag: float = 300.0, tolerated: float = 0.05, unacceptable: float = 0.10) -> MetricConfig:
+    """A share of requests with a wanted outcome, late to come, of which fewer are worse."""
+    return MetricConfig(
+        name=name,
+        worse=Worse.LOWER,
+        lag=lag,
+        tolerated=Margin(ratio=1.0 + tolerated, slack=0.0),
+        unacceptable=Margin(ratio=1.0 + unacceptable, slack=0.0),
+    )
+
+
+class RampConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The adaptive ramp: weights are climbed by evidence.
+
+    `start` is the weight of the warm-up (percent); None takes 30 requests a scrape, between 0.5 and 5 percent. A rung is climbed after
+    `dwell_scrapes`, when the worst excess not yet refuted could fail at most `budget` requests in a minute at the next rung. The
+    promotion waits for `bake_seconds` after the first exposure.
+    """
+
+    rungs: tuple[float, ...] = (5.0, 15.0, 30.0, 50.0)
+    start: float | None = None
+    dwell_scrapes: int = 3
+    budget: float = 30.0
+    bake_seconds: float = 900.0
 
 
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """All the judge needs to know. Seconds are rounded up to whole ticks; windows are counted in ticks.
 
-    `ladder` lists the rollout's weights, from which a retreat picks the lowest one that still brings evidence.
-    `risk_budget` makes `Advance` wait until the worst excess not yet refuted, times the requests the next weight of the
-    ladder serves in a minute, is at most that many failed requests; None leaves the pace to the steps.
+    `ladder` lists the rollout's weights, from which a retreat picks the lowest one that still brings evidence. `ramp` lets the judge
+    choose the weights itself, and then needs no ladder. `risk_budget` makes `Advance` wait until the worst excess not yet refuted, times
+    the requests the next weight of the ladder serves in a minute, is at most that many failed requests; None leaves the pace to the
+    steps. `split` judges whether the canary gets its share (only where requests are assigned at random, one by one). `rps` is the
+    traffic of the hours before, for the ramp's start.
     """
 
     metrics: tuple[MetricConfig, ...]
@@ -49,6 +138,10 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     settle_scrapes: int = 2
     no_data_grace_seconds: float = 60.0
     ladder: tuple[float, ...] = ()
+    ramp: RampConfig | None = None
+    strictness: Strictness = Strictness.WIDEN
+    split: bool = False
+    rps: float | None = None
     cap: float = 2.5
     fine_cap: float = 0.75
     start_weight: float = 0.8
@@ -66,6 +159,23 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
     def beta(self) -> float:
         return self.max_bad_promotion_percent / 100.0
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weights of the rollout, rising: the ramp's, or the steps'."""
+        if self.ramp is None:
+            return tuple(sorted(self.ladder))
+        start = self.start_percent
+        return (start, *(r for r in self.ramp.rungs if r > start))
+
+    @property
+    def start_percent(self) -> float:
+        """30 requests a scrape, between 0.5 and 5 percent, rounded to a half; 1 where the traffic is unknown."""
+        if self.ramp is not None and self.ramp.start is not None:
+            return self.ramp.start
+        if not self.rps:
+            return 1.0
+        return min(5.0, max(0.5, round(2 * 100.0 * 30.0 / (self.rps * self.scrape_seconds)) / 2))
+
     def ticks(self, seconds: float) -> int:
         """Seconds as whole ticks, rounded up."""
         return math.ceil(seconds / self.scrape_seconds - 1e-9)
@@ -76,18 +186,58 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
         own = sum(m.weight for m in self.metrics if m.name == name)
         return (1.0 - CATASTROPHE_WEIGHT) * own / total
 
+    def catastrophe_weight(self, name: str) -> float:
+        """The catastrophe bet's share, divided among the metrics that can show an outage."""
+        total = sum(m.weight for m in self.metrics if m.kind is Kind.RATIO and m.worse is Worse.HIGHER)
+        own = sum(m.weight for m in self.metrics if m.name == name and m.kind is Kind.RATIO and m.worse is Worse.HIGHER)
+        return CATASTROPHE_WEIGHT * own / total if total else 0.0
+
+    @property
+    def restarts(self) -> tuple[int, ...]:
+        """Late starts of the bets: 5, 10, 15, 20, 30 and 40 minutes."""
+        return tuple(sorted({max(1, self.ticks(minutes * 60.0)) for minutes in (5, 10, 15, 20, 30, 40)}))
+
     def ratio_options(self, metric: MetricConfig) -> RatioOptions:
-        """The test's options: the restarts of the start mixture lie at 5, 10, 15, 20, 30 and 40 minutes."""
-        starts = sorted({max(1, self.ticks(minutes * 60.0)) for minutes in (5, 10, 15, 20, 30, 40)})
         return RatioOptions(
             tolerated=metric.tolerated,
             unacceptable=metric.unacceptable,
             cap=self.cap,
             fine_cap=self.fine_cap,
             start_weight=self.start_weight,
-            restarts=tuple(starts),
-            gain_ticks=max(1, self.ticks(300.0)),
+            restarts=self.restarts,
+            gain_ticks=self.gain_ticks,
+            small_effects=metric.worse is Worse.LOWER,
         )
+
+    def histogram_options(self, metric: MetricConfig) -> HistogramOptions:
+        return HistogramOptions(
+            edges=metric.edges,
+            tolerated=metric.tolerated.ratio - 1.0,
+            unacceptable=metric.unacceptable.ratio - 1.0,
+            history=metric.shape,
+            history_phi=metric.shape_phi,
+            cap=self.cap,
+            fine_cap=self.fine_cap,
+            start_weight=self.start_weight,
+            restarts=self.restarts,
+            gain_ticks=self.gain_ticks,
+        )
+
+    def gauge_options(self, metric: MetricConfig) -> GaugeOptions:
+        return GaugeOptions(
+            tolerated=metric.tolerated.ratio - 1.0,
+            unacceptable=metric.unacceptable.ratio - 1.0,
+            unit_variance=metric.unit_variance,
+            block_ticks=max(1, self.ticks(60.0)),
+            cap=self.cap,
+            fine_cap=self.fine_cap,
+            gain_ticks=self.gain_ticks,
+        )
+
+    @property
+    def gain_ticks(self) -> int:
+        """The last five minutes, over which a proof must not be losing."""
+        return max(1, self.ticks(300.0))
 
     @property
     def digest(self) -> str:
@@ -112,8 +262,34 @@ def _check(config: JudgeConfig) -> None:
             raise ConfigError(f"{field} is {getattr(config, field)}: give a positive number of seconds")
     for metric in config.metrics:
         check_margins(metric.name, metric.tolerated, metric.unacceptable)
-        if not (math.isfinite(metric.weight) and metric.weight > 0):
-            raise ConfigError(f"metrics[{metric.name}].weight is {metric.weight}: give a positive number")
+        _check_metric(metric)
+    if config.ramp is not None:
+        _check_ramp(config.ramp)
+
+
+def _check_metric(metric: MetricConfig) -> None:
+    if not (math.isfinite(metric.weight) and metric.weight > 0):
+        raise ConfigError(f"metrics[{metric.name}].weight is {metric.weight}: give a positive number")
+    if metric.kind is Kind.HISTOGRAM:
+        rising = all(0 < a < b < math.inf for a, b in itertools.pairwise(metric.edges))
+        if len(metric.edges) < LEAST_EDGES or not rising:
+            raise ConfigError(
+                f"metrics[{metric.name}].edges is {metric.edges}: give at least {LEAST_EDGES} rising, finite bucket bounds above 0, without +Inf"
+            )
+        if metric.shape and len(metric.shape) != len(metric.edges):
+            raise ConfigError(
+                f"metrics[{metric.name}].shape has {len(metric.shape)} values for {len(metric.edges)} edges: give one for each"
+            )
+
+
+def _check_ramp(ramp: RampConfig) -> None:
+    if not ramp.rungs or not all(0 < a < b for a, b in itertools.pairwise((*ramp.rungs, 100.0))):
+        raise ConfigError(f"ramp.rungs is {ramp.rungs}: give rising weights above 0 and below 100 percent, for example 5, 15, 30, 50")
+    if ramp.start is not None and not 0 < ramp.start < 100:
+        raise ConfigError(f"ramp.start is {ramp.start}: give a weight above 0 and below 100 percent, or leave it out")
+
+
+LEAST_EDGES: Final = 3
 
 
 def check_margins(name: str, tolerated: Margin, unacceptable: Margin) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from analyzers.errors import ConfigError
 from analyzers.options import JudgeConfig, MetricConfig
-from analyzers.stats.ratio import FINE_PRIOR, FINE_RATIOS, Array, Margin, count_increment
+from analyzers.stats.mixture import Array
+from analyzers.stats.ratio import FINE_PRIOR, FINE_RATIOS, Margin, count_increment
 
 MIXTURE = 2.5
 """Nats that the mixture over effect sizes costs, on average."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from analyzers.options import JudgeConfig
 from analyzers.stats.combine import Share
-from analyzers.ticks import Code, Problem, Reason, Tick
+from analyzers.ticks import Assignment, Code, MetricEvidence, Problem, Reason, Tick
 
 if TYPE_CHECKING:
     from analyzers.metric_judge import MetricJudge
@@ -31,8 +31,7 @@ class Reasons:
         return Reason(
             code=Code.WORSE_THAN_TOLERATED,
             metric=name,
-            text=f"{name}: {line.canary_errors} of {line.canary_requests} canary requests failed against {line.baseline_errors} of {line.baseline_requests} on the "
-            f"baseline; {_odds(odds)} : 1 against 'no worse than tolerated', {_odds(need)} : 1 needed",
+            text=f"{_compared(line)}; {_odds(odds)} : 1 against 'no worse than tolerated', {_odds(need)} : 1 needed",
             numbers={
                 "odds": odds, "odds_needed": need, "canary_errors": line.canary_errors, "canary_requests": line.canary_requests,
                 "baseline_errors": line.baseline_errors, "baseline_requests": line.baseline_requests,
@@ -42,6 +41,24 @@ class Reasons:
     def leaning(self, total: float) -> Reason:
         odds = math.exp(min(total, 690.0))
         return Reason(code=Code.LEANING_BAD, text=f"the evidence leans against the canary ({odds:.2g} : 1)", numbers={"odds": odds})
+
+    def split_broken(self, share: float) -> Reason:
+        return Reason(
+            code=Code.SPLIT_BROKEN,
+            text=f"the canary gets {share * 100:.3g} % of the requests where {self._tick.weight:g} % was set: nothing can be concluded from such a split",
+            numbers={"share_percent": share * 100.0, "weight": self._tick.weight},
+        )
+
+    def not_random(self) -> Reason:
+        how = "copies of requests" if self._tick.assignment is Assignment.MIRRORED else "selected requests"
+        return Reason(code=Code.NOT_RANDOM, text=f"the canary gets {how} only: bad news count, good ones do not")
+
+    def baking(self) -> Reason:
+        ramp = self._config.ramp
+        minutes = _minutes(ramp.bake_seconds) if ramp else ""
+        return Reason(
+            code=Code.BAKING, text=f"every metric is within its bound; the release bakes at the top weight until {minutes} are over"
+        )
 
     def over_budget(self, risk: float, budget: float) -> Reason:
         text = f"at the next weight up to {risk:.0f} requests could fail in a minute before it is noticed, {budget:g} are allowed"
@@ -70,7 +87,9 @@ class Reasons:
         bounds = []
         for name in missing:
             line = metrics[name].line()
-            if line.excess_upper_pp is None:
+            if line.kind != "Ratio":
+                bounds.append(f"{name}: not proven within its bound")
+            elif line.excess_upper_pp is None:
                 bounds.append(f"{name}: no bound could be shown in {line.canary_requests} canary requests")
             else:
                 numbers[f"{name}.excess_upper_pp"] = line.excess_upper_pp
@@ -115,6 +134,19 @@ class Reasons:
 
     def no_traffic(self) -> Reason:
         return Reason(code=Code.NO_TRAFFIC, text="no requests to compare in this interval")
+
+
+def _compared(line: MetricEvidence) -> str:
+    """Both arms in the words of the metric's kind."""
+    name, n_c, n_b = line.name, line.canary_requests, line.baseline_requests
+    if line.kind == "Gauge":
+        return f"{name}: {((line.ratio_low or 1.0) - 1.0) * 100.0:.0f} % more than on the baseline"
+    if line.kind == "Histogram":
+        share = line.canary_errors / max(n_c, 1), line.baseline_errors / max(n_b, 1)
+        return (
+            f"{name}: {share[0]:.1%} of {n_c} canary requests took longer than {line.boundary:g} s against {share[1]:.1%} on the baseline"
+        )
+    return f"{name}: {line.canary_errors} of {n_c} canary requests failed against {line.baseline_errors} of {n_b} on the baseline"
 
 
 def _odds(value: float) -> str:

@@ -43,6 +43,11 @@ class Code(StrEnum):
     NO_WEIGHT = "NoWeight"
     DATA_PROBLEM = "DataProblem"
     DEADLINE = "DeadlineReached"
+    SPLIT_BROKEN = "SplitBroken"
+    BAKING = "Baking"
+    NOT_RANDOM = "NotRandom"
+    TOO_FEW_UNITS = "TooFewUnits"
+    CLIMBING = "Climbing"
 
 
 class ProblemKind(StrEnum):
@@ -77,12 +82,42 @@ class MetricCounts(msgspec.Struct, frozen=True, array_like=True):
     baseline: ArmCounts | None
 
 
+class BucketCounts(msgspec.Struct, frozen=True, array_like=True):
+    """Both arms' increments per bucket (not cumulative, +Inf last); None where an arm delivered nothing."""
+
+    canary: tuple[int, ...] | None
+    baseline: tuple[int, ...] | None
+
+
+class GaugeValues(msgspec.Struct, frozen=True, array_like=True):
+    """Both arms' means per unit (a pod, a request) over the interval; None where an arm delivered nothing."""
+
+    canary: float | None
+    baseline: float | None
+
+
+class SplitCounts(msgspec.Struct, frozen=True, array_like=True):
+    """Requests that the router sent to each arm, for the test of the share itself."""
+
+    canary: int
+    baseline: int
+
+
+class Assignment(StrEnum):
+    """How requests came to the canary. Only random ones compare like with like."""
+
+    RANDOM = "Random"
+    SELECTED = "Selected"  # header, cookie or cohort match: only an outage counts
+    MIRRORED = "Mirrored"  # copies: bad news count, good ones do not
+
+
 class Tick(msgspec.Struct, frozen=True, kw_only=True):
     """One frozen interval of the grid: everything the judge may know about it.
 
     `index` is the absolute number of the grid point (epoch seconds / scrape interval), `weight` the canary's observed
-    percent of the traffic, `warm` whether the canary's pods are past their cold start, `settled` whether the router and
-    the flags have settled after the last change.
+    percent of the traffic (of the mirrored requests, for a mirror), `warm` whether the canary's pods are past their cold start, `settled`
+    whether the router and the flags have settled after the last change, `units` how many pods (canary, baseline) served.
+    `arms`, `buckets` and `gauges` are by metric name.
     """
 
     index: int
@@ -92,6 +127,11 @@ class Tick(msgspec.Struct, frozen=True, kw_only=True):
     warm: bool = True
     settled: bool = True
     problems: tuple[Problem, ...] = ()
+    buckets: dict[str, BucketCounts] = msgspec.field(default_factory=dict)
+    gauges: dict[str, GaugeValues] = msgspec.field(default_factory=dict)
+    split: SplitCounts | None = None
+    units: tuple[int, int] | None = None
+    assignment: Assignment = Assignment.RANDOM
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,10 +162,14 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
     ticks_used: int
     fine_proven: bool
     seconds_needed: float | None
+    kind: str = "Ratio"
+    bound: str = ""
+    boundary: float | None = None
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """`wanted_weight` is a ceiling the judge asks for (retreat, rollback), None when it has no wish.
+    """`wanted_weight` is a ceiling the judge asks for (retreat, rollback), None when it has no wish. With an adaptive ramp it is the
+    weight to set next, always given.
 
     Verdict `NoData` comes with `Hold`: what to do without traffic is the owner's choice, not the judge's.
     """

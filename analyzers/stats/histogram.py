@@ -13,9 +13,12 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzers.stats.mixture import Array, Mixture, MixtureState, log_mean_exp
 from analyzers.stats.ratio import ALL, Use
+
+Mask = NDArray[np.bool_]
 
 WORSE_ODDS: Final[Array] = np.array([1.1, 1.2, 1.35, 1.6, 2.0, 2.7, 4.0, 7.0, 15.0, 50.0])
 FINE_ODDS: Final[Array] = np.array([0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -27,6 +30,7 @@ LEAST_SHAPE: Final = 200.0
 PRIOR_PHI: Final = 1.5
 PSEUDO_TICKS: Final = 5.0
 DECAY: Final = 0.9
+GATE_FACTOR: Final = 2.0
 STATE_VERSION: Final = 1
 
 
@@ -52,7 +56,7 @@ def survival(counts: Array) -> Array:
     return shares
 
 
-def slower_weights(edges: Array, shape: Array, factor: float) -> tuple[Array, Array]:
+def slower_weights(edges: Array, shape: Array, factor: float) -> tuple[Array, Mask]:
     """(weights, known): `weights @ counts` is how many requests would be beyond each boundary if all took `factor` times as long.
 
     x_j / factor lies inside a bucket, whose mass is divided by interpolating logit(survival) against log(x). Off by at most 0.3 pp for
@@ -61,7 +65,7 @@ def slower_weights(edges: Array, shape: Array, factor: float) -> tuple[Array, Ar
     """
     logit, places = np.log(shape / (1.0 - shape)), np.log(edges)
     targets = places - math.log(factor)
-    known = targets >= places[0] - 1e-12
+    known: Mask = targets >= places[0] - 1e-12
     inside = np.clip(np.searchsorted(places, targets, side="left"), 1, edges.size - 1)
     moved = 1.0 / (1.0 + np.exp(-np.interp(targets, places, logit)))
     upper, lower = shape[inside], shape[inside - 1]
@@ -107,6 +111,7 @@ class HistogramState(msgspec.Struct, frozen=True, kw_only=True):
     worse: MixtureState = MixtureState()
     fine: tuple[tuple[float, ...], ...] = ()
     trail: tuple[tuple[float, int], ...] = ()
+    gate: tuple[float, ...] = ()
     spread: tuple[tuple[float, ...], ...] = ()
 
 
@@ -146,7 +151,8 @@ class _Spread:
         squares, ticks, _, _ = self._rows
         prior = self._history if self._history.size else PRIOR_PHI
         online = (squares + prior * PSEUDO_TICKS) / (ticks + PSEUDO_TICKS)
-        return np.maximum(1.0, np.maximum(online, prior if self._history.size else 1.0))
+        factors: Array = np.maximum(1.0, np.maximum(online, prior if self._history.size else 1.0))
+        return factors
 
     def update(self, x_c: Array, n_c: float, x_b: Array, n_b: float) -> None:
         squares, ticks, top, bottom = self._rows
@@ -177,8 +183,9 @@ class HistogramTest:
         self._slower = [np.array(x) if x else np.zeros(size) for x in s.slower]
         self._requests, self._ticks, self._used, self._fine_used = s.requests, s.ticks, s.used, s.fine_used
         self._trail: list[tuple[float, int]] = list(s.trail) or [(0.0, 0)]
+        self._gate: Array = np.array(s.gate) if s.gate else np.zeros(FINE_ODDS.size)
         self._spread = _Spread(size, np.array(options.history_phi, dtype=np.float64), s.spread)
-        self._cache: dict[float, tuple[Array, Array]] = {}
+        self._cache: dict[float, tuple[Array, Mask]] = {}
 
     def update(
         self,
@@ -197,7 +204,7 @@ class HistogramTest:
             return
         self._worse.clock(self._ticks)
         shape = self._shape()
-        if shape is not None and (use.worse or use.fine):
+        if shape is not None and (use.worse or use.fine or use.bound):
             self._choose(shape)
             slower = _beyond(canary), _beyond(baseline)
             phi = np.maximum(self._spread.phi, min_phi)
@@ -206,6 +213,8 @@ class HistogramTest:
                 self._tally(slower, (n_c, n_b))
             if use.fine:
                 self._bet_fine((slower[0], n_c), (baseline, n_b), shape, phi, 1.0 + (unacceptable or self.options.unacceptable))
+            if use.bound and self._watched:
+                self._gate = self._gate + self._fine_bets((slower[0], n_c), (baseline, n_b), shape, GATE_FACTOR, phi)[0]
         if use.bound:  # calm ticks only: the bets' guess of the baseline must not learn from an incident
             self._recent = self._recent * DECAY + baseline
         self._end()
@@ -248,6 +257,7 @@ class HistogramTest:
             worse=self._worse.state,
             fine=tuple(tuple(r) for r in self._fine.tolist()),
             trail=tuple(self._trail),
+            gate=tuple(self._gate.tolist()),
             spread=self._spread.rows,
         )
 
@@ -256,15 +266,30 @@ class HistogramTest:
         """The boundaries (seconds) at which "not unacceptably slower" must be shown; empty while the shape is unknown."""
         return tuple(float(self._edges[j]) for j in self._watched)
 
+    @property
+    def evidence_ticks(self) -> int:
+        """How many ticks were used for bad news."""
+        return self._used
+
+    @property
+    def phi(self) -> float:
+        """The dispersion at the boundary that speaks loudest."""
+        return float(self._spread.phi[self._loudest()])
+
+    @property
+    def log_e_not_twice(self) -> float:
+        """Evidence that the typical request is not twice as slow: what a ramp asks for before it gives more traffic."""
+        return log_mean_exp(self._gate, _LOG_FINE_PRIOR)
+
     def sick_boundary(self) -> int | None:
         """Index of the boundary next to the baseline's p90: where its own health is watched."""
         shape = self._shape()
         return None if shape is None else int(np.argmin(np.abs(np.log(shape) - math.log(0.1))))
 
-    def _prior_boundaries(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _prior_boundaries(self) -> Mask:
         if not self._history.size:
             return np.ones(self._edges.size, dtype=bool)
-        fit = (self._history >= TAILS[0]) & (self._history <= TAILS[1])
+        fit: Mask = (self._history >= TAILS[0]) & (self._history <= TAILS[1])
         return fit if fit.any() else np.ones(self._edges.size, dtype=bool)
 
     def _shape(self) -> Array | None:
@@ -273,7 +298,7 @@ class HistogramTest:
             return np.clip(self._history, 1e-6, 1.0 - 1e-6)
         return survival(self._recent) if self._recent.sum() >= LEAST_SHAPE else None
 
-    def _moved(self, shape: Array, factor: float) -> tuple[Array, Array]:
+    def _moved(self, shape: Array, factor: float) -> tuple[Array, Mask]:
         if not self._history.size:
             return slower_weights(self._edges, shape, factor)
         if factor not in self._cache:
@@ -314,8 +339,12 @@ class HistogramTest:
         self._fine = np.zeros((len(self._watched), FINE_ODDS.size))
 
     def _bet_fine(self, canary: tuple[Array, float], baseline: tuple[Array, float], shape: Array, phi: Array, factor: float) -> None:
-        if not self._watched:
-            return
+        if self._watched:
+            self._fine = self._fine + self._fine_bets(canary, baseline, shape, factor, phi)
+            self._fine_used += 1
+
+    def _fine_bets(self, canary: tuple[Array, float], baseline: tuple[Array, float], shape: Array, factor: float, phi: Array) -> Array:
+        """One row per watched boundary: bets that the canary's tail is below the moved baseline's."""
         rows = np.array(self._watched)
         weights = self._moved(shape, factor)[0]
         (x_c, n_c), (counts, n_b) = canary, baseline
@@ -323,8 +352,7 @@ class HistogramTest:
         p_c = FINE_ODDS * p_b / (1.0 - p_b + FINE_ODDS * p_b)
         x_b = (weights @ counts)[rows, None]
         bets = bernoulli_increment(x_c[rows, None], n_c, x_b, n_b, p_c, p_b)
-        self._fine = self._fine + np.minimum(bets / phi[rows, None], self.options.fine_cap)
-        self._fine_used += 1
+        return np.minimum(bets / phi[rows, None], self.options.fine_cap)
 
     def _tally(self, slower: tuple[Array, Array], requests: tuple[float, float]) -> None:
         self._used += 1

@@ -126,9 +126,8 @@ class RatioTest:
         s = state or RatioState()
         o = self.options
         self._ratios, prior = (SMALL_RATIOS, SMALL_PRIOR) if o.small_effects else (WORSE_RATIOS, WORSE_PRIOR)
-        late = {"start_weight": o.start_weight, "restarts": o.restarts}
-        self._worse = Mixture(np.log(prior), **late, state=s.worse)
-        self._disaster = Mixture(np.log(prior), **late, state=s.disaster)
+        self._worse = Mixture(np.log(prior), start_weight=o.start_weight, restarts=o.restarts, state=s.worse)
+        self._disaster = Mixture(np.log(prior), start_weight=o.start_weight, restarts=o.restarts, state=s.disaster)
         self._fine: Array = np.array(s.fine) if s.fine else np.zeros(FINE_RATIOS.size)
         self._ladder: Array = np.array(s.ladder) if s.ladder else np.zeros((LADDER.size, FINE_RATIOS.size))
         self._likelihood: Array = np.array(s.likelihood) if s.likelihood else np.zeros(RATE_RATIOS.size)

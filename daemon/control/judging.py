@@ -219,7 +219,7 @@ def view_of(answer: Answer, code: str, text: str, judge: Judge | None) -> JudgeV
             baseline_total=m.baseline_requests,
             log_worse=max(m.log_e_worse, m.log_e_catastrophe),
             log_fine=m.log_e_fine,
-            bound="" if m.excess_upper_pp is None else f"at most {m.excess_upper_pp:g} pp worse ({sure} % sure)",
+            bound=f"{m.bound} ({sure} % sure)" if m.bound else "",
         )
         for m in answer.metrics
     )

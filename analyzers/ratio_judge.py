@@ -1,0 +1,141 @@
+"""A share of requests (errors, exceptions, lost conversions) inside the judge."""
+
+from __future__ import annotations
+
+import math
+
+from analyzers.metric_judge import Gate, MetricJudge, MetricState
+from analyzers.options import JudgeConfig, MetricConfig, Worse
+from analyzers.stats.combine import FineProof
+from analyzers.stats.dispersion import Dispersion
+from analyzers.stats.ratio import Evidence, Margin, RatioTest
+from analyzers.ticks import ArmCounts, MetricEvidence, Tick
+
+
+class RatioJudge(MetricJudge):
+    """Counts of both arms, or of the time before where there is no control."""
+
+    def __init__(self, config: JudgeConfig, metric: MetricConfig, state: MetricState) -> None:
+        super().__init__(config, metric, state)
+        self._test = RatioTest(config.ratio_options(metric), state.ratio)
+        self._dispersion = Dispersion(history=metric.history_phi, state=state.dispersion)
+        self._evidence: Evidence | None = None
+
+    @property
+    def state(self) -> MetricState:
+        return MetricState(
+            ratio=self._test.state,
+            health=self._health.state,
+            dispersion=self._dispersion.state,
+            requests=self._requests,
+            counted_ticks=self._counted,
+        )
+
+    @property
+    def evidence(self) -> Evidence:
+        if self._evidence is None:
+            self._evidence = self._test.peek()
+        return self._evidence
+
+    @property
+    def log_e_worse(self) -> float:
+        return self.evidence.log_e_worse
+
+    @property
+    def log_e_catastrophe(self) -> float | None:
+        return self.evidence.log_e_catastrophe if self._metric.worse is Worse.HIGHER else None
+
+    @property
+    def used(self) -> int:
+        return self.evidence.used
+
+    @property
+    def excess_upper(self) -> float | None:
+        return self.evidence.excess_upper if self._metric.worse is Worse.HIGHER else 0.0
+
+    @property
+    def proof(self) -> FineProof:
+        e = self.evidence
+        return FineProof(log_e=e.log_e_fine, recent_gain=e.fine_gain, recent_ticks=e.fine_used_recently)
+
+    def skip(self, ticks: int) -> None:
+        self._evidence, self.used_now = None, False
+        self._test.skip(ticks)
+
+    def take(self, tick: Tick, gate: Gate) -> None:
+        self._evidence, self.used_now = None, False
+        canary, baseline, before = self._arms(tick, gate)
+        if self._broken(tick) or baseline is None:
+            self._test.skip()
+            return
+        phi = max(self._dispersion.phi, self._metric.min_phi)
+        well = before or self._health.update(baseline.errors, baseline.requests, phi)
+        if canary is None or not canary.requests or not baseline.requests or not (gate.comparable or before):
+            self._test.skip()
+            return
+        use, margins = self._use(gate, well=well), self._widen(gate)
+        tolerated, unacceptable = margins.tolerated, margins.unacceptable
+        if before and self._metric.before_ratio is not None:
+            tolerated = Margin(ratio=max(tolerated.ratio, self._metric.before_ratio), slack=tolerated.slack)
+            unacceptable = Margin(ratio=max(unacceptable.ratio, 1.15 * tolerated.ratio), slack=unacceptable.slack)
+        counts = (canary.errors, canary.requests, baseline.errors, baseline.requests)
+        if self._metric.worse is Worse.LOWER:  # fewer are worse: the arms change their parts
+            counts = (*counts[2:], *counts[:2])
+        self._test.update(*counts, phi, use=use, tolerated=tolerated, unacceptable=unacceptable)
+        self.used_now = use.worse
+        if use.worse:
+            self._dispersion.update(*counts)
+        self._requests += canary.requests + (0 if before else baseline.requests)
+        self._counted += 1
+
+    def _arms(self, tick: Tick, gate: Gate) -> tuple[ArmCounts | None, ArmCounts | None, bool]:
+        """(canary, baseline, whether the baseline is the time before): without a control each tick meets the one a window earlier."""
+        counts = tick.arms.get(self._metric.name)
+        canary, baseline = (_sound(counts.canary), _sound(counts.baseline)) if counts else (None, None)
+        window = self._metric.before
+        if not window or tick.weight < 100 or gate.since_change is None:
+            return canary, baseline, False
+        place = gate.since_change
+        return canary, ArmCounts(*window[place]) if place < len(window) else None, True
+
+    def line(self) -> MetricEvidence:
+        e = self.evidence
+        proven = e.log_e_fine >= math.log(1.0 / self._config.beta)
+        swapped = self._metric.worse is Worse.LOWER
+        arms = (e.canary_requests, e.canary_errors, e.baseline_requests, e.baseline_errors)
+        n_c, x_c, n_b, x_b = (*arms[2:], *arms[:2]) if swapped else arms
+        low, high = (_inverse(e.ratio_high), _inverse(e.ratio_low)) if swapped else (e.ratio_low, e.ratio_high)
+        upper = None if swapped or e.excess_upper is None else e.excess_upper * 100.0
+        return MetricEvidence(
+            name=self._metric.name,
+            weight=self._config.metric_weight(self._metric.name),
+            canary_requests=n_c,
+            canary_errors=x_c,
+            baseline_requests=n_b,
+            baseline_errors=x_b,
+            log_e_worse=e.log_e_worse,
+            log_e_catastrophe=0.0 if swapped else e.log_e_catastrophe,
+            log_e_fine=e.log_e_fine,
+            odds_worse=math.exp(min(e.log_e_worse, 690.0)),
+            excess_upper_pp=upper,
+            ratio_low=low,
+            ratio_high=high,
+            phi=self._dispersion.phi,
+            calm=self._health.calm,
+            ticks_used=e.used,
+            fine_proven=proven,
+            seconds_needed=0.0 if proven else self._seconds_needed(e.log_e_fine, e.fine_gain, e.fine_used_recently, e.ticks),
+            kind=self._metric.kind,
+            bound="" if upper is None else f"at most {upper:g} pp worse",
+        )
+
+
+def _inverse(value: float | None) -> float | None:
+    return None if not value else 1.0 / value
+
+
+def _sound(arm: ArmCounts | None) -> ArmCounts | None:
+    """Counts that can be counts; anything else is treated as absent, so that no sum is ever poisoned."""
+    if arm is None or not (math.isfinite(arm.requests) and math.isfinite(arm.errors)) or arm.requests < 0 or arm.errors < 0:
+        return None
+    return arm
