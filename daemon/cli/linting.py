@@ -77,7 +77,8 @@ def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
             try:
                 yield str(file), file.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as e:
-                click.echo(f"linnet: {file}: cannot be read: {e}", err=True)
+                why = "it is not text in UTF-8" if isinstance(e, UnicodeDecodeError) else e.strerror or str(e)
+                click.echo(f"linnet: {file}: cannot be read: {why}", err=True)
                 sys.exit(2)
 
 

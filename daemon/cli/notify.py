@@ -19,7 +19,7 @@ def notify() -> None:
     """Try a Notifier."""
 
 
-@notify.command()
+@notify.command(short_help="Send a test message through a Notifier.")
 @click.argument("name", metavar="NOTIFIER")
 @click.option("--cluster-name", default="default", show_default=True, help="The cluster's name as the message says it.")
 @system_options

@@ -11,13 +11,27 @@ if TYPE_CHECKING:
     from daemon.control.daemon import Daemon
 
 
+def _address(_: click.Context, option: click.Parameter, value: str) -> str:
+    """Callback: refused here, with the option's name, and not a second later by the socket."""
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and host[0] + host[-1] != "[]"):
+        raise click.BadParameter(f"{value!r} is not host:port, such as 0.0.0.0:8080 or [::]:8080", param=option)
+    return value
+
+
 @click.command()
 @click.option("--kubeconfig", type=click.Path(dir_okay=False), help="Kubeconfig file; in a pod its ServiceAccount is the default.")
 @click.option("--context", help="Context of the kubeconfig.")
 @click.option("--namespace", "namespaces", multiple=True, help="Watch only this namespace (repeatable); all of them by default.")
 @click.option("--catalogue-namespace", default="linnet-system", show_default=True, help="Where shared profiles and sources live.")
 @click.option("--cluster-name", default="default", show_default=True, help="Shown in every message.")
-@click.option("--metrics-address", default="0.0.0.0:8080", show_default=True, help="host:port of /metrics, /healthz and /readyz.")
+@click.option(
+    "--metrics-address",
+    default="0.0.0.0:8080",
+    show_default=True,
+    callback=_address,
+    help="host:port of /metrics, /healthz and /readyz.",
+)
 @click.option("--leader-election/--no-leader-election", default=True, show_default=True, help="Lead by a Lease.")
 @click.option("--lease-name", default="linnet", show_default=True)
 @click.option("--lease-namespace", help="Default: the catalogue namespace.")
@@ -53,8 +67,25 @@ async def _until_signal(daemon: "Daemon") -> int:
     if work.done() and not work.cancelled():
         ended.cancel()
         error = work.exception()
-        logging.getLogger("linnet").error("the daemon ended: %s", error, exc_info=error)
+        said = _explained(error) if error is not None else "without a reason"
+        logging.getLogger("linnet").error("the daemon ended: %s", said or error, exc_info=None if said else error)
         return 1
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
     return 0
+
+
+def _explained(error: BaseException) -> str | None:
+    """What a person must mend, in one line; None for a fault of ours, which should show its trace."""
+    from daemon.kube.errors import KubeError
+
+    if isinstance(error, BaseExceptionGroup):
+        found = [_explained(inner) for inner in error.exceptions]
+        return "; ".join(dict.fromkeys(text for text in found if text)) if all(found) else None
+    if isinstance(error, KubeError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "the API server did not give all objects in time; what could not be read is said above"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror or error}; if that is --metrics-address, choose another"
+    return None

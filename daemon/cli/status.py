@@ -143,8 +143,9 @@ def _detail(c: Canary) -> RenderableType:
 
     s = c.status
     blocks: list[RenderableType] = [Text(f"{c.namespace}/{c.name}  {s.phase}", style="bold")]
-    if s.sentence or s.plan:
-        blocks.append(Text(s.sentence or s.plan))
+    says = s.sentence or ("" if s.rollout is not None else s.plan)  # the plan is of the next release
+    if says:
+        blocks.append(Text(says))
     blocks.append(_facts(c))
     if s.waiting is not None:
         until = f", until {s.waiting.until}" if s.waiting.until else ""
@@ -173,12 +174,20 @@ def _facts(c: Canary) -> Table:
             "Verdict",
             f"{s.verdict.result} of {s.verdict.revision}" + (f" ({s.verdict.reason})" if s.verdict.reason else "") if s.verdict else "",
         ),
-        ("Last action", s.last_action or ""),
+        ("Last action", _spoken(s.last_action or "")),
     ]
     for name, value in pairs:
         if value:
             table.add_row(Text(name, style="dim"), Text(value))
     return table
+
+
+def _spoken(action: str) -> str:
+    """`pause@7f9c2#by=alice;until=...` as people say it."""
+    verb, _, rest = action.partition("@")
+    revision, _, more = rest.partition("#")
+    by = next((part.removeprefix("by=") for part in more.split(";") if part.startswith("by=")), "")
+    return f"{verb} of {revision}" + (f" by {by}" if by else "") if revision else action
 
 
 def _lists(c: Canary) -> list[tuple[str, Table]]:

@@ -15,6 +15,7 @@ from daemon.rollout.model import Command, ForgetFailure
 from daemon.rollout.turn import Turn
 
 REMEMBERED: Final = 128  # characters of a carried-out command that the status has room for
+_AT_REST: Final = ("Pending", "Idle", "Held", "Bypassed")
 IN_STEPS: Final = ("Starting", "Progressing", "Paused", "Inconclusive")
 
 
@@ -42,8 +43,22 @@ def _refusal(turn: Turn, command: Command) -> str:
         return f"the revision at hand is {spoken_of}; the verb is bound to the one it was said for"
     phases = _LEGAL[command.verb]
     if turn.status.phase not in phases:
-        return f"phase {turn.status.phase} knows no {command.verb}" + _hint(turn, command)
+        return _impossible(turn.status.phase, command.verb) + _hint(turn, command)
     return _pointless(turn, command)
+
+
+def _impossible(phase: str, verb: str) -> str:
+    """Why a verb is none for this phase, in words for whoever said it."""
+    if verb == "retry":
+        return f"the Canary is {phase}; only a revision that failed and is Held can be tried again"
+    if phase in _AT_REST:
+        return f"no release is under way, the Canary is {phase}"
+    possible = [v for v, phases in _LEGAL.items() if phase in phases and v != "override"]
+    return (
+        f"a release that is {phase} can only be told to {' or '.join(possible)}"
+        if possible
+        else f"a release that is {phase} goes on by itself"
+    )
 
 
 def _pointless(turn: Turn, command: Command) -> str:

@@ -32,12 +32,12 @@ def application(registry: CollectorRegistry, ready: Callable[[], str], before: C
 
 @asynccontextmanager
 async def serve(app: web.Application, address: str) -> AsyncIterator[str]:
-    """Serves on `host:port` (port 0 takes a free one) and yields the URL."""
+    """Serves on `host:port` (port 0 takes a free one; IPv6 in brackets) and yields the URL."""
     host, _, port = address.rpartition(":")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host or "0.0.0.0", int(port))
+        site = web.TCPSite(runner, host.strip("[]") or "0.0.0.0", int(port))
         await site.start()
         bound = runner.addresses[0]
         yield f"http://{host or '127.0.0.1'}:{bound[1]}"

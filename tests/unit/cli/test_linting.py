@@ -114,3 +114,11 @@ def test_lists_are_opened() -> None:
     done = lint("-", stdin=wrapped)
     assert done.exit_code == 1
     assert "<stdin>:7: Canary/x: spec.workloadRef: is missing" in done.output
+
+
+def test_what_cannot_be_read_is_said_in_words(tmp_path: Path) -> None:
+    """A file that is not there, and one that is no text: the reason, not the interpreter's name for it."""
+    (tmp_path / "blob.yaml").write_bytes(b"\x00\xff")
+    for file, why in ((tmp_path / "none.yaml", "No such file or directory"), (tmp_path / "blob.yaml", "it is not text in UTF-8")):
+        done = lint(str(file))
+        assert (done.exit_code, done.output) == (2, f"linnet: {file}: cannot be read: {why}\n")

@@ -1,5 +1,7 @@
 """The command table: quick, complete, and the same under kubectl."""
 
+import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +60,45 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["status", "--kubeconfig", str(tmp_path / "none")])
     assert done.exit_code == 1
     assert done.output == f"linnet: kubeconfig {tmp_path / 'none'} does not exist; pass another --kubeconfig\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--kubeconfig", "none"), 1, "kubeconfig none does not exist; pass another --kubeconfig"),
+        (("--metrics-address", "everywhere"), 2, "'everywhere' is not host:port, such as 0.0.0.0:8080 or [::]:8080"),
+        (("--metrics-address", "127.0.0.1:80800"), 2, "'127.0.0.1:80800' is not host:port"),
+        (("--metrics-address", "::1:8080"), 2, "'::1:8080' is not host:port"),
+    ],
+)
+def test_a_daemon_that_cannot_start_says_why_without_a_trace(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
+    """What a person has to mend is one line."""
+    done = subprocess.run(
+        [PYTHON.with_name("linnet"), "run", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+    )
+    assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False)
+    assert said in done.stdout + done.stderr
+
+
+def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
+    """The port of /metrics has another owner: no trace, and the option."""
+    kubeconfig = tmp_path / "config"
+    cluster = {"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    users = [{"name": "u", "user": {"token": "t"}}]
+    config = {"apiVersion": "v1", "kind": "Config", "clusters": [cluster], "contexts": [context], "users": users, "current-context": "c"}
+    kubeconfig.write_text(json.dumps(config))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = [
+            PYTHON.with_name("linnet"),
+            "run",
+            "--kubeconfig",
+            str(kubeconfig),
+            f"--metrics-address=127.0.0.1:{taken.getsockname()[1]}",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "--metrics-address, choose another" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

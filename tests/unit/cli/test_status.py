@@ -19,9 +19,14 @@ async def test_one_release_in_detail(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         for text in ("default/web  Progressing", "HTTPRoute/web", "20 %", "Waiting since", "CONDITION", "/spec/rules/0/backendRefs"):
             assert text in done.output
+        assert "The next template change" not in done.output  # that is for later
+        await w.run("pause", "web")
+        paused = (await w.run("status", "web")).output
+        [action] = [line for line in paused.splitlines() if line.startswith("Last action")]
+        assert action.split()[2] == "pause" and "until=" not in action
         table = await w.run("status")
         assert table.output.split("\n")[0].split() == ["NAME", "PHASE", "STEP", "WEIGHT", "FLAGS", "VERDICT", "SAYS"]
-        assert "Progressing" in table.output
+        assert "Paused" in table.output
         body = json.loads((await w.run("status", "deploy/web", "-o", "json")).stdout)
         assert (body["kind"], body["status"]["weight"]) == ("Canary", 20)
         assert "managedFields" not in body["metadata"]

@@ -39,7 +39,7 @@ async def test_a_refusal_is_told_with_its_reason(tmp_path: Path) -> None:
         done = await w.run("retry", "web")
         assert done.exit_code == 1
         assert "retry of" in done.output
-        assert "phase Progressing knows no retry" in done.output
+        assert "the Canary is Progressing; only a revision that failed and is Held can be tried again" in done.output
 
 
 async def test_an_override_says_so(tmp_path: Path) -> None:

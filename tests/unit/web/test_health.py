@@ -39,6 +39,13 @@ async def test_alive_is_not_ready(http: aiohttp.ClientSession) -> None:
         assert await get(http, f"{url}/readyz") == (200, "ok\n")
 
 
+async def test_an_ipv6_address_is_written_in_brackets(http: aiohttp.ClientSession) -> None:
+    """As everywhere else where a port follows; the URL is one that works."""
+    async with serve(application(Metrics().registry, lambda: "", lambda: None), "[::1]:0") as url:
+        assert url.startswith("http://[::1]:")
+        assert await get(http, f"{url}/healthz") == (200, "ok\n")
+
+
 async def test_a_daemon_is_ready_when_its_caches_are(tmp_path: Path, http: aiohttp.ClientSession) -> None:
     """Without its own kinds on the API server it is alive, waits and says so; once they are there it becomes ready by itself."""
     world = World(tmp_path)
