@@ -21,6 +21,8 @@ from analyzers.ticks import ArmCounts, Problem, ProblemKind
 
 GAP: Final = 300.0
 """Seconds without a sample after which a counter is a base again and proves nothing."""
+FOUND_WITHIN: Final = 60.0
+"""Seconds after its start within which a process's first sample is all its own; later it is a base, since it would lump minutes."""
 LATE_TICKS: Final = 2
 """Ticks for which the other arm waits for a late one before it goes on alone."""
 UNSTABLE: Final = 3
@@ -141,11 +143,14 @@ class CounterTracker:
         self._frozen = index
         present = {s.arm for s in self._series.values() if s.role is Role.TOTAL and s.pending and s.pending[0].at <= end}
         late = [a for a in self._arms if a in self._known and a not in present]
+        if not present:
+            # Nobody is late when nothing came at all: the source was blind, and the next samples cover that time for both arms.
+            return Increments(arms=dict.fromkeys(self._arms), problems=self._stale(late))
         for arm in self._arms:
             self._absent[arm] = self._absent[arm] + 1 if arm in late else 0
         waiting = [a for a in late if self._absent[a] <= LATE_TICKS]
-        if waiting or not present:
-            return Increments(arms=dict.fromkeys(self._arms), problems=self._stale(waiting or late))
+        if waiting:
+            return Increments(arms=dict.fromkeys(self._arms), problems=self._stale(waiting))
         for arm in late:
             self._forget(arm)
         counts = self._consume(end, begin if self._until is None else self._until)
@@ -203,8 +208,9 @@ class CounterTracker:
         if old is None or new.at - old.at > GAP:
             # Seen without this counter a moment ago, or started after the last tick: it began at zero.
             watched = old is None and not series.lost and target.seen is not None and target.seen < new.at <= target.seen + GAP
-            # Two scrapes of grace: a pod's first scrape may itself be late.
-            young = new.started_at is not None and new.started_at > since - LATE_TICKS * self._scrape
+            # With grace: a pod is found, and then scraped, only some time after it began to serve.
+            fresh = new.started_at is not None and not series.lost
+            young = fresh and (new.started_at or 0.0) > min(since - LATE_TICKS * self._scrape, new.at - FOUND_WITHIN)
             return new.value if watched or young else 0.0
         gone_at_reset = old.at < target.reset < new.at
         return new.value if _is_reset(series, new) or gone_at_reset else new.value - old.value

@@ -107,6 +107,22 @@ def test_an_arm_that_stays_away_no_longer_holds_the_other_and_returns_as_a_base(
     assert [counts(f.arms[CANARY]) for f in frozen][3:] == [None, None, None, (0, 0), (10, 0)]
 
 
+def test_after_a_time_without_any_sample_neither_arm_is_late() -> None:
+    """The source was blind for four ticks and one arm's samples come a tick before the other's: nothing of either is lost."""
+    t = tracker()
+    t.add(CANARY, Role.TOTAL, [_series((15, 100), (30, 110), (120, 200), (135, 210))])
+    t.add(BASELINE, Role.TOTAL, [_series((15, 100), (30, 110), (105, 190), (120, 200), (135, 210), pod="b")])
+    frozen = [t.freeze(k) for k in range(1, 10)]
+    for arm in (CANARY, BASELINE):
+        assert [counts(f.arms[arm]) for f in frozen] == [(0, 0), (10, 0), None, None, None, None, None, (90, 0), (10, 0)]
+
+
+def test_a_young_process_that_stayed_away_returns_as_a_base() -> None:
+    """That it started a moment ago makes its first sample all its own, but not its first one after an absence."""
+    t = _both(_series((15, 0), (30, 10), (90, 40), (105, 45), started_at=14.0))
+    assert _canary(t, range(1, 8)) == [(0, 0), (10, 0), None, None, None, (0, 0), (5, 0)]
+
+
 def test_ticks_that_were_passed_over_are_dropped_not_lumped() -> None:
     """The evidence of a tick that nobody froze does not turn up in a later one."""
     t = _both(_series(*((k * SCRAPE, 10.0 * k) for k in range(1, 20))))

@@ -1,0 +1,232 @@
+"""From what processes count to what the judge is given, by way of a real Prometheus: every request once, whatever happens.
+
+Pods are born, restart, are scaled down and are scraped late; labelled counters appear with their first event; the Prometheus is
+away for a while. The increments of all ticks together are what the processes counted, to the request. Needs the built
+Prometheus and no cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter as Ledger
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import prometheus_client as client
+import pytest
+from aiohttp import web
+
+from analyzers.collector import BASELINE, CANARY, ArmTargets, CollectedTick, Collector
+from analyzers.metrics import Matcher, MatchOp, RatioMetric, Selector, parse_selector
+from analyzers.sources.prometheus import PrometheusOptions, PrometheusSource
+from analyzers.sources.protocol import HttpReply, Partial, Query
+from analyzers.ticks import ProblemKind
+from daemon.control.http import Http
+from tests.testbed import build
+from tests.testbed.lone_prometheus import LonePrometheus
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+METRIC = RatioMetric(
+    name="errors", errors=parse_selector('http_requests_total{code=~"5.."}'), total=parse_selector('http_requests_total{code!=""}')
+)
+CODES = ("200", "200", "200", "404", "500", "503")
+
+
+class Pod:
+    """A process with a metrics page; `ledger` is what it counted, by code, over all its lives."""
+
+    def __init__(self, arm: str, name: str, ledger: Ledger[str]) -> None:
+        self.arm, self.name, self.ledger = arm, name, ledger
+        self.started = time.time()
+        self.scrapes = 0
+        self._scraped = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+        self.address = ""
+        self.restart()
+
+    def restart(self) -> None:
+        """The container's process anew: its counters are gone, the pod and its address stay."""
+        self.registry = client.CollectorRegistry()
+        self._requests = client.Counter("http_requests", "requests", ["code"], registry=self.registry)
+        self._requests.labels("200")
+
+    def serve(self, code: str, count: int = 1) -> None:
+        self._requests.labels(code).inc(count)
+        self.ledger[code] += count
+
+    async def page(self, _: web.Request) -> web.Response:
+        body = client.generate_latest(self.registry)
+        async with self._scraped:
+            self.scrapes += 1
+            self._scraped.notify_all()
+        return web.Response(body=body, headers={"Content-Type": client.CONTENT_TYPE_LATEST})
+
+    async def seen(self) -> None:
+        """Until all that is counted now is stored: scrapes come one after the other, so a second one ends the first."""
+        wanted = self.scrapes + 2
+        async with self._scraped:
+            await self._scraped.wait_for(lambda: self.scrapes >= wanted)
+
+    async def up(self) -> None:
+        app = web.Application()
+        app.router.add_get("/metrics", self.page)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def down(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+class CountingHttp(Http):
+    """The daemon's client; how often it was asked."""
+
+    requests = 0
+
+    async def request(self, method: str, url: str, **options: object) -> HttpReply:
+        self.requests += 1
+        return await super().request(method, url, **options)  # type: ignore[arg-type]
+
+
+class Scene:
+    """Pods of both arms, the Prometheus over them, and the collector that reads it."""
+
+    def __init__(self, prometheus: LonePrometheus, http: CountingHttp) -> None:
+        self.prometheus, self.http = prometheus, http
+        self.ledgers: dict[str, Ledger[str]] = {CANARY: Ledger(), BASELINE: Ledger()}
+        self.pods: dict[str, Pod] = {}
+        self.started: dict[str, dict[str, float]] = {CANARY: {}, BASELINE: {}}
+        self.ticks: list[CollectedTick] = []
+        self.problems: Ledger[ProblemKind] = Ledger()
+        self.collections = 0
+        source = PrometheusSource(PrometheusOptions(url=prometheus.url), http)
+        self.collector = Collector(source, [METRIC], scrape_seconds=1.0)
+
+    async def scale(self, arm: str, *names: str) -> None:
+        for name in names:
+            pod = self.pods[name] = Pod(arm, name, self.ledgers[arm])
+            self.started[arm][name] = pod.started
+            await pod.up()
+        self._tell()
+
+    async def remove(self, name: str) -> None:
+        """Drained, seen a last time, gone."""
+        pod = self.pods[name]
+        await pod.seen()
+        del self.pods[name]
+        self._tell()
+        await pod.down()
+
+    def _tell(self) -> None:
+        self.prometheus.targets({name: (pod.address, {"track": pod.arm}) for name, pod in self.pods.items()})
+
+    async def collect(self) -> None:
+        arms = [ArmTargets(name=a, matchers=(Matcher("track", MatchOp.EQUAL, a),), started=self.started[a]) for a in (CANARY, BASELINE)]
+        collected = await self.collector.collect(time.time(), arms)
+        self.ticks += collected.ticks
+        self.problems.update(p.kind for p in collected.problems)
+        self.collections += 1
+
+    async def collect_until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            await self.collect()
+            await asyncio.sleep(0.3)
+
+    def counted(self, arm: str) -> tuple[int, int]:
+        """Requests and errors of all ticks."""
+        counts = [c for t in self.ticks if "errors" in t.arms and (c := getattr(t.arms["errors"], arm)) is not None]
+        return sum(c.requests for c in counts), sum(c.errors for c in counts)
+
+    def served(self, arm: str) -> tuple[int, int]:
+        ledger = self.ledgers[arm]
+        return sum(ledger.values()), sum(n for code, n in ledger.items() if code.startswith("5"))
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    lacking = build.missing({"prometheus"})
+    if lacking:
+        pytest.skip("not built: prometheus: run `python -m tests.testbed.build` (needs Go, about ten minutes once)")
+    prometheus, http = LonePrometheus(tmp_path), CountingHttp()
+    made = Scene(prometheus, http)
+    await prometheus.start()
+    try:
+        yield made
+    finally:
+        await prometheus.stop()
+        for pod in made.pods.values():
+            await pod.down()
+        await http.close()
+
+
+async def test_increments_are_what_the_processes_counted_to_the_request(scene: Scene) -> None:
+    """Through births of pods and of labels, resets, scale-downs and an outage of the Prometheus; one query a tick."""
+    dice = random.Random(20261123)
+    await scene.scale(BASELINE, "b-1", "b-2", "b-3")
+    await scene.scale(CANARY, "c-1")
+    await asyncio.gather(*(p.seen() for p in scene.pods.values()))
+    # What was counted before the first tick is not evidence: nothing is.
+    await scene.collect_until(lambda: any(t.arms["errors"].canary and t.arms["errors"].baseline for t in scene.ticks))
+    scene.http.requests = scene.collections = 0
+
+    async def play() -> None:
+        for turn in range(9):
+            for pod in scene.pods.values():
+                for _ in range(dice.randrange(20)):
+                    pod.serve(dice.choice(CODES))
+            await asyncio.gather(*(p.seen() for p in scene.pods.values()))
+            if turn == 1:
+                await scene.scale(CANARY, "c-2")
+                scene.pods["c-2"].serve("500", 7)  # before its first scrape
+            if turn == 3:
+                scene.pods["b-1"].restart()
+                scene.pods["c-1"].restart()
+                scene.pods["c-1"].serve("503", 4)  # its first words in the new life
+            if turn == 4:
+                await scene.remove("b-3")
+            if turn == 5:
+                await _outage(scene)
+            if turn == 7:
+                await scene.remove("c-1")
+
+    playing = asyncio.ensure_future(play())
+    await scene.collect_until(playing.done)
+    await playing
+    end = time.time()
+    await scene.collect_until(lambda: scene.ticks[-1].at > end)
+    assert {arm: scene.counted(arm) for arm in (CANARY, BASELINE)} == {arm: scene.served(arm) for arm in (CANARY, BASELINE)}
+    assert scene.served(CANARY)[1] > 11
+    assert scene.problems[ProblemKind.PROVIDER_ERROR] > 0
+    assert [t.index for t in scene.ticks] == list(range(scene.ticks[0].index, scene.ticks[-1].index + 1))
+    assert scene.http.requests <= scene.collections
+
+
+async def _outage(scene: Scene) -> None:
+    """The Prometheus stops; pods go on counting, one in a label that it never saw; then it is back."""
+    await scene.prometheus.stop()
+    before = scene.problems[ProblemKind.PROVIDER_ERROR]
+    scene.pods["b-2"].serve("502", 5)
+    for pod in scene.pods.values():
+        pod.serve("200", 30)
+    while scene.problems[ProblemKind.PROVIDER_ERROR] < before + 3:
+        await asyncio.sleep(0.1)
+    await scene.prometheus.start()
+
+
+async def test_a_truncated_answer_of_a_real_prometheus_holds(scene: Scene) -> None:
+    """Its own words for it arrive, and the samples are marked as not all."""
+    await scene.scale(CANARY, "c-1")
+    pod = scene.pods["c-1"]
+    for code in ("200", "404", "500"):
+        pod.serve(code)
+    await pod.seen()
+    source = PrometheusSource(PrometheusOptions(url=scene.prometheus.url, parameters={"limit": "1"}), scene.http)
+    (outcome,) = await source.fetch([Query(selector=Selector("http_requests_total"))], at=time.time(), window=60.0, deadline=5.0)
+    assert isinstance(outcome, Partial)
+    assert len(outcome.series) == 1
+    assert "truncated" in outcome.warnings[0]

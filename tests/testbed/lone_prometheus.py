@@ -1,0 +1,76 @@
+"""A real Prometheus alone, without a cluster: it scrapes processes of the test, which it finds through a file.
+
+For tests of what a Prometheus does with counters: births, resets, targets that go, and itself being away for a while.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from tests.testbed import build
+
+
+class LonePrometheus:
+    """One on a free loopback port; `targets` may be told anew at any time. Its data survive `stop` and `start`."""
+
+    def __init__(self, folder: Path, *, interval: str = "1s", features: tuple[str, ...] = ()) -> None:
+        self.folder, self._features = folder, features
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._file = folder / "targets.json"
+        self._config = folder / "prometheus.yaml"
+        job = {"job_name": "pods", "file_sd_configs": [{"files": [str(self._file)], "refresh_interval": "1s"}]}
+        self._config.write_text(
+            yaml.safe_dump({"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": [job]})
+        )
+        self.targets({})
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def targets(self, pods: Mapping[str, tuple[str, dict[str, str]]]) -> None:
+        """Name of a pod -> its address and further labels."""
+        groups = [{"targets": [address], "labels": {"pod": pod, **labels}} for pod, (address, labels) in pods.items()]
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(json.dumps(groups))
+        fresh.replace(self._file)
+
+    async def start(self, timeout: float = 30.0) -> None:
+        options = [
+            f"--config.file={self._config}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--log.level=warn",
+            *(f"--enable-feature={f}" for f in self._features),
+        ]
+        log = (self.folder / "prometheus.log").open("ab")
+        with log:
+            self._process = subprocess.Popen([str(build.bin_dir() / "prometheus"), *options], stdout=log, stderr=log)
+        deadline = time.monotonic() + timeout
+        while not await asyncio.to_thread(self._ready):
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError(f"Prometheus is not ready: {(self.folder / 'prometheus.log').read_text()[-2000:]}")
+            await asyncio.sleep(0.1)
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
+                return int(answer.status) == 200
+        except OSError:
+            return False
+
+    async def stop(self) -> None:
+        """As an outage: the data stay."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            await asyncio.to_thread(self._process.wait, 20)
+        self._process = None
