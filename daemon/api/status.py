@@ -121,6 +121,23 @@ class HistoryEntry(Model, frozen=True, kw_only=True):
     ended_at: Time | None = None
 
 
+class ForecastMetric(Model, frozen=True, kw_only=True):
+    name: Word
+    counter: Text = ""  # what counts all of it, as it was found at the source; empty where nothing was
+
+
+class Forecast(Model, frozen=True, kw_only=True):
+    """The service's own traffic, measured at rest; figures stay as they are until they have changed enough to matter."""
+
+    requests_per_second: float | None = None
+    error_percent: float | None = None
+    traffic_unknown: Text = ""  # why there are no figures
+    coverage_percent: int | None = None  # what share of the requests that the pods count passes the route
+    counted_by: Word | None = None  # the router whose counters tell
+    coverage_unknown: Text = ""  # why that share is not known
+    metrics: list[ForecastMetric] = []
+
+
 class RolloutStatus(Model, frozen=True, kw_only=True):
     """The release under way. `spec` is the merged spec as it was at the start."""
 
@@ -163,6 +180,7 @@ class CanaryStatus(Model, frozen=True, kw_only=True):
     verdict_text: Word | None = None
     sentence: Annotated[str, msgspec.Meta(max_length=2048)] = ""
     plan: Annotated[str, msgspec.Meta(max_length=2048)] = ""
+    forecast: Forecast | None = None
     rollout: RolloutStatus | None = None
     verdict: VerdictStatus | None = None
     waiting: Waiting | None = None

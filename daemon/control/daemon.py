@@ -25,6 +25,8 @@ from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.metrics import Metrics
 from daemon.control.observe import Observer
 from daemon.control.permits import HoldProbe
+from daemon.control.prospects import Ports as ProspectPorts
+from daemon.control.prospects import Prospects
 from daemon.control.reconcile import Reconciler
 from daemon.control.resolve import Resolver
 from daemon.control.runs import RunStore
@@ -148,7 +150,14 @@ class _Leader:
             words = last.create_task(recorder.run())  # outlives the rest, so that what was done is told
             try:
                 async with asyncio.TaskGroup() as group:
-                    for coroutine in (notifier.run(), teller.run(), self._judges.run(), canaries.run(), adoptions.run()):
+                    for coroutine in (
+                        notifier.run(),
+                        teller.run(),
+                        self._judges.run(),
+                        self._prospects.run(),
+                        canaries.run(),
+                        adoptions.run(),
+                    ):
                         group.create_task(coroutine)
             finally:
                 for stop in stops:
@@ -174,6 +183,7 @@ class _Leader:
         self._judges = JudgeBoard(
             Ports(caches=caches, http=http, secrets=secrets, runs=RunStore(client), wake=self._woken),
         )
+        self._prospects = Prospects(ProspectPorts(caches=caches, http=http, secrets=secrets, wake=self._woken))
         flags = FlagBoard(client, self._daemon.options.cluster_name)
         revisions = Revisions(client, caches.revisions.store, templates, time.time)
         routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
@@ -186,6 +196,7 @@ class _Leader:
             judges=self._judges,
             flags=flags,
             probe=HoldProbe(client, sources=SourceProbe(http, secrets), volumes=VolumeProbe(client, templates)),
+            prospects=self._prospects,
             teller=teller,
             ended=lambda outcome: self._daemon.metrics.rollouts.labels(outcome).inc(),
         )

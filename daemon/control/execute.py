@@ -178,7 +178,7 @@ class Executor:
             return
         current = self._caches.services.store.get(service.namespace, name)
         body = canaries.render_service(untyped(msgspec.Raw(msgspec.json.encode(service))), name, resolved.canary.name, revision)
-        await canaries.ensure_service(self._client, service, current, body)
+        self._caches.services.store.put(await canaries.ensure_service(self._client, service, current, body))
 
     async def _delete_canary(self, resolved: Resolved, _: m.DeleteCanary) -> None:
         for item in self._caches.canary_deployments(resolved.canary.namespace, resolved.canary.name):

@@ -1,29 +1,64 @@
-"""Before any release: one sentence that says what the next one will do."""
+"""Gathers what the sentence before a release speaks of: the resolved objects, what was measured, and the planner's word on time."""
 
-from daemon.control.measuring import interval_of
+from functools import lru_cache
+from typing import Final
+
+from analyzers import planner
+from analyzers.errors import AnalysisError
+from analyzers.metrics import RatioMetric
+from analyzers.options import JudgeConfig, MetricConfig
+from daemon.api.status import Forecast
+from daemon.control.measuring import candidates, interval_of, judge_config
 from daemon.control.resolve import Resolved
-from daemon.rollout.clock import span
 from daemon.rollout.model import Observed
-from daemon.rollout.steps import plan_of
+from daemon.rollout.outlook import ALL, Expectation, Outlook, describe, expect
+from daemon.rollout.steps import RolloutPlan, plan_of
+
+MOST_ERRORS: Final = 0.99
 
 
-def outlook(resolved: Resolved, seen: Observed) -> str:
-    """Service, route, steps, flags, metrics, kind of hold, least time."""
+def outlook(resolved: Resolved, seen: Observed, forecast: Forecast | None) -> str:
+    """Service, route, steps, flags, coverage, metrics, kind of hold, expected time."""
     plan = plan_of(resolved.spec, gitops=bool(seen.gitops))
-    ladder = ", ".join(f"{s.weight} %" for s in plan.steps)
-    least = sum(max(s.dwell, s.pause or 0.0) for s in plan.steps)
-    where = "by share of pods"
-    if resolved.scopes:
-        where = "on " + ", ".join(f"HTTPRoute {s.name}" for s in resolved.scopes)
-    service = f" of Service {resolved.service.name}" if resolved.service else ""
-    flags = "".join(f", flag {f.key} with it" for f in resolved.flags)
-    analysis = resolved.spec.analysis
-    metrics = ", ".join(m.name for m in (analysis.metrics if analysis else None) or [])
-    interval = interval_of(resolved)
-    source = f"{resolved.metric_source.spec.type} {resolved.metric_source.name}" if resolved.metric_source else "no source"
-    hold = "kept paused between releases" if plan.hold_always else "held by the API server's policy"
-    after = "restored" if plan.restore else f"left held ({seen.gitops or 'onRollback: Hold'})"
-    return (
-        f"The next template change is {hold}; the canary then gets {ladder} of requests{service} {where}{flags}; "
-        f"{metrics} from {source} every {span(interval)}; at least {span(least)}; a bad template is {after}."
+    analysis, source = resolved.spec.analysis, resolved.metric_source
+    found = Outlook(
+        plan=plan,
+        service=resolved.service.name if resolved.service else "",
+        routes=tuple(s.name for s in resolved.scopes),
+        flags=tuple(f.key for f in resolved.flags),
+        metrics=tuple(m.name for m in (analysis.metrics if analysis else None) or []),
+        source=f"{source.spec.type} {source.name}" if source else "no source",
+        interval=interval_of(resolved),
+        gitops=seen.gitops,
+        forecast=forecast,
+        expectation=_expectation(resolved, plan, forecast),
     )
+    return describe(found)
+
+
+def _expectation(resolved: Resolved, plan: RolloutPlan, forecast: Forecast | None) -> Expectation | None:
+    """None where it cannot be told; only a part of the requests is split where not all pass the route."""
+    if forecast is None or not forecast.requests_per_second:
+        return None
+    analysis = resolved.spec.analysis
+    try:
+        metrics = tuple(candidates(m, resolved)[0] for m in (analysis.metrics if analysis else None) or [])
+        config = judge_config(resolved, tuple(m for m in metrics if isinstance(m, RatioMetric)))
+    except (AnalysisError, ValueError):
+        return None
+    rate, errors = forecast.requests_per_second, min(MOST_ERRORS, (forecast.error_percent or 0.0) / 100)
+    covered = (forecast.coverage_percent or ALL) / ALL
+
+    def seconds_to_prove(weight: int) -> float | None:
+        times = [_prove(config, metric, weight / ALL * covered, rate, errors) for metric in config.metrics]
+        found = [t for t in times if t is not None]
+        return max(found) if found and len(found) == len(times) else None
+
+    return expect(plan, rate * covered, seconds_to_prove, config.warm_up_seconds + config.scrape_seconds / 2)
+
+
+@lru_cache(maxsize=4096)
+def _prove(config: JudgeConfig, metric: MetricConfig, share: float, rate: float, errors: float) -> float | None:
+    """Seconds of this share until an equal canary is proven fine by this metric; asked in every pass at rest."""
+    minutes = planner.plan(config, share, rate, errors, metric=metric).prove_minutes
+    return None if minutes is None else minutes * 60

@@ -23,6 +23,7 @@ from daemon.control.judging import JudgeBoard
 from daemon.control.observe import Observer
 from daemon.control.outlook import outlook
 from daemon.control.permits import HoldProbe
+from daemon.control.prospects import Prospects
 from daemon.control.resolve import Resolved, Resolver
 from daemon.control.tell import Teller
 from daemon.kube import errors
@@ -73,6 +74,7 @@ class Reconciler:
         judges: JudgeBoard,
         flags: FlagBoard,
         probe: HoldProbe,
+        prospects: Prospects,
         teller: Teller,
         clock: Callable[[], float] = time.time,
         ended: Callable[[str], None] = lambda _outcome: None,
@@ -85,6 +87,7 @@ class Reconciler:
         self._judges = judges
         self._flags = flags
         self._probe = probe
+        self._prospects = prospects
         self._teller = teller
         self._clock = clock
         self._ended = ended
@@ -159,11 +162,15 @@ class Reconciler:
             else None
         )
         sentence = f"{waiting.message}. {waiting.way_out}".rstrip(". ") if stuck and waiting is not None else status.sentence
-        plan = outlook(resolved, seen) if status.phase == "Idle" else status.plan
+        forecast, plan = status.forecast, status.plan
+        if status.phase == "Idle" and not resolved.problems:
+            forecast = self._prospects.forecast(resolved)
+            plan = outlook(resolved, seen, forecast)
         return msgspec.structs.replace(
             status,
             restore=list(undo),
             plan=plan,
+            forecast=forecast,
             conditions=conditions(
                 canary.status.conditions,
                 phase=status.phase,
@@ -264,6 +271,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._judges.forget(key)
         self._flags.forget(key)
+        self._prospects.forget(key)
         self._restored.pop(key, None)
         self._pending.pop(key, None)
 
@@ -334,5 +342,5 @@ def _kept(rollout: RolloutStatus | None, now: float) -> RolloutStatus | None:
 def _needed(status: CanaryStatus, now: float) -> CanaryStatus:
     """A status without what the next pass would find anyway: what a restarted daemon must not lose is left."""
     return msgspec.structs.replace(
-        _shown(status, now), waiting=None, routes=[], conditions=[], plan="", step=None, weight=None, flags_text=None
+        _shown(status, now), waiting=None, routes=[], conditions=[], plan="", forecast=None, step=None, weight=None, flags_text=None
     )

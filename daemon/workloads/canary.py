@@ -140,17 +140,15 @@ def _ports(item: Service) -> list[ServicePort]:
     return [msgspec.structs.replace(p, node_port=None) for p in item.spec.ports or ()]
 
 
-async def ensure_service(client: Client, user: Service, current: Service | None, body: Mapping[str, Any]) -> None:
+async def ensure_service(client: Client, user: Service, current: Service | None, body: Mapping[str, Any]) -> Service:
     """The canary Service exists, selects what `body` says, and has the ports of the user's; nothing else of it is changed."""
     namespace, name = body["metadata"]["namespace"], body["metadata"]["name"]
     wanted = body["spec"]["selector"]
     if current is None:
         try:
-            await client.create(SERVICES, namespace, body)
+            return await client.create(SERVICES, namespace, body)
         except errors.AlreadyExists:
             current = await client.get(SERVICES, namespace, name)
-        else:
-            return
     if not is_ours(current.metadata.labels, body["metadata"]["labels"][names.OWNER]):
         raise NameTaken(f"Service {namespace}/{name} exists and is not Linnet's; rename it")
     path = pointer("spec", "selector")
@@ -159,5 +157,4 @@ async def ensure_service(client: Client, user: Service, current: Service | None,
         operations += [test(path, current.spec.selector), replace(path, wanted)]
     if not same_ports(current, user):
         operations += [at_version(current.metadata.resource_version), replace(pointer("spec", "ports"), body["spec"]["ports"])]
-    if operations:
-        await client.json_patch(SERVICES, namespace, name, operations)
+    return await client.json_patch(SERVICES, namespace, name, operations) if operations else current

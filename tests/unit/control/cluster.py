@@ -167,7 +167,8 @@ class Pages:
     async def query(self, request: web.Request) -> web.Response:
         form = {k: str(v) for k, v in (await request.post()).items()}
         self.asked.append((request.path, dict(request.headers), form))
-        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": self.matrix}}, status=self.status)
+        named = [s for s in self.matrix if s["metric"].get("__name__", "") in form["query"]]
+        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": named}}, status=self.status)
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
