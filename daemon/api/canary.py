@@ -49,6 +49,10 @@ class Traffic(Model, frozen=True, kw_only=True):
         Literal["Auto", "Isolated", "Shared"] | None,
         doc("Isolated: only a route reaches canary pods. Shared: they keep the labels of stable.", planned_values=("Shared",)),
     ] = None
+    drain: Annotated[
+        Duration | None,
+        doc("How long pods outlive their share: gateways report a route before they act on it, and open requests end. Default 10s."),
+    ] = None
 
 
 class Strategy(Model, frozen=True, kw_only=True):

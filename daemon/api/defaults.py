@@ -44,7 +44,7 @@ _BUILT_IN: Final = CanarySpec(
     workload_ref=WorkloadRef(name="unnamed", api_version="apps/v1", kind="Deployment"),
     mode="Enforce",
     hold="Auto",
-    traffic=Traffic(mode="Auto", identity="Auto"),
+    traffic=Traffic(mode="Auto", identity="Auto", drain="10s"),
     strategy=Strategy(type="Canary", ramp="Steps", baseline="Stable", placement="SideBySide"),
     steps=[Step(weight=weight) for weight in WEIGHTS],
     analysis=Analysis(

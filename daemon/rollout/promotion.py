@@ -121,7 +121,8 @@ def _full_shift(turn: Turn) -> None:
         if turn.overdue:
             rollback.begin(turn, "RouteTimeout", seized or "the route did not take 100 %")
         return
-    _stage(turn, "Releasing")
+    if rollback.drained(turn, "StableDraining", "stable", f"the hold ends then; linnet abort {turn.name}"):
+        _stage(turn, "Releasing")
 
 
 def _wait_pods(turn: Turn, wanted: int) -> None:

@@ -25,7 +25,6 @@ from daemon.rollout.turn import Turn
 from flags.plan import PATIENCE
 
 FLAG_BUDGET: Final = PATIENCE  # seconds that the rest waits for a flag source
-DRAIN: Final = 3.0  # seconds between the last route report and the end of the pods
 HISTORY: Final = 10
 
 # Ends of a rollout that say nothing about the revision: it is not remembered as failed.
@@ -125,9 +124,10 @@ def _nowhere_to_go(turn: Turn) -> bool:
     Only after a shift of all traffic, which is what such strategies get. The weight then falls in steps of ready capacity.
     """
     rollout, workload = turn.rollout, turn.workload
-    if rollout.promotion not in ("Releasing", "Rolling") or workload.keeps_serving or workload.available >= workload.replicas:
+    staying = _staying(turn)
+    if rollout.promotion not in ("Releasing", "Rolling") or workload.keeps_serving or staying >= workload.replicas:
         return False
-    kept = 100 - 100 * workload.available // workload.replicas
+    kept = 100 - 100 * staying // workload.replicas
     if kept < min((r.weight or 0) for r in turn.seen.routes) and turn.canary is not None:
         kept = weight_for(turn.canary.available, turn.demand, kept)
         turn.want_weight(kept)
@@ -135,16 +135,26 @@ def _nowhere_to_go(turn: Turn) -> bool:
     stable = turn.status.stable_revision or ""
     if workload.revision == stable and workload.paused and workload.held:
         turn.do(ReleaseHold(revision=stable))
-    elif workload.revision != stable and stable in turn.seen.stored and not turn.overdue:
+    elif workload.revision == rollout.revision and stable in turn.seen.stored and not turn.overdue:
         turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
     turn.wait(
         "StableCapacity",
-        f"stable has {workload.available} of {workload.replicas} pods: the canary serves until they are back",
+        f"stable has {staying} of {workload.replicas} pods: the canary serves until they are back",
         until=turn.stage_deadline(),
         way_out="set the canary backend's weight to 0 in the route by hand",
     )
     turn.look_at(turn.now + 1)
     return True
+
+
+def _staying(turn: Turn) -> int:
+    """Available pods of the Deployment's own that the way back does not take away again."""
+    workload, stable = turn.workload, turn.status.stable_revision
+    if workload.revision == turn.rollout.revision and not workload.paused and stable in turn.seen.stored:
+        return 0  # a native roll will replace them all by stable's
+    if workload.paused and workload.revision != stable:
+        return workload.available
+    return sum(r.available for r in workload.active if r.revision in (workload.revision, None))
 
 
 def _say(turn: Turn) -> None:
@@ -177,7 +187,7 @@ def _draining(turn: Turn) -> None:
 
 
 def away(turn: Turn) -> bool:
-    """Backend out of every route -> reported by the parents -> a moment for open requests -> pods. True when all are gone."""
+    """Backend out of every route -> reported by the parents -> drained -> pods. True when all are gone."""
     routes = {(r.kind, r.name) for r in turn.seen.routes}
     recorded = any((e.kind, e.name) in routes for e in turn.seen.restore)  # a daemon may have died before the owners were given back
     if any(r.weight is not None for r in turn.seen.routes) or (recorded and not turn.overdue):
@@ -196,14 +206,26 @@ def away(turn: Turn) -> bool:
             way_out="the canary's pods end at that time at the latest",
         )
         return False
-    if turn.seen.routes and leaving and turn.waited("CanaryLeaving") == 0 and turn.waited("Draining") < DRAIN and not turn.overdue:
-        turn.wait("Draining", "open requests of the canary are given time", within=DRAIN, way_out="the canary's pods end then")
+    if leaving and turn.waited("CanaryLeaving") == 0 and not drained(turn, "Draining", "canary", "the canary's pods end then"):
         return False
     if turn.seen.canary is not None or turn.seen.strays:
         turn.do(DeleteCanary())
         turn.wait("CanaryLeaving", "the canary's pods end", until=turn.stage_deadline(), way_out="delete the canary Deployment by hand")
         return False
     return True
+
+
+def drained(turn: Turn, reason: str, pods: str, way_out: str) -> bool:
+    """Whether pods that have no share any more may end.
+
+    A gateway reports a route before it acts on it (Traefik up to twice its throttle of 2 s), and requests that it sent have to end.
+    """
+    drain = turn.plan.drain
+    if not turn.seen.routes or turn.waited(reason) >= drain or turn.now >= turn.stage_deadline() + drain:
+        return True
+    message = f"the gateway is given time to act on its report, and open requests of {pods} pods to end"
+    turn.wait(reason, message, within=drain, way_out=way_out)
+    return False
 
 
 def _template(turn: Turn) -> None:

@@ -47,6 +47,7 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
     flags: tuple[FlagPlan, ...]
     deadline: float  # seconds for the whole judgement
     progress: float  # seconds for pods, routes and flags to follow
+    drain: float  # seconds that pods outlive the report of the route without them
     inconclusive: OutcomePlan
     no_data: OutcomePlan
     provider_error: OutcomePlan
@@ -70,14 +71,15 @@ def plan_of(spec: CanarySpec, *, gitops: bool) -> RolloutPlan:
 @lru_cache(maxsize=1024)
 def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the key of a cache
     full = effective(msgspec.json.decode(encoded, type=CanarySpec))
-    analysis, outcomes = full.analysis, full.analysis.outcomes if full.analysis else None
-    if analysis is None or outcomes is None:  # effective() fills both
-        raise ValueError("effective spec without analysis")
+    traffic, analysis, outcomes = full.traffic, full.analysis, full.analysis.outcomes if full.analysis else None
+    if traffic is None or analysis is None or outcomes is None:  # effective() fills all
+        raise ValueError("effective spec without traffic or analysis")
     return RolloutPlan(
         steps=_steps(full),
         flags=tuple(FlagPlan(name=f.name, on_promotion=_kept(f.on_promotion)) for f in full.flags or []),
         deadline=parse_duration(analysis.deadline or "1h"),
         progress=parse_duration(full.progress_deadline or "10m"),
+        drain=parse_duration(traffic.drain or "10s"),
         inconclusive=_outcome(outcomes.inconclusive),
         no_data=_outcome(outcomes.no_data),
         provider_error=_outcome(outcomes.provider_error),

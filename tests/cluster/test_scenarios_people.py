@@ -25,8 +25,11 @@ def outcomes(shop: Shop) -> list[str]:
 
 @scenario
 def test_applying_the_old_template_takes_the_release_back(shop: Shop) -> None:
-    """A revert in mid-release ends it without blame: traffic first, then the canary, and the Deployment was never rolled."""
-    shop.open({"steps": SLOW}, flags=True)
+    """A revert in mid-release ends it without blame: traffic first, then the canary, and the Deployment was never rolled.
+
+    Pods end at once here: that they had no requests any more is Linnet's doing, not a preStop hook's.
+    """
+    shop.open({"steps": SLOW}, flags=True, pre_stop=0)
     shop.load()
     shop.push("v2")
     shop.await_weight(20)
@@ -199,8 +202,11 @@ def test_scaling_to_zero_in_mid_release_and_back_loses_no_stable(shop: Shop) -> 
 
 @scenario
 def test_a_single_recreated_replica_is_promoted_behind_a_full_canary(shop: Shop) -> None:
-    """Where a native roll would empty stable, all traffic goes to a canary of full size first: nobody notices the recreation."""
-    shop.open({"steps": [{"weight": 20, "dwell": {"minDuration": "2s"}}]}, replicas=1, strategy={"type": "Recreate"})
+    """Where a native roll would empty stable, all traffic goes to a canary of full size first: nobody notices the recreation.
+
+    Not even where pods end at once: the hold ends only when the gateway has long stopped using stable.
+    """
+    shop.open({"steps": [{"weight": 20, "dwell": {"minDuration": "2s"}}]}, replicas=1, strategy={"type": "Recreate"}, pre_stop=0)
     shop.load()
     shop.push("v2")
     shop.await_verdict("Pass", 80)

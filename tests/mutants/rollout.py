@@ -117,8 +117,8 @@ MUTANTS = (
         name="pods-end-without-a-drain",
         protects="drain",
         path="daemon/rollout/rollback.py",
-        old="DRAIN: Final = 3.0",
-        new="DRAIN: Final = 0.0",
+        old="turn.waited(reason) >= drain or",
+        new="turn.waited(reason) >= 0.0 or",
         test="tests/unit/rollout/test_protection_drain.py",
     ),
     Mutant(

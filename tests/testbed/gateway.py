@@ -23,6 +23,7 @@ PORT = 80
 ADMIN_PORT = 8081
 GATEWAY_NAMESPACE = "gateways"
 CONTROLLER = "traefik.io/gateway-controller"
+QUICK = "100ms"  # Traefik's own throttle is 2 s: twenty scenarios would wait for it at every step
 ACCESS_LOG = "gateway-requests.jsonl"
 
 
@@ -77,10 +78,13 @@ class Gateway:
     def stop(self) -> None:
         self.process.stop()
 
+    def restart(self, throttle: str) -> None:
+        """Another Traefik in this one's place; requests meanwhile are refused."""
+        self.stop()
+        self.process = _run(self.plane, throttle)
 
-def start_gateway(plane: ControlPlane, timeout: float = 60.0) -> Gateway:
-    """Installs the CRDs, starts Traefik, makes GatewayClass `traefik` and Gateway `gateways/web` (all namespaces may attach)."""
-    plane.install_gateway_api()
+
+def _run(plane: ControlPlane, throttle: str) -> Process:
     options = {
         "entrypoints.web.address": f"{ADDRESS}:{PORT}",
         "entrypoints.traefik.address": f"{ADDRESS}:{ADMIN_PORT}",
@@ -89,7 +93,7 @@ def start_gateway(plane: ControlPlane, timeout: float = 60.0) -> Gateway:
         "providers.kubernetesgateway.token": "traefik-token",
         "providers.kubernetesgateway.certauthfilepath": plane.ca,
         "providers.kubernetesgateway.statusaddress.ip": ADDRESS,
-        "providers.providersthrottleduration": "100ms",
+        "providers.providersthrottleduration": throttle,
         "metrics.prometheus": "true",
         "metrics.prometheus.addserviceslabels": "true",
         "metrics.prometheus.addrouterslabels": "true",
@@ -102,7 +106,13 @@ def start_gateway(plane: ControlPlane, timeout: float = 60.0) -> Gateway:
         "global.checknewversion": "false",
         "global.sendanonymoususage": "false",
     }
-    process = plane.popen([str(traefik()), *(f"--{key}={value}" for key, value in options.items())], name="traefik")
+    return plane.popen([str(traefik()), *(f"--{key}={value}" for key, value in options.items())], name="traefik")
+
+
+def start_gateway(plane: ControlPlane, timeout: float = 60.0) -> Gateway:
+    """Installs the CRDs, starts Traefik, makes GatewayClass `traefik` and Gateway `gateways/web` (all namespaces may attach)."""
+    plane.install_gateway_api()
+    process = _run(plane, QUICK)
     listener = {"name": "http", "protocol": "HTTP", "port": PORT, "allowedRoutes": {"namespaces": {"from": "All"}}}
     plane.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": GATEWAY_NAMESPACE}},

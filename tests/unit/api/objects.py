@@ -29,6 +29,7 @@ FULL_CANARY: dict[str, Any] = {
         "serviceRef": {"name": "checkout", "port": "http"},
         "routes": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "checkout"}],
         "identity": "Auto",
+        "drain": "20s",
     },
     "strategy": {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "SideBySide"},
     "steps": [

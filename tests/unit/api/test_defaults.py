@@ -24,7 +24,7 @@ def test_a_bare_canary_gets_every_built_in_value() -> None:
     full = msgspec.to_builtins(effective(BARE))
     assert full["mode"] == "Enforce"
     assert full["hold"] == "Auto"
-    assert full["traffic"] == {"mode": "Auto", "identity": "Auto"}
+    assert full["traffic"] == {"mode": "Auto", "identity": "Auto", "drain": "10s"}
     assert full["strategy"] == {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "SideBySide"}
     assert full["steps"] == [{"weight": weight, "dwell": {"minDuration": "2m"}} for weight in (5, 25, 50)]
     assert full["workloadRef"] == {"name": "checkout", "apiVersion": "apps/v1", "kind": "Deployment"}
@@ -137,7 +137,7 @@ def test_a_notifier_without_events_hears_of_all() -> None:
 def test_pod_ratio_is_never_isolated() -> None:
     """The Service itself reaches the canary's pods there."""
     full = effective(CanarySpec(workload_ref=WorkloadRef(name="a"), traffic=Traffic(mode="PodRatio")))
-    assert full.traffic == Traffic(mode="PodRatio", identity="Auto")
+    assert full.traffic == Traffic(mode="PodRatio", identity="Auto", drain="10s")
 
 
 def test_without_a_profile_the_spec_stays_as_it_is() -> None:

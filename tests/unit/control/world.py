@@ -1,6 +1,6 @@
 """The daemon, whole and in the test's own loop, on a cluster on paper; and a shop for it to release.
 
-Times that only spare people's eyes or open connections (three seconds each) are shortened here; what is tested for its length is
+Times that only spare people's eyes or open connections are shortened here; what is tested for its length is
 tested apart.
 """
 
@@ -32,6 +32,7 @@ WRITES = ("POST", "PATCH", "PUT", "DELETE")
 
 STEPS = [{"weight": 20, "dwell": {"minDuration": "1ms"}}, {"weight": 50, "dwell": {"minDuration": "1ms"}}]
 METRIC = {"name": "errors", "preset": "HTTPErrorRatio", "rollbackIfWorseBy": "2pp", "promoteIfWithin": "10pp"}
+DRAIN = {"drain": "100ms"}
 ANALYSIS = {"interval": "1s", "warmUp": "1ms", "metrics": [METRIC]}
 
 
@@ -46,7 +47,11 @@ def linnet(kind: str, name: str, spec: Object, *, namespace: str = SHOP, **metad
 
 def canary(name: str = "web", **spec: Any) -> Object:
     """Releases the Deployment of its name in two steps without dwell."""
-    return linnet("Canary", name, {"workloadRef": {"name": name}, "steps": STEPS, "analysis": ANALYSIS, **spec})
+    return linnet(
+        "Canary",
+        name,
+        {"workloadRef": {"name": name}, "steps": STEPS, "analysis": ANALYSIS, **spec, "traffic": DRAIN | spec.get("traffic", {})},
+    )
 
 
 def deployment(name: str = "web", image: str = "app:v1", replicas: int = 3, *, annotations: Object | None = None, **spec: Any) -> Object:
@@ -218,7 +223,6 @@ class World(Cluster):
 @contextmanager
 def quickly() -> Any:
     with (
-        mock.patch("daemon.rollout.rollback.DRAIN", 0.1),
         mock.patch("daemon.control.reconcile.SHOWN_WITHIN", 0.1),
         mock.patch("daemon.control.flagging.FRESH", 0.3),
     ):

@@ -36,8 +36,11 @@ def test_nothing_but_steps_and_times_differs_from_the_shipped_defaults() -> None
     assert shipped.analysis is not None
     same = msgspec.structs.replace(ours.analysis, interval=shipped.analysis.interval, warm_up=shipped.analysis.warm_up)
     assert same == shipped.analysis
-    assert msgspec.structs.replace(ours, steps=shipped.steps, analysis=shipped.analysis) == shipped
-    assert (ours.analysis.interval, ours.analysis.warm_up) == ("1s", "3s")
+    assert ours.traffic is not None
+    assert shipped.traffic is not None
+    traffic = msgspec.structs.replace(ours.traffic, drain=shipped.traffic.drain)
+    assert msgspec.structs.replace(ours, steps=shipped.steps, analysis=shipped.analysis, traffic=traffic) == shipped
+    assert (ours.analysis.interval, ours.analysis.warm_up, ours.traffic.drain) == ("1s", "3s", "3s")
 
 
 def test_what_is_said_of_the_defaults_is_what_they_are() -> None:
@@ -52,9 +55,9 @@ def test_what_is_said_of_the_defaults_is_what_they_are() -> None:
 
 
 def test_all_that_differs_is_said() -> None:
-    """Interval, warm-up, steps, settling of flags and the rate, each with its number."""
+    """Interval, warm-up, drain, steps, settling of flags and the rate, each with its number."""
     said = " ".join(hurried(DemoOptions(rate=150)))
-    for text in ("1 s, not every 15 s", "3 s, not 60 s", "10 % for 3 s, 50 % for 5 s", "90 s", "150 requests/s"):
+    for text in ("1 s, not every 15 s", "3 s, not 60 s", "3 s, not 10 s", "10 % for 3 s, 50 % for 5 s", "90 s", "150 requests/s"):
         assert text in said
 
 

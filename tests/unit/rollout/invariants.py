@@ -74,9 +74,17 @@ def p3(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
         nowhere = status.waiting is not None and status.waiting.reason == "StableCapacity"
         zero = any(isinstance(a, m.SetWeight) and a.weight == 0 for a in decision.actions)
         assert zero or nowhere, f"exposed while rolling back: {decision.actions}"
-        assert not nowhere or seen.workload.available < seen.workload.replicas
+        assert not nowhere or _staying(seen, status.rollout.revision) < seen.workload.replicas
     if any((f.percent or 0) > 0 for f in seen.flags):
         assert any(isinstance(a, m.ZeroFlags | m.RestoreFlags) for a in decision.actions)
+
+
+def _staying(seen: m.Observed, failed: str) -> int:
+    """Pods of the Deployment's own that no roll is about to take away."""
+    assert seen.workload is not None
+    workload = seen.workload
+    rolling = not workload.paused and workload.revision == failed
+    return 0 if rolling else sum(r.available for r in workload.active if workload.paused or r.revision == workload.revision)
 
 
 def p4(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:

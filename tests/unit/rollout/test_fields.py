@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from daemon.api.canary import Analysis, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step
+from daemon.api.canary import Analysis, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, Traffic
 from tests.unit.rollout.world import Flag as WorldFlag
 from tests.unit.rollout.world import Version, World
 from tests.unit.rollout.worlds import DWELL, releasing
@@ -71,6 +71,7 @@ PAIRS: dict[str, tuple[str, Spec, Spec]] = {
         steps(Step(weight=5), Step(pause=Pause(duration="5m"))),
     ),
     "analysis.deadline": ("silent", {"analysis": Analysis(deadline="2m")}, {"analysis": Analysis(deadline="20m")}),
+    "traffic.drain": ("bad", {"traffic": Traffic(drain="5s")}, {"traffic": Traffic(drain="1m")}),
     "progressDeadline": ("hung", {"progress_deadline": "1m"}, {"progress_deadline": "5m"}),
     "onRollback": ("bad", {"on_rollback": "Restore"}, {"on_rollback": "Hold"}),
     **{
