@@ -38,11 +38,21 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     value: str = "canary"
 
 
+class Constraint(msgspec.Struct, frozen=True, kw_only=True):
+    """A condition on the SDK's context: the attribute is one of the values (`IN`), or as another operator of the provider says."""
+
+    attribute: str
+    values: tuple[str, ...]
+    operator: str = "IN"
+
+
 class Cohort(msgspec.Struct, frozen=True, kw_only=True):
-    """A named group with a percentage of its own."""
+    """A named group with a percentage of its own: who meets all constraints and is in the provider's segment, where one is named."""
 
     name: str
     percent: int
+    constraints: tuple[Constraint, ...] = ()
+    segment: str | None = None
 
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True):

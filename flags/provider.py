@@ -26,6 +26,10 @@ class FlagProvider(Protocol):
         """What is there now. Raises Missing, Invalid, Forbidden or Retryable."""
         ...
 
+    async def check(self, flag: FlagRef, desired: Desired) -> None:
+        """Whether `apply` would take the flag, without writing anything: raises what it would raise. A flag that is ours passes."""
+        ...
+
     async def apply(self, flag: FlagRef, desired: Desired, expected: Desired | None) -> Result:
         """Write `desired`. `expected` is what we wrote last, from status; None takes the flag, preflight included.
 
@@ -47,6 +51,28 @@ class FlagProvider(Protocol):
 
     async def release(self, flag: FlagRef) -> Result:
         """Give the flag up as it is: after a promotion it belongs to its people again."""
+        ...
+
+
+class HttpReply(Protocol):
+    """What came back; any status."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class HttpClient(Protocol):
+    """How a flag service is reached, given by the daemon: TLS, proxy and limits are its business.
+
+    It raises `TimeoutError` after `deadline` seconds and `OSError` for any other failure of the transport, and follows no redirect.
+    """
+
+    async def request(self, method: str, url: str, *, headers: Mapping[str, str], data: bytes | None, deadline: float) -> HttpReply:
+        """One request."""
         ...
 
 

@@ -8,19 +8,25 @@ import msgspec
 from flags.errors import Invalid
 from flags.flagd import FlagdProvider, FlagdSource
 from flags.model import Owner
-from flags.provider import FlagProvider, ObjectStore
+from flags.provider import FlagProvider, HttpClient, ObjectStore
+from flags.unleash import UnleashProvider
+from flags.unleash_admin import UnleashSource
+from flags.unleash_witness import Witnesses
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """How a provider reaches the world; the daemon gives them."""
 
     objects: ObjectStore
+    http: HttpClient
+    witnesses: Witnesses | None = None
 
 
 Build = Callable[[dict[str, Any], Owner, Ports], FlagProvider]
 
 PROVIDERS: dict[str, Build] = {
     "flagd": lambda options, owner, ports: FlagdProvider(msgspec.convert(options, FlagdSource), owner, ports.objects),
+    "unleash": lambda options, owner, ports: UnleashProvider(msgspec.convert(options, UnleashSource), owner, ports.http, ports.witnesses),
 }
 
 
@@ -36,6 +42,6 @@ def build(kind: str, options: dict[str, Any], owner: Owner, ports: Ports) -> Fla
     try:
         return PROVIDERS[kind](options, owner, ports)
     except msgspec.ValidationError as problem:
-        raise Invalid(
-            field=f"FlagSource.spec.{kind}", value=options, problem=str(problem), way_out="See the FlagSource reference."
-        ) from None
+        # Names only: among the values are tokens.
+        given = ", ".join(sorted(options))
+        raise Invalid(field=f"FlagSource.spec.{kind}", value=given, problem=str(problem), way_out="See the FlagSource reference.") from None

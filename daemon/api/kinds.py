@@ -167,7 +167,12 @@ KINDS: Final = (
         plural="flagsources",
         resource=FlagSource,
         spec=FlagSourceSpec,
-        columns=(Column(name="Type", path=".spec.type"), Column(name="ConfigMap", path=".spec.flagd.configMapRef.name"), AGE),
+        columns=(
+            Column(name="Type", path=".spec.type"),
+            Column(name="ConfigMap", path=".spec.flagd.configMapRef.name"),
+            Column(name="URL", path=".spec.unleash.url"),
+            AGE,
+        ),
     ),
     Kind(name="Notifier", plural="notifiers", resource=Notifier, spec=NotifierSpec, columns=(AGE,)),
 )

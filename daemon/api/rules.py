@@ -194,6 +194,16 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "FlagSourceSpec": (
         Rule(rule="self.type != 'Flagd' || has(self.flagd)", message="type Flagd needs flagd with its configMapRef", field=".flagd"),
         Rule(rule="self.type == 'Flagd' || !has(self.flagd)", message="goes with type Flagd; remove it or change type", field=".flagd"),
+        Rule(
+            rule="self.type != 'Unleash' || has(self.unleash)",
+            message="type Unleash needs unleash with its url, environment and tokenSecretRef",
+            field=".unleash",
+        ),
+        Rule(
+            rule="self.type == 'Unleash' || !has(self.unleash)",
+            message="goes with type Unleash; remove it or change type",
+            field=".unleash",
+        ),
     ),
     "HttpAuth": (
         Rule(
@@ -292,10 +302,9 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
     ("AnalysisTemplateSpec", "metrics"): "use spec.analysis.metrics of the Canary",
     ("AnalysisTemplateSpec", "args"): "use spec.analysis.metrics of the Canary",
-    ("FlagSourceSpec", "type"): "use Flagd",
-    ("FlagSourceSpec", "unleash"): "use flagd",
-    ("FlagSourceSpec", "launchDarkly"): "use flagd",
-    ("FlagSourceSpec", "http"): "use flagd",
+    ("FlagSourceSpec", "type"): "use Flagd or Unleash",
+    ("FlagSourceSpec", "launchDarkly"): "use flagd or unleash",
+    ("FlagSourceSpec", "http"): "use flagd or unleash",
     ("NotifierSpec", "template"): "leave it out; messages carry the sentence",
 }
 

@@ -99,6 +99,25 @@ class FlagdSource(Model, frozen=True, kw_only=True):
     )
 
 
+class UnleashSource(Model, frozen=True, kw_only=True):
+    """Unleash, written through its admin API and watched through its own SDK."""
+
+    url: Annotated[Url, doc("Base address, such as https://unleash.example.com.")]
+    token_secret_ref: Annotated[
+        SecretRef,
+        doc("Token of an account that may create and update strategies and switch environments: a personal or service account's."),
+    ]
+    environment: Annotated[Word, doc("The environment whose strategies Linnet moves, such as production.")]
+    project: Annotated[Word | None, doc("Default `default`.")] = None
+    witness_token_secret_ref: Annotated[
+        SecretRef | None,
+        doc("Backend (client) token of the same project and environment: with it, a change counts once Unleash's own SDK evaluates it."),
+    ] = None
+    settle: Annotated[
+        Duration | None, doc("Longest time until every app's SDK has a change: the slowest refresh interval and 2s. Default 30s.")
+    ] = None
+
+
 class RemoteFlagSource(Model, frozen=True, kw_only=True):
     """A flag service behind HTTP."""
 
@@ -111,10 +130,10 @@ class RemoteFlagSource(Model, frozen=True, kw_only=True):
 class FlagSourceSpec(Model, frozen=True, kw_only=True):
     type: Annotated[
         Literal["Flagd", "Unleash", "LaunchDarkly", "HTTP"],
-        doc("Which flag service holds the flags.", planned_values=("Unleash", "LaunchDarkly", "HTTP")),
+        doc("Which flag service holds the flags.", planned_values=("LaunchDarkly", "HTTP")),
     ]
     flagd: FlagdSource | None = None
-    unleash: Annotated[RemoteFlagSource | None, planned("Unleash and its admin API.")] = None
+    unleash: UnleashSource | None = None
     launch_darkly: Annotated[RemoteFlagSource | None, planned("LaunchDarkly and its REST API.")] = None
     http: Annotated[RemoteFlagSource | None, planned("A flag service of your own, behind a documented contract.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None

@@ -318,4 +318,4 @@ def _auth(auth: HttpAuth, path: str) -> Errors:
 
 
 def _flag_source(spec: FlagSourceSpec, path: str) -> Errors:
-    yield from _matching(spec.type, {"Flagd": ("flagd", spec.flagd)}, path)
+    yield from _matching(spec.type, {"Flagd": ("flagd", spec.flagd), "Unleash": ("unleash", spec.unleash)}, path)

@@ -20,6 +20,7 @@ from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.flagging import FlagBoard
+from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
 from daemon.control.measuring import baseline, candidates, prometheus_options, source_of
 from daemon.control.resolve import Resolved, Resolver
@@ -43,7 +44,7 @@ class Consultation:
         self._http = Http()
         self._secrets = SecretReader(client)
         self._resolver = Resolver(caches, Catalogue(caches, catalogue), Templates())
-        self._flags = FlagBoard(client, "doctor")
+        self._flags = FlagBoard(FlagSources(client, self._http, self._secrets), "doctor")
         self._routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
 
     async def run(self) -> list[Finding]:

@@ -20,6 +20,7 @@ from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
+from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.observe import Observer
@@ -30,7 +31,7 @@ from daemon.kube.client import Client
 from daemon.kube.errors import Conflict, KubeError, NotFound
 from daemon.kube.objects import Deployment
 from daemon.kube.patch import add, pointer, remove, test
-from daemon.kube.resources import CONFIG_MAPS, DEPLOYMENTS, SERVICES
+from daemon.kube.resources import DEPLOYMENTS, SERVICES
 from daemon.kube.status import StatusWriter
 from daemon.rollout import model as m
 from daemon.rollout.decide import decide
@@ -41,7 +42,7 @@ from daemon.workloads import hold
 from daemon.workloads.errors import WorkloadError
 from daemon.workloads.revisions import Revisions, Templates, label_value
 from flags.errors import FlagError
-from flags.flagd_view import annotation_for
+from flags.model import FlagRef, Owner
 
 Held = Literal["restore", "leave", "release"]
 Fate = Literal["given back", "left held", "released", "failed"]
@@ -75,6 +76,8 @@ class GiveBack:
         self._restored: set[tuple[str, str]] = set()
         self._problem = ""
         self._parts: tuple[Observer, Executor] | None = None
+        self._http = Http()
+        self._sources = FlagSources(client, self._http, SecretReader(client))
 
     async def run(self, deadline: float) -> Report:
         """To the end, or until `deadline` seconds have passed: then what is left is said."""
@@ -97,6 +100,7 @@ class GiveBack:
         finally:
             if switched is not None:
                 await self._switch_back(switched)
+            await self._http.close()
 
     async def _pass(self) -> Fate | None:
         """One look, one decision, its writes. The fate once all is done."""
@@ -156,11 +160,10 @@ class GiveBack:
     async def _assembled(self, resolved: Resolved) -> tuple[Observer, Executor]:
         """The daemon's parts, for this Canary alone; nothing is judged any more, so the judges stay empty."""
         if self._parts is None:
-            flags = FlagBoard(self._client, await self._cluster_name(resolved))
+            flags = FlagBoard(self._sources, await self._cluster_name(resolved))
+            secrets = SecretReader(self._client)
             judges = JudgeBoard(
-                Ports(
-                    caches=self._caches, http=Http(), secrets=SecretReader(self._client), runs=RunStore(self._client), wake=lambda _: None
-                )
+                Ports(caches=self._caches, http=self._http, secrets=secrets, runs=RunStore(self._client), wake=lambda _: None)
             )
             observer = Observer(self._caches, self._revisions, self._templates, self._routers, flags, judges)
             executor = Executor(self._client, self._caches, self._revisions, self._templates, self._routers, flags)
@@ -170,17 +173,17 @@ class GiveBack:
     async def _cluster_name(self, resolved: Resolved) -> str:
         """The cluster's name as the daemon wrote it beside the flags: only under that name are they ours to put back."""
         canary = resolved.canary
-        tail = f"/{canary.namespace}/{canary.name}/{canary.metadata.uid}"
+        anyone = Owner(cluster="default", namespace=canary.namespace, name=canary.name, uid=canary.metadata.uid)
+        tail = anyone.mark().removeprefix(anyone.cluster)
         for use in resolved.flags:
-            flagd = use.source.spec.flagd
-            if flagd is None:
-                continue
-            ref = flagd.config_map_ref
-            found = await self._client.find(CONFIG_MAPS, ref.namespace or use.source.namespace, ref.name)
-            mark = found.metadata.annotation(annotation_for(use.key)) if found is not None else ""
-            if mark.endswith(tail):
-                return mark.removesuffix(tail)
-        return "default"
+            try:
+                provider = await self._sources.provider(use.source, anyone)
+                owner = (await provider.read(FlagRef(key=use.key, source=use.source.name))).owner or ""
+            except FlagError:
+                continue  # said by the write that follows
+            if owner.endswith(tail):
+                return owner.removesuffix(tail)
+        return anyone.cluster
 
     # The ends.
 

@@ -20,6 +20,7 @@ from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
+from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.metrics import Metrics
@@ -45,6 +46,7 @@ from daemon.notify.notifier import Notifier, Outcome
 from daemon.traffic.registry import ROUTERS
 from daemon.web.health import application, serve
 from daemon.workloads.revisions import Revisions, Templates
+from flags.unleash_witness import Witnesses
 
 log = logging.getLogger("linnet.daemon")
 
@@ -155,6 +157,7 @@ class _Leader:
                         teller.run(),
                         self._judges.run(),
                         self._prospects.run(),
+                        self._witnesses.run(),
                         canaries.run(),
                         adoptions.run(),
                     ):
@@ -184,7 +187,8 @@ class _Leader:
             Ports(caches=caches, http=http, secrets=secrets, runs=RunStore(client), wake=self._woken),
         )
         self._prospects = Prospects(ProspectPorts(caches=caches, http=http, secrets=secrets, wake=self._woken))
-        flags = FlagBoard(client, self._daemon.options.cluster_name)
+        self._witnesses = Witnesses()
+        flags = FlagBoard(FlagSources(client, http, secrets, self._witnesses), self._daemon.options.cluster_name)
         revisions = Revisions(client, caches.revisions.store, templates, time.time)
         routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
         return Reconciler(

@@ -105,6 +105,17 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
             "allowedNamespaces": ["*"],
             "allowedFlags": ["new-*", "exact"],
         },
+        {
+            "type": "Unleash",
+            "unleash": {
+                "url": "https://unleash.example.com",
+                "tokenSecretRef": {"name": "unleash", "key": "token"},
+                "environment": "production",
+                "project": "shop",
+                "witnessTokenSecretRef": {"name": "unleash", "key": "backend"},
+                "settle": "17s",
+            },
+        },
     ],
     "Notifier": [GOOD["Notifier"], {"urlSecretRef": {"name": "slack", "key": "url"}, "allowedNamespaces": ["*"]}],
 }

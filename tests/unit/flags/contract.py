@@ -9,7 +9,7 @@ from typing import Protocol
 import pytest
 
 from flags.errors import Busy, Drifted, Exposed, Invalid, Missing
-from flags.model import Cohort, Converged, Desired, FlagRef, Gate, Waiting
+from flags.model import Cohort, Constraint, Converged, Desired, FlagRef, Gate, Waiting
 from flags.provider import FlagProvider
 
 GATE = Gate()
@@ -94,7 +94,8 @@ class ProviderContract:
 
     async def test_cohorts_are_taken_or_refused_by_name(self, world: World) -> None:
         """A provider without cohorts says so instead of dropping them."""
-        desired = Desired(percent=1, gate=GATE, cohorts=(Cohort(name="beta", percent=100),))
+        beta = Cohort(name="beta", percent=100, constraints=(Constraint(attribute="plan", values=("beta",)),))
+        desired = Desired(percent=1, gate=GATE, cohorts=(beta,))
         if world.provider.capabilities.cohorts:
             await world.provider.apply(world.flag, desired, None)
             return
@@ -105,6 +106,26 @@ class ProviderContract:
         """The message names what was looked for."""
         with pytest.raises(Missing, match="no-such-flag"):
             await world.provider.apply(FlagRef(key="no-such-flag", source="s"), gated(1), None)
+
+    async def test_check_says_what_apply_would_say_and_writes_nothing(self, world: World) -> None:
+        """Before a release: the flag is there and free, or the same refusal as at the first write."""
+        before = world.snapshot()
+        await world.provider.check(world.flag, gated(5))
+        with pytest.raises(Missing, match="no-such-flag"):
+            await world.provider.check(FlagRef(key="no-such-flag", source="s"), gated(5))
+        with pytest.raises(Invalid, match="percent is 101"):
+            await world.provider.check(world.flag, gated(101))
+        assert world.snapshot() == before
+        world.person_opens_for_all()
+        with pytest.raises(Exposed):
+            await world.provider.check(world.flag, gated(5))
+
+    async def test_check_refuses_the_second_canary_and_passes_the_first(self, world: World) -> None:
+        """After a crash the flag is ours already, and that is no reason not to go on."""
+        await world.provider.apply(world.flag, gated(5), None)
+        await world.provider.check(world.flag, gated(5))
+        with pytest.raises(Busy):
+            await world.rival.check(world.flag, gated(5))
 
     async def test_the_same_write_twice_changes_nothing(self, world: World) -> None:
         """After a crash the caller repeats its last call, with or without a note of the one before."""

@@ -431,14 +431,21 @@ def test_promotion_keeps_opens_or_removes() -> None:
     assert settled(gated(25), "Remove") is None
 
 
+class NoHttp:
+    """flagd asks nobody over HTTP."""
+
+    async def request(self, method: str, url: str, *, headers: Any, data: bytes | None, deadline: float) -> Any:
+        raise AssertionError(url)
+
+
 async def test_the_registry_builds_the_provider_and_names_what_it_does_not_know() -> None:
     """An unknown provider or option is an error with the choices in it."""
     store = FlagdWorld().store
-    ports = registry.Ports(objects=store)
+    ports = registry.Ports(objects=store, http=NoHttp())
     provider = registry.build("flagd", {"namespace": "shop", "config_map": "flags", "settle": 0}, ME, ports)
     await provider.apply(FLAG, gated(5), None)
     assert isinstance(await provider.verify(FLAG, gated(5), 0.0), Converged)
-    with pytest.raises(Invalid, match="Use one of: flagd"):
+    with pytest.raises(Invalid, match="Use one of: flagd, unleash"):
         registry.build("unleesh", {}, ME, ports)
     with pytest.raises(Invalid, match="config_map"):
         registry.build("flagd", {"namespace": "shop"}, ME, ports)
