@@ -75,6 +75,15 @@ class FlagdProvider:
             original=None if seen.mark == self._mark else original_of(seen),
         )
 
+    async def check(self, flag: FlagRef, desired: Desired) -> None:
+        """Everything that would keep us from taking the flag."""
+        admit(flag, desired)
+        async with _deadline("read", flag):
+            seen = await self._look(flag)
+        self._refuse_other(seen)
+        if seen.mark != self._mark:
+            preflight(seen, desired)
+
     async def apply(self, flag: FlagRef, desired: Desired, expected: Desired | None) -> Result:
         """Write `desired` if the flag is what we left it to be."""
         admit(flag, desired)

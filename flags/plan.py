@@ -1,17 +1,20 @@
 """What comes before what when flags and traffic move together. Pure: values in, ordered stages out.
 
-Stages run one after another, the actions of one stage at the same time. The rules, and why:
+This is the one place that says what may be written next: the decision core builds the way it is on anew in each pass, from what
+stands now, and `walk`s it. Stages run one after another, the actions of one stage at the same time. The rules, and why:
 
-- Forward, capacity before weight before flags: a flag raised first would be on for code that is not there yet. Samples count only
-  when SDKs have seen the flag and the split has settled, else the first minutes measure the move.
+- Forward, capacity before weight before flags: a flag raised first would be on for code that is not there yet. A step is reached by
+  all of its flags or by none: none rises while the source of another does not answer. Samples count only when SDKs have seen the
+  flags and the split has settled, else the first minutes measure the move.
 - Back, gated: flags and weight at once, since the weight alone ends the exposure. Aligned and independent: flags first, because moving
   the traffic first would send users with the flag on to pods without the code; the weight follows the acknowledgement,
-  at the latest after `PATIENCE`, and at once where the source's last call failed: a dead flag server must not hold the traffic.
+  at the latest after `PATIENCE` for all of them together, and at once where the source's last call failed: a dead flag server
+  must not hold the traffic. What is late is tried again for as long as it takes.
 - Promotion of a gated flag: the gate goes only when every pod has the new code, and before the canary goes, else the flag is dark
   in between.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -20,7 +23,7 @@ from flags.model import Desired, FlagRef, OnPromotion, settled
 
 Mode = Literal["Gated", "Aligned", "Independent"]
 
-# Longest that traffic waits for a flag source on the way back.
+# Longest that traffic waits for flag sources on the way back, all of them together.
 PATIENCE = 5.0
 
 
@@ -34,6 +37,12 @@ class Weight(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Write this weight to the routes."""
 
     weight: int
+
+
+class Answering(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Wait until the source of this flag answers."""
+
+    flag: FlagRef
 
 
 class Flag(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -82,14 +91,14 @@ class Pods(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Remove the canary's pods, after the drain."""
 
 
-Action = Capacity | Weight | Flag | Zero | Restore | Release | Seen | Settled | Rolled | Pods
+Action = Capacity | Weight | Answering | Flag | Zero | Restore | Release | Seen | Settled | Rolled | Pods
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
-    """Actions to do at the same time. The next stage begins when all succeeded, or after `at_most` seconds (None: no limit here)."""
+    """Actions to do at the same time. The next stage begins when all are done, or `until` seconds after the way began (None: no limit)."""
 
     actions: tuple[Action, ...]
-    at_most: float | None = None
+    until: float | None = None
 
 
 class Driven(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,52 +112,66 @@ class Driven(msgspec.Struct, frozen=True, kw_only=True):
     on_promotion: OnPromotion = "Keep"
 
 
-def forward(*, weight_now: int, weight_then: int, flags: Sequence[Driven]) -> tuple[Stage, ...]:
-    """To the next step's exposure. Flags that fall go first, as on the way back; flags that rise go last."""
-    moved = [flag for flag in flags if flag.then is not None and flag.then != flag.now]
-    falling = [flag for flag in moved if _percent(flag.then) < _percent(flag.now)]
-    rising = [flag for flag in moved if _percent(flag.then) >= _percent(flag.now)]
-    stages: list[Sequence[Action]] = [[_write(flag) for flag in falling]]
-    if weight_then != weight_now:
-        stages += [[Capacity(weight=weight_then)], [Weight(weight=weight_then)]]
-    stages += [[_write(flag) for flag in rising], [_seen(flag) for flag in moved], [Settled(weight=weight_then)]]
-    return _stages(stages)
+def walk(stages: Sequence[Stage], attempt: Callable[[Action], bool], *, elapsed: float = 0.0) -> bool:
+    """Attempts the actions of each stage that is reached; True when the way is at its end.
+
+    `attempt` does what an action still lacks, and says whether nothing is lacking. Where a stage's time is over the next one
+    begins all the same, and what is late is attempted again in every walk.
+    """
+    for stage in stages:
+        done = [attempt(action) for action in stage.actions]  # a list: all of them, also after the first that is not done
+        if not all(done) and (stage.until is None or elapsed < stage.until):
+            return False
+    return True
+
+
+def forward(*, weight: int, flags: Sequence[Driven]) -> tuple[Stage, ...]:
+    """To a step's exposure, and at it. Flags that fall go first, as on the way back; flags that rise go last."""
+    wanted = [flag for flag in flags if flag.then is not None]
+    falling = [flag for flag in wanted if _percent(flag.then) < _percent(flag.now)]
+    others = [flag for flag in wanted if _percent(flag.then) >= _percent(flag.now)]
+    moves = any(flag.then != flag.now for flag in others)
+    return _stages(
+        [Capacity(weight=weight)],
+        [_write(flag) for flag in falling],
+        [Weight(weight=weight)],
+        [Answering(flag=flag.flag) for flag in wanted if moves],
+        [_write(flag) for flag in others],
+        [_seen(flag) for flag in wanted],
+        [Settled(weight=weight)],
+    )
 
 
 def back(flags: Sequence[Driven]) -> tuple[Stage, ...]:
-    """Everything off, within P3's bound. Pods go last, and never wait for a flag source beyond `PATIENCE`."""
+    """Everything off, within P3's bound. Traffic and pods never wait for a flag source beyond `PATIENCE`; the end does."""
     failing = [flag for flag in flags if flag.failing]
     answering = [flag for flag in flags if not flag.failing]
     before = answering if any(flag.mode != "Gated" for flag in answering) else []
     beside = failing if before else [*answering, *failing]
-    stages = [Stage(actions=_zeros(before), at_most=PATIENCE)] if before else []
-    stages.append(Stage(actions=(*_zeros(beside), Weight(weight=0)), at_most=PATIENCE))
-    stages.append(Stage(actions=(Settled(weight=0),)))
-    if flags:
-        stages.append(Stage(actions=tuple(Restore(flag=flag.flag) for flag in flags), at_most=PATIENCE))
-    return (*stages, Stage(actions=(Pods(),)))
+    stages = [Stage(actions=_zeros(before), until=PATIENCE)] if before else []
+    stages.append(Stage(actions=(Weight(weight=0), *_zeros(beside)), until=PATIENCE))
+    stages += [Stage(actions=(Settled(weight=0),)), Stage(actions=(Pods(),))]
+    return (*stages, *_stages([Restore(flag=flag.flag) for flag in flags]))
 
 
-def promote(flags: Sequence[Driven]) -> tuple[Stage, ...]:
-    """After a passed verdict: roll, swap the gates away, let SDKs see it, return the traffic, end the canary, give the flags up."""
+def promote(flags: Sequence[Driven], *, patience: float | None = None) -> tuple[Stage, ...]:
+    """After a passed verdict: roll, swap the gates away, let SDKs see it, return the traffic, end the canary, give the flags up.
+
+    The traffic returns `patience` seconds after the roll at the latest: a flag source that is away must not keep two versions up.
+    """
     finals = {flag.flag: settled(flag.now, flag.on_promotion) for flag in flags if flag.now is not None}
-    kept = [(flag, final) for flag in flags if (final := finals.get(flag.flag)) is not None]
-    stages: list[Sequence[Action]] = [
-        [Rolled()],
-        [Flag(flag=flag.flag, desired=final) for flag, final in kept if final != flag.now],
-        [Seen(flag=flag.flag, desired=final) for flag, final in kept if final != flag.now],
-        [Restore(flag=flag.flag) for flag in flags if flag.flag in finals and finals[flag.flag] is None],
-        [Weight(weight=0)],
-        [Settled(weight=0)],
-        [Pods()],
-        [Release(flag=flag.flag) for flag, _ in kept],
+    kept = [(ref, final) for ref, final in finals.items() if final is not None]
+    opened = [
+        *_stages([Flag(flag=ref, desired=final) for ref, final in kept]),
+        *_stages([Seen(flag=ref, desired=final) for ref, final in kept]),
+        *_stages([Restore(flag=ref) for ref, final in finals.items() if final is None]),
     ]
-    return _stages(stages)
-
-
-def exposure(*, weight: int, flags: Mapping[FlagRef, Driven]) -> dict[FlagRef, float]:
-    """Percent of all requests that may get each flag: gated weight x share, the others the share alone."""
-    return {ref: _percent(flag.now) * (weight / 100 if flag.mode == "Gated" else 1.0) for ref, flag in flags.items()}
+    return (
+        *_stages([Rolled()]),
+        *(msgspec.structs.replace(stage, until=patience) for stage in opened),
+        *_stages([Weight(weight=0)], [Settled(weight=0)], [Pods()]),
+        *_stages([Release(flag=ref) if final is not None else Restore(flag=ref) for ref, final in finals.items()]),
+    )
 
 
 def _percent(desired: Desired | None) -> int:
@@ -169,5 +192,5 @@ def _seen(flag: Driven) -> Action:
     return Seen(flag=flag.flag, desired=flag.then)
 
 
-def _stages(groups: Sequence[Sequence[Action]]) -> tuple[Stage, ...]:
+def _stages(*groups: Sequence[Action]) -> tuple[Stage, ...]:
     return tuple(Stage(actions=tuple(group)) for group in groups if group)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from daemon.api.fields import Model, Text, Time, Word
+from daemon.api.fields import FlagKey, Model, Text, Time, Word
 
 Phase = Literal[
     "Pending",  # adopted, stable not yet recorded (or refused: see Stalled)
@@ -61,7 +61,7 @@ class RouteStatus(Model, frozen=True, kw_only=True):
 
 class FlagStatus(Model, frozen=True, kw_only=True):
     name: Word
-    key: Word
+    key: FlagKey
     source: Word
     wanted: int = 0
     written: int | None = None
@@ -165,6 +165,7 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     weight_zeroed_at: Time | None = None
     abort_at: Time | None = None
     weight_at_abort: int = 0
+    flags_at_abort: list[Word] = []  # those that were above 0
     spec: dict[str, Any] | None = None
 
 

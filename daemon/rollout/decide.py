@@ -51,6 +51,8 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     """
     turn = Turn(name or spec.workload_ref.name, plan_of(spec, gitops=bool(observed.gitops)), status, observed, now)
     turn.spec = _snapshot(spec)
+    if status.rollout is not None:
+        turn.see_flags()
     if observed.deleting:
         leaving.deleting(turn)
     elif observed.workload is None:

@@ -1,14 +1,20 @@
 """Bringing a step's exposure about: capacity, then weight, then flags, each seen before the next.
 
-Every part answers whether it is as the step wants it, writes what is missing, and says what it waits for. What falls apart under
-a step that stood gets its own time to come back; the weight never waits for that (promise P2).
+The order is that of `flags.plan`. Every part answers whether it is as the step wants it, writes what is missing, and says what it
+waits for. What falls apart under a step that stood gets its own time to come back; the weight never waits for that (promise P2).
 """
 
-from daemon.rollout import promotion, rollback
+from functools import partial
+from typing import Final
+
+from daemon.rollout import lockstep, promotion, rollback
 from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
 from daemon.rollout.clock import stamp
-from daemon.rollout.model import EnsureCanary, FlagView, SetFlag
+from daemon.rollout.model import EnsureCanary
 from daemon.rollout.turn import Turn
+from flags.plan import Action, Answering, Capacity, Flag, Seen, Settled, Weight, forward, walk
+
+FLAGS: Final = frozenset({"FlagSettling", "FlagRaised"})  # waits for flags, which end with the stage
 
 
 def pods_wanted(turn: Turn, weight: int) -> int:
@@ -87,36 +93,33 @@ def weight_there(turn: Turn, weight: int) -> bool:
     return False
 
 
-def flags_there(turn: Turn) -> bool:
-    wanted = dict(turn.step.flags)
-    turn.see_flags(wanted)
-    waiting: FlagView | None = None
-    for view in turn.flags:
-        target = wanted.get(view.name, 0)
-        if view.drift == "higher":
-            turn.wait(
-                "FlagRaised",
-                f"flag {view.key} was raised at its source by hand to more than {target} %",
-                until=turn.stage_deadline(),
-                way_out=f"lower it, or linnet abort {turn.name}",
-            )
-            waiting = view
-        elif view.percent != target:
-            turn.do(SetFlag(name=view.name, percent=target))
-            turn.look_at(turn.now + 1)
-            waiting = view
-        elif not view.seen:
-            turn.look_at(turn.now + 1)
-            waiting = view
-    if waiting is None:
+def reach(turn: Turn) -> bool:
+    """Brings about what the plan says comes next; True once the whole exposure of the step stands and is seen."""
+    step = turn.step
+    for_step = forward(weight=step.weight, flags=lockstep.driven(turn, turn.flags, step.flags))
+    if walk(for_step, partial(_attempt, turn)):
         return True
-    words = f": {waiting.error}" if waiting.error else ""
-    turn.wait(
-        "FlagSettling",
-        f"flag {waiting.key} is not yet seen at {wanted.get(waiting.name, 0)} %{words}",
-        until=turn.stage_deadline(),
-        way_out=f"linnet abort {turn.name}",
-    )
-    if turn.overdue:
-        rollback.begin(turn, "FlagTimeout", f"flag {waiting.key} did not reach {wanted.get(waiting.name, 0)} %{words}")
+    if turn.overdue and turn.waiting is not None and turn.waiting.reason in FLAGS:
+        rollback.begin(turn, "FlagTimeout", f"{turn.waiting.message}, for too long")
     return False
+
+
+def _attempt(turn: Turn, action: Action) -> bool:
+    if turn.status.phase == "RollingBack":
+        return False  # what came before in this very stage was overdue
+    match action:
+        case Capacity(weight=weight):
+            return floor_holds(turn, weight) and has_capacity(turn, weight) and not seized(turn)
+        case Weight(weight=weight):
+            return weight_there(turn, weight)
+        case Answering(flag=flag):
+            view = lockstep.view_of(turn, flag)
+            return lockstep.answers(turn, view, turn.step.flags.get(view.name, 0))
+        case Flag(flag=flag, desired=desired):
+            return lockstep.written(turn, lockstep.view_of(turn, flag), desired)
+        case Seen(flag=flag, desired=desired):
+            return lockstep.visible(turn, lockstep.view_of(turn, flag), desired)
+        case Settled(weight=weight):
+            return all(r.weight == weight and r.accepted for r in turn.seen.routes)
+        case _:
+            raise ValueError(f"no step goes by {type(action).__name__}")

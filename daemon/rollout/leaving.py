@@ -69,8 +69,7 @@ def _orphaned(turn: Turn) -> None:
         if any(r.weight is not None for r in turn.seen.routes):
             turn.do(RestoreRoutes())
         if written:
-            turn.see_flags({f.name: 0 for f in turn.flags})
-            turn.do(RestoreFlags())
+            turn.do(RestoreFlags(names=tuple(f.name for f in written)))
         turn.wait("RouteRestoring", "routes and flags are put back as they were", within=turn.plan.progress, way_out="linnet cleanup")
         turn.look_at(turn.now + 1)
         if turn.waited("RouteRestoring") < turn.plan.progress:

@@ -149,13 +149,7 @@ def _wait_permit(turn: Turn, withheld: Permit) -> None:
 def exposed(turn: Turn) -> bool:
     """Brings weight and flags to the step; True once both are seen. Samples of the step count from that moment."""
     step = turn.step
-    ready = (
-        exposure.floor_holds(turn, step.weight)
-        and exposure.has_capacity(turn, step.weight)
-        and not exposure.seized(turn)
-        and exposure.weight_there(turn, step.weight)
-        and exposure.flags_there(turn)
-    )
+    ready = exposure.reach(turn)
     if turn.status.rollout is None or turn.status.phase == "RollingBack":
         return False
     if not ready:

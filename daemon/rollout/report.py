@@ -27,10 +27,17 @@ def list_arms(turn: Turn) -> None:
         arms=arms,
         weight=weight,
         step=f"{rollout.step + 1}/{len(steps)} {steps[min(rollout.step, len(steps) - 1)].name}"[:128] if rollout else None,
-        flags_text=", ".join(f"{f.name}={f.written or 0}" for f in turn.status.flags)[:128] or None,
+        flags_text=_flags_text(turn),
         verdict_text=_verdict_text(turn.status.verdict),
         observed_generation=turn.seen.generation,
     )
+
+
+def _flags_text(turn: Turn) -> str | None:
+    """What we wrote and saw, while a release moves flags: at rest they are their people's, and are not looked at."""
+    if turn.status.rollout is None:
+        return None
+    return ", ".join(f"{f.name}={f.written or 0}" for f in turn.status.flags)[:128] or None
 
 
 def _verdict_text(verdict: VerdictStatus | None) -> str | None:

@@ -4,27 +4,31 @@ Exposure -> Draining -> Template -> Cleaning. Gated flags and weight are written
 ends the exposure. Pods are never taken away under weight, whatever hangs.
 """
 
+from functools import partial
 from typing import Final, Literal
 
 from daemon.api.status import HistoryEntry, RolloutStatus, VerdictStatus
-from daemon.rollout import sentence
+from daemon.rollout import lockstep, sentence
 from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
     DeleteCanary,
+    FinishFlag,
+    FlagView,
     ReleaseHold,
     RememberFailure,
     RestoreFlags,
     RestoreFloor,
     RestoreRoutes,
     RestoreTemplate,
+    SetFlag,
     SetWeight,
     ZeroFlags,
 )
 from daemon.rollout.turn import Turn
-from flags.plan import PATIENCE
+from flags.plan import PATIENCE, Action, Pods, Restore, Settled, Weight, Zero, back, walk
 
-FLAG_BUDGET: Final = PATIENCE  # seconds that the rest waits for a flag source
+SWIFT: Final = 0.25  # seconds between two looks at what traffic waits for
 HISTORY: Final = 10
 
 # Ends of a rollout that say nothing about the revision: it is not remembered as failed.
@@ -35,6 +39,7 @@ ABSENT: Final = frozenset({"NoData", "ProviderError"})
 def begin(turn: Turn, reason: str, cause: str) -> None:
     """Starts the way back. `cause` completes 'rolled back after ...: '."""
     rollout = turn.rollout
+    turn.recall(SetWeight, SetFlag, FinishFlag)
     turn.enter("RollingBack")
     turn.roll(
         rollback="Exposure",
@@ -44,6 +49,7 @@ def begin(turn: Turn, reason: str, cause: str) -> None:
         stage_started_at=stamp(turn.now),
         told=False,
         weight_at_abort=rollout.weight_reached,
+        flags_at_abort=_raised(turn),
     )
     if reason not in BLAMELESS:
         turn.tell("RollingBack", f"{sentence.subject(turn)} is rolled back: {cause}", warning=True)
@@ -56,30 +62,62 @@ def rolling_back(turn: Turn) -> None:
     rollout = turn.rollout
     if rollout.rollback_reason not in BLAMELESS and rollout.revision not in turn.seen.failed:
         turn.do(RememberFailure(revision=rollout.revision, sentence=rollout.rollback_cause))
-    _zero_flags(turn)
-    stage = turn.rollout.rollback
-    if stage == "Exposure":
-        _exposure(turn)
-    elif stage == "Draining":
-        _draining(turn)
-    elif stage == "Template":
-        _template(turn)
-    else:
-        _cleaning(turn)
+    _aim_at_zero(turn)
+    over = walk(back(lockstep.driven(turn, turn.taken)), partial(_attempt, turn), elapsed=turn.elapsed(turn.rollout.abort_at))
+    if turn.rollout.rollback == "Cleaning" and not floor_lifted(turn) and over:
+        _finish(turn)
     if turn.status.rollout is not None and turn.waiting is not None:
         turn.tell_stuck(f"{sentence.subject(turn)}: the way back does not end: {turn.waiting.message}; {turn.waiting.way_out}")
 
 
-def _zero_flags(turn: Turn) -> None:
-    """In every stage: a flag that could not be zeroed is tried again until it is."""
-    flags = turn.flags
-    turn.see_flags({f.name: 0 for f in flags})
-    if turn.rollout.rollback == "Cleaning":
-        return
-    if any((f.percent or 0) > 0 or f.error for f in flags):
-        turn.do(ZeroFlags())
-    elif turn.rollout.flags_zeroed_at is None:
+def _raised(turn: Turn) -> list[str]:
+    """The flags that people may have had through us: as the source says, or, where it does not answer, as we meant it."""
+    wanted = {f.name: f.wanted for f in turn.status.flags}
+    return [v.name for v in turn.taken if (v.percent or 0) > 0 or (v.error and not v.missing and wanted.get(v.name, 0) > 0)]
+
+
+def _aim_at_zero(turn: Turn) -> None:
+    for view in turn.taken:
+        turn.aim_flag(view, 0)
+    if turn.rollout.flags_zeroed_at is None and turn.taken and all(lockstep.off(v) for v in turn.taken):
         turn.roll(flags_zeroed_at=stamp(turn.now))
+
+
+def _attempt(turn: Turn, action: Action) -> bool:
+    """One action of the way back. Once the exposure has ended, what somebody writes into a route is `away`'s to undo."""
+    exposed = turn.rollout.rollback == "Exposure"
+    match action:
+        case Zero(flag=flag):
+            return turn.rollout.rollback == "Cleaning" or _zeroed(turn, lockstep.view_of(turn, flag))
+        case Weight():
+            return not exposed or _weight_off(turn)
+        case Settled():
+            return not exposed or exposure_ended(turn)
+        case Pods():
+            return _pods_away(turn)
+        case Restore(flag=flag):
+            return _put_back(turn, lockstep.view_of(turn, flag))
+        case _:
+            raise ValueError(f"no way back goes by {type(action).__name__}")
+
+
+def _zeroed(turn: Turn, view: FlagView) -> bool:
+    """Tried in every pass until the source says so; only at first does anything wait for it."""
+    if lockstep.off(view):
+        return True
+    turn.do_flag(ZeroFlags, view.name)
+    ends = epoch(turn.rollout.abort_at or stamp(turn.now)) + PATIENCE
+    if turn.now < ends:
+        turn.wait(
+            "FlagRollbackPending",
+            f"flag {view.key} is being set to 0{': ' if view.error else ''}{view.error}",
+            until=ends,
+            way_out="set the flag to 0 at its source by hand",
+        )
+        turn.look_at(turn.now + SWIFT)
+    else:
+        turn.look_at(turn.now + lockstep.SOON)
+    return False
 
 
 def exposure_ended(turn: Turn) -> bool:
@@ -87,9 +125,9 @@ def exposure_ended(turn: Turn) -> bool:
     return all((r.weight or 0) == 0 for r in turn.seen.routes)
 
 
-def _exposure(turn: Turn) -> None:
+def _weight_off(turn: Turn) -> bool:
     if not exposure_ended(turn) and _nowhere_to_go(turn):
-        return
+        return False
     turn.want_weight(0)
     if not exposure_ended(turn):
         turn.do(SetWeight(weight=0))
@@ -101,21 +139,24 @@ def _exposure(turn: Turn) -> None:
             way_out="set the canary backend's weight to 0 in the route by hand",
         )
         turn.look_at(turn.now + 1)
-        return
+        return False
     if turn.rollout.weight_zeroed_at is None:
         turn.note_weight(0)
         turn.roll(weight_zeroed_at=stamp(turn.now))
-    waited = turn.elapsed(turn.rollout.abort_at)
-    if turn.rollout.flags_zeroed_at is None and waited < FLAG_BUDGET:
-        turn.wait(
-            "FlagRollbackPending",
-            "flags are being set to 0",
-            until=epoch(turn.rollout.abort_at or stamp(turn.now)) + FLAG_BUDGET,
-            way_out="set the flag to 0 at its source by hand",
-        )
-        return
-    _say(turn)
-    turn.roll(rollback="Draining", stage_started_at=stamp(turn.now), weight_reached=0, exposed_at=None)
+    return True
+
+
+def _pods_away(turn: Turn) -> bool:
+    """From the end of the exposure to that of the canary's pods, and the template where it belongs."""
+    stage = turn.rollout.rollback
+    if stage == "Exposure":
+        _say(turn)
+        turn.roll(rollback="Draining", stage_started_at=stamp(turn.now), weight_reached=0, exposed_at=None)
+    elif stage == "Draining":
+        _draining(turn)
+    elif stage == "Template":
+        _template(turn)
+    return stage == "Cleaning"
 
 
 def _nowhere_to_go(turn: Turn) -> bool:
@@ -278,24 +319,23 @@ def _restores(turn: Turn, rollout: RolloutStatus) -> bool:
     return (released or turn.plan.restore) and not (workload.paused and turn.overdue)  # what is held may stay held
 
 
-def _cleaning(turn: Turn) -> None:
-    waits = False
-    if any(f.percent is not None for f in turn.flags):
-        turn.do(RestoreFlags())
-        waits = still_flags(turn, "FlagRestoring", "flags are put back as they were found")
-    if not floor_lifted(turn) and not waits:
-        _finish(turn)
+def _put_back(turn: Turn, view: FlagView) -> bool:
+    """The flag as it was found, or lost for good."""
+    if view.percent is None and not view.error:
+        return True
+    turn.do_flag(RestoreFlags, view.name)
+    if lockstep.off(view):
+        return not still_flag(turn, view, "FlagRestoring", f"flag {view.key} is put back as it was found")
+    return not still_flag(turn, view, "FlagRollbackPending", f"flag {view.key} is not back at 0")
 
 
-def still_flags(turn: Turn, reason: str, message: str) -> bool:
-    """Whether the end waits for the flags. A source that may come back is waited for: to end without it loses the undo (P1)."""
-    lost = all(f.error and not f.retryable for f in turn.flags if f.percent is not None)
-    if lost and turn.overdue:
+def still_flag(turn: Turn, view: FlagView, reason: str, message: str) -> bool:
+    """Whether the end waits for this flag. A source that may come back is waited for: to end without it loses the undo (P1)."""
+    if view.error and not view.retryable and turn.overdue:
         return False
-    words = "; ".join(f.error for f in turn.flags if f.error)
     turn.wait(
         reason,
-        f"{message}{': ' if words else ''}{words}",
+        f"{message}{': ' if view.error else ''}{view.error}",
         until=turn.stage_deadline(),
         way_out="put the flag right at its source by hand; Linnet goes on when the source answers",
     )

@@ -86,17 +86,21 @@ def _cause(turn: Turn, reason: str) -> str:
 
 
 def _ended(turn: Turn) -> str:
+    """How fast the exposure ended. Of flags only those that were on: one that was never raised did not come back."""
     rollout = turn.rollout
-    parts = []
-    if rollout.flags_zeroed_at and turn.status.flags:
-        names = ", ".join(f.key for f in turn.status.flags)
-        parts.append(f"{'Flags' if len(turn.status.flags) > 1 else 'Flag'} {names} back at 0 after {_after(turn, rollout.flags_zeroed_at)}")
+    raised = [f for f in turn.status.flags if f.name in rollout.flags_at_abort]
+    parts, late = [], ""
+    if raised and rollout.flags_zeroed_at:
+        names = ", ".join(f.key for f in raised)
+        parts.append(f"{'Flags' if len(raised) > 1 else 'Flag'} {names} back at 0 after {_after(turn, rollout.flags_zeroed_at)}")
+    elif raised:
+        late = "".join(f" Flag {f.key} is not back at 0 yet{': ' + f.message[:200] if f.message else ''}." for f in raised)
     if rollout.weight_zeroed_at and turn.status.routes:
         parts.append(f"traffic after {_after(turn, rollout.weight_zeroed_at)}")
     if not parts:
-        return ""
+        return late
     text = ", ".join(parts)
-    return f" {text[0].upper()}{text[1:]}."
+    return f" {text[0].upper()}{text[1:]}.{late}"
 
 
 def _after(turn: Turn, text: str) -> str:
@@ -146,5 +150,12 @@ def _evidence(judge: JudgeView | None, *, prefix: str) -> str:
 
 
 def _flags_after(turn: Turn) -> str:
-    parts = [f"flag {f.key} {f.wanted} %" for f in turn.status.flags]
+    """What each flag is from now on, for everybody."""
+    removed = {f.name for f in turn.plan.flags if f.on_promotion == "Remove"}
+    parts = []
+    for flag in turn.status.flags:
+        if flag.message:
+            parts.append(f"flag {flag.key} left as it is ({flag.message[:200]})")
+        else:
+            parts.append(f"flag {flag.key} {'as it was found' if flag.name in removed else f'{flag.wanted} %'}")
     return f"; {', '.join(parts)}" if parts else ""

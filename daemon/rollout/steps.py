@@ -14,6 +14,8 @@ from daemon.api.canary import CanarySpec, Outcome, Step
 from daemon.api.defaults import effective
 from daemon.api.quantities import parse_duration
 from daemon.rollout.model import Fact
+from flags.model import OnPromotion
+from flags.plan import Mode
 
 
 class StepPlan(Fact, frozen=True, kw_only=True):
@@ -37,7 +39,8 @@ class OutcomePlan(Fact, frozen=True, kw_only=True):
 
 class FlagPlan(Fact, frozen=True, kw_only=True):
     name: str
-    on_promotion: Literal["Keep", "Open", "Remove"]
+    on_promotion: OnPromotion
+    mode: Mode = "Gated"
 
 
 class RolloutPlan(Fact, frozen=True, kw_only=True):
@@ -76,7 +79,7 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         raise ValueError("effective spec without traffic or analysis")
     return RolloutPlan(
         steps=_steps(full),
-        flags=tuple(FlagPlan(name=f.name, on_promotion=_kept(f.on_promotion)) for f in full.flags or []),
+        flags=tuple(FlagPlan(name=f.name, on_promotion=_kept(f.on_promotion), mode=f.mode or "Gated") for f in full.flags or []),
         deadline=parse_duration(analysis.deadline or "1h"),
         progress=parse_duration(full.progress_deadline or "10m"),
         drain=parse_duration(traffic.drain or "10s"),
@@ -88,7 +91,7 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
     )
 
 
-def _kept(value: str | None) -> Literal["Keep", "Open", "Remove"]:
+def _kept(value: str | None) -> OnPromotion:
     return "Open" if value == "Open" else "Remove" if value == "Remove" else "Keep"
 
 

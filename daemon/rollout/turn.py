@@ -10,7 +10,19 @@ import msgspec
 
 from daemon.api.status import CanaryStatus, FlagStatus, Phase, RolloutStatus, RouteStatus, Waiting
 from daemon.rollout.clock import epoch, since, stamp
-from daemon.rollout.model import Actions, CanaryView, Decision, Event, EventReason, FlagView, Observed, WorkloadView
+from daemon.rollout.model import (
+    Actions,
+    CanaryView,
+    Decision,
+    Event,
+    EventReason,
+    FlagView,
+    Observed,
+    ReleaseFlags,
+    RestoreFlags,
+    WorkloadView,
+    ZeroFlags,
+)
 from daemon.rollout.steps import RolloutPlan, StepPlan
 
 EXPOSED: Final = ("Progressing", "Paused", "Inconclusive")
@@ -103,6 +115,18 @@ class Turn:
         if action not in self._actions:
             self._actions.append(action)
 
+    def recall(self, *kinds: type[Actions]) -> None:
+        """What this pass was about to write on the way forward is not written: the way back has begun."""
+        self._actions = [a for a in self._actions if not isinstance(a, kinds)]
+
+    def do_flag(self, kind: type[ZeroFlags | RestoreFlags | ReleaseFlags], name: str) -> None:
+        """One action for all flags of which the same is wanted: their sources are written at the same time."""
+        for index, action in enumerate(self._actions):
+            if isinstance(action, kind):
+                self._actions[index] = kind(names=tuple(dict.fromkeys((*(action.names or ()), name))))
+                return
+        self._actions.append(kind(names=(name,)))
+
     def tell(self, reason: EventReason, message: str, *, warning: bool = False) -> None:
         revision = self.status.rollout.revision if self.status.rollout else self.status.observed_revision or ""
         self._events.append(Event(reason=reason, message=message, warning=warning, revision=revision))
@@ -179,25 +203,32 @@ class Turn:
     def flag_status(self, name: str) -> FlagStatus | None:
         return next((f for f in self.status.flags if f.name == name), None)
 
-    def see_flags(self, wanted: dict[str, int]) -> None:
-        """Brings the list of flags up to what is seen, with `wanted` percents (kept where absent)."""
-        flags = []
-        for view in self.flags:
-            before = self.flag_status(view.name) or FlagStatus(name=view.name, key=view.key, source=view.source)
-            target = wanted.get(view.name, before.wanted)
-            written_at = before.written_at if before.wanted == target and before.written_at else stamp(self.now)
-            flags.append(
-                msgspec.structs.replace(
-                    before,
-                    wanted=target,
-                    written=view.percent,
-                    written_at=written_at,
-                    seen=view.seen,
-                    original=before.original if before.original is not None else view.original,
-                    message=view.error[:1000],
-                )
-            )
-        self.set(flags=flags)
+    @property
+    def taken(self) -> tuple[FlagView, ...]:
+        """The flags that this rollout set out to write, or that show something of ours: only they have a way back."""
+        return tuple(f for f in self.flags if f.percent is not None or self.flag_status(f.name) is not None)
+
+    def aim_flag(self, view: FlagView, percent: int) -> None:
+        """Notes what is wanted of a flag, in the pass that writes it: a crash in between must not lose that it may be on."""
+        before = self.flag_status(view.name)
+        if before is None:
+            status = FlagStatus(name=view.name, key=view.key, source=view.source, wanted=percent, written_at=stamp(self.now))
+            self.set(flags=[*self.status.flags, _as_seen(status, view)])
+        elif before.wanted != percent:
+            aimed = msgspec.structs.replace(before, wanted=percent, written_at=stamp(self.now), seen=False)
+            self.set(flags=[aimed if f is before else f for f in self.status.flags])
+
+    def see_flags(self) -> None:
+        """Brings the flags that were taken up to what is seen. One that was given up as it is stays as it was written."""
+        views = {v.name: v for v in self.flags}
+        kept = {f.name for f in self.plan.flags if f.on_promotion != "Remove"} if self.status.phase == "Promoting" else set()
+        self.set(
+            flags=[
+                f if view is None or (view.percent is None and f.name in kept) else _as_seen(f, view)
+                for f in self.status.flags
+                for view in [views.get(f.name)]
+            ]
+        )
 
     def decision(self) -> Decision:
         if (self.status.phase, self.status.rollout) != (self._before.phase, self._before.rollout):
@@ -208,3 +239,14 @@ class Turn:
     def reset_wait(self) -> None:
         """A phase was left within this pass: what it waited for is over."""
         self._waiting = None
+
+
+def _as_seen(status: FlagStatus, view: FlagView) -> FlagStatus:
+    """`written` stays ours where a person's hand is on the flag: the drift would be gone with the next look."""
+    return msgspec.structs.replace(
+        status,
+        written=status.written if view.drift else view.percent,
+        seen=view.seen,
+        original=status.original if status.original is not None else view.original,
+        message=view.error[:1000],
+    )

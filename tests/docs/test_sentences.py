@@ -71,6 +71,7 @@ def rolled_back(
         weight_at_abort=weight,
         abort_at=stamp(ended),
         flags_zeroed_at=stamp(ended + flags_after),
+        flags_at_abort=[flag],
         weight_zeroed_at=stamp(ended + traffic_after),
     )
     return sentence.rolled_back(turn(judge, rollout, name=name, flags=(FlagStatus(name=flag, key=flag, source="flagd"),)))

@@ -7,6 +7,8 @@ from daemon.rollout import model as m
 from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch
 from daemon.rollout.decide import decide
+from daemon.rollout.steps import plan_of
+from flags.plan import PATIENCE
 from tests.unit.rollout.world import World
 
 UNDER_WAY = ("Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling", "RollingBack")
@@ -15,7 +17,7 @@ WITHOUT_UNTIL = ("PausedByPerson", "PausedByStep")
 
 
 def check_all(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
-    for check in (p1, p2_forward, p2_fall, p2_back, p3, p4, p5, p6, p9, lengths):
+    for check in (p1, p2_forward, p2_fall, p2_back, p3, p3_forward, p3_back, whole_steps, p4, p5, p6, p9, lengths):
         check(world, seen, before, decision)
 
 
@@ -73,10 +75,66 @@ def p3(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
     if any((r.weight or 0) > 0 for r in seen.routes) and status.rollout.rollback == "Exposure":
         nowhere = status.waiting is not None and status.waiting.reason == "StableCapacity"
         zero = any(isinstance(a, m.SetWeight) and a.weight == 0 for a in decision.actions)
-        assert zero or nowhere, f"exposed while rolling back: {decision.actions}"
+        first = _before_the_weight(world, seen) if world.now < epoch(status.rollout.abort_at or "") + PATIENCE else []
+        assert zero or nowhere or first, f"exposed while rolling back: {decision.actions}"
         assert not nowhere or _staying(seen, status.rollout.revision) < seen.workload.replicas
-    if any((f.percent or 0) > 0 for f in seen.flags):
-        assert any(isinstance(a, m.ZeroFlags | m.RestoreFlags) for a in decision.actions)
+    on = {f.name for f in seen.flags if (f.percent or 0) > 0 and not f.missing}
+    for action in decision.actions:
+        if isinstance(action, m.ZeroFlags | m.RestoreFlags):
+            on -= set(action.names or on)
+    if not any(r.weight for r in seen.routes) or not _wide(world):
+        assert not on, f"{on} stay on while rolling back: {decision.actions}"
+
+
+def p3_forward(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """No flag rises before the weight of its step is in force and its pods are ready, and none while another's source is away."""
+    rollout = decision.status.rollout
+    rising = [a for a in decision.actions if isinstance(a, m.SetFlag) and a.percent > (_flag(seen, a.name).percent or 0)]
+    if not rising or rollout is None:
+        return
+    step = plan_of(world.spec_in_force(), gitops=False).steps[rollout.step]
+    assert all(r.weight == step.weight and r.accepted for r in seen.routes), f"{rising} before {step.weight} %: {seen.routes}"
+    ready = seen.canary.available if seen.canary else 0
+    if seen.routes and seen.workload is not None:
+        assert weight_for(ready, seen.workload.replicas, step.weight) == step.weight, f"{rising} with {ready} pods"
+    assert not [f for f in seen.flags if f.error and not f.open], f"{rising} while a source is away"
+
+
+def p3_back(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """Where a flag reaches more than the canary's requests it goes before the weight, for five seconds at most."""
+    rollout = before.rollout
+    if before.phase != "RollingBack" or rollout is None or rollout.rollback != "Exposure" or rollout.abort_at is None:
+        return
+    first = _before_the_weight(world, seen)
+    zero = m.SetWeight(weight=0) in decision.actions
+    assert not (zero and first and world.now < epoch(rollout.abort_at) + PATIENCE), f"traffic before {first}"
+
+
+def whole_steps(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """Samples of a step count when all of its flags are there and seen, and never for a part of them."""
+    rollout = decision.status.rollout
+    if rollout is None or rollout.exposed_at is None or seen.workload is None:
+        return
+    if decision.status.phase not in ("Progressing", "Paused", "Inconclusive"):
+        return
+    wanted = plan_of(world.spec_in_force(), gitops=False).steps[rollout.step].flags
+    for view in seen.flags:
+        if not view.open:
+            assert (view.percent, view.seen, view.error) == (wanted[view.name], True, ""), view
+
+
+def _before_the_weight(world: World, seen: m.Observed) -> list[m.FlagView]:
+    """Flags that are on for more than the canary's requests, as a source that answers says."""
+    wide = _wide(world)
+    return [f for f in seen.flags if f.name in wide and (f.percent or 0) > 0 and not f.error]
+
+
+def _wide(world: World) -> set[str]:
+    return {f.name for f in plan_of(world.spec_in_force(), gitops=False).flags if f.mode != "Gated"}
+
+
+def _flag(seen: m.Observed, name: str) -> m.FlagView:
+    return next(f for f in seen.flags if f.name == name)
 
 
 def _staying(seen: m.Observed, failed: str) -> int:

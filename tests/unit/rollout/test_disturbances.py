@@ -10,7 +10,7 @@ import pytest
 from daemon.api.canary import Outcome
 from daemon.rollout import model as m
 from tests.unit.rollout.world import Autoscaler, Version, World
-from tests.unit.rollout.worlds import flagged, outcomes, paused_step, releasing, world
+from tests.unit.rollout.worlds import flagged, outcomes, paused_step, releasing, two_flags, world
 
 Reach = Callable[[World], World]
 SIGN_OFF = paused_step()
@@ -184,7 +184,7 @@ def test_bad_evidence_ends_the_exposure_in_the_same_pass(place: str) -> None:
     decision = w.turn()
     assert w.phase == "RollingBack"
     assert m.SetWeight(weight=0) in decision.actions
-    assert m.ZeroFlags() in decision.actions
+    assert m.ZeroFlags(names=("new-checkout",)) in decision.actions
 
 
 def test_an_abort_after_stable_runs_the_new_version_is_refused() -> None:
@@ -405,13 +405,109 @@ def test_an_abort_does_not_wait_for_a_flag_source_that_is_down() -> None:
     w.flags[0].error = "connection refused"
     w.say("abort")
     decision = w.turn()
-    assert {m.SetWeight(weight=0), m.ZeroFlags()} <= set(decision.actions)
+    assert {m.SetWeight(weight=0), m.ZeroFlags(names=("new-checkout",))} <= set(decision.actions)
     w.run(lambda w: not w.canaries)
     assert w.flags[0].percent == 100
-    assert "back at 0" not in w.status.sentence
+    assert "Flag new-checkout is not back at 0 yet: connection refused." in w.status.sentence
     w.flags[0].error = ""
     w.settle()
     assert w.flags[0].percent is None
+
+
+def test_a_flag_that_was_never_written_has_no_way_back() -> None:
+    """Its source did not answer, so nothing was written: the abort does not wait for it, and does not speak of it."""
+    w = world(Version("v2"), spec=flagged())
+    w.flags[0].error = "connection refused"
+    w.apply("v2")
+    w.run(lambda w: w.status.waiting is not None and w.status.waiting.reason == "FlagSettling")
+    w.say("abort")
+    w.run(lambda w: w.status.rollout is None)
+    assert not [a for a in w.acted if isinstance(a, m.SetFlag | m.ZeroFlags | m.RestoreFlags)]
+    assert "new-checkout" not in w.status.sentence
+    assert not [wait for wait in w.waits if wait.startswith("FlagRoll")]
+
+
+def test_a_flag_that_may_have_been_written_is_taken_back_all_the_same() -> None:
+    """The daemon dies after the write and before it saw it, and the source is away: what was meant is what is undone."""
+    w = world(Version("v2"), spec=flagged())
+    w.apply("v2")
+    w.run(lambda w: w.flags[0].percent == 100)
+    w.flags[0].error = "connection refused"
+    w.say("abort")
+    w.seconds(30)
+    assert w.status.rollout is not None, "it ended without the flag"
+    assert w.status.waiting is not None
+    assert w.status.waiting.reason == "FlagRollbackPending"
+    w.flags[0].error = ""
+    w.settle()
+    w.as_found()
+
+
+def test_no_flag_of_a_step_rises_while_the_source_of_another_is_away() -> None:
+    """All or nothing: the step waits with both at 0, says for which, and goes back at its deadline."""
+    w = world(Version("v2"), spec=two_flags())
+    w.flags[1].error = "connection refused"
+    w.apply("v2")
+    w.run(lambda w: w.phase == "RollingBack")
+    assert not [a for a in w.acted if isinstance(a, m.SetFlag)]
+    assert w.status.rollout is not None
+    assert w.status.rollout.rollback_reason == "FlagTimeout"
+    assert "flag other" in w.status.rollout.rollback_cause
+    assert "connection refused" in w.status.rollout.rollback_cause
+    w.settle()
+    w.as_found()
+
+
+@pytest.mark.parametrize("mode", ["Aligned", "Independent"])
+def test_a_flag_of_everybody_goes_before_the_traffic(mode: str) -> None:
+    """Back by five seconds at the latest: users with the flag on must not meet pods without the code."""
+    w = world(Version("v2", judge="silent"), spec=two_flags(mode))
+    w.apply("v2")
+    w.reach("Progressing", step=0)
+    w.run(lambda w: w.flags[1].percent == 50)
+    assert not w.flags[1].gated
+    w.broken = {m.ZeroFlags}
+    w.say("abort")
+    began = w.now
+    w.run(lambda w: w.weight in (0, None))
+    assert 5 <= w.now - began < 8
+    assert [f.percent for f in w.flags] == [10, 50]
+    w.broken = set()
+    w.settle()
+    w.as_found()
+
+
+def test_each_flag_becomes_what_its_owner_chose_at_promotion() -> None:
+    """One is kept where it is, the other one put back: neither choice touches the other flag."""
+    w = world(Version("v2"), spec=two_flags())
+    w.apply("v2")
+    columns = []
+    w.checks.append(lambda w, seen, before, decision: columns.append(decision.status.flags_text))
+    w.settle()
+    assert w.status.stable_revision == "v2"
+    assert [(f.people, f.percent) for f in w.flags] == [(60, None), (0, None)]
+    assert w.status.sentence.endswith("flag new-checkout 60 %, flag other as it was found.")
+    shown = [c for c in dict.fromkeys(columns) if c]
+    assert shown == [
+        "new-checkout=0, other=0",
+        "new-checkout=10, other=50",
+        "new-checkout=10, other=20",
+        "new-checkout=60, other=20",
+        "new-checkout=60, other=0",
+    ]
+    assert w.status.flags_text is None
+
+
+def test_what_a_person_raised_is_not_written_over() -> None:
+    """The drift is still a drift at the second look: it holds, and at the deadline the flag only ever falls."""
+    w = placed("Progressing")
+    ours = w.status.flags[0].written
+    w.flags[0].percent, w.flags[0].drift = 77, "higher"
+    before = len(w.acted)
+    w.seconds(60)
+    assert not [a for a in w.acted[before:] if isinstance(a, m.SetFlag)]
+    assert w.status.flags[0].written == ours, "the status tells our write, so the next look still sees the difference"
+    assert w.flags[0].drift == "higher"
 
 
 def test_a_flag_source_that_stays_down_keeps_the_undo() -> None:

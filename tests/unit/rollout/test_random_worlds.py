@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from daemon.rollout import model as m
 from tests.unit.rollout.world import Autoscaler, Version, World
-from tests.unit.rollout.worlds import flagged, paused_step, world
+from tests.unit.rollout.worlds import flagged, paused_step, two_flags, world
 
 REVISIONS = ("v1", "v2", "v3", "v4")
 KINDS = ("good", "good", "bad", "silent", "nodata")
@@ -28,7 +28,11 @@ LOSABLE: tuple[type[m.Action], ...] = (
     m.RestoreTemplate,
     m.DeleteCanary,
     m.EnsureCanary,
+    m.SetFlag,
     m.ZeroFlags,
+    m.FinishFlag,
+    m.RestoreFlags,
+    m.ReleaseFlags,
     m.RestoreFloor,
 )
 
@@ -43,8 +47,11 @@ class Worlds(RuleBasedStateMachine):
         draw = data.draw
         kinds = {r: draw(st.sampled_from(KINDS), label=r) for r in REVISIONS[1:]}
         spec: dict[str, Any] = {"on_rollback": draw(st.sampled_from(("Restore", "Hold")))}
-        if draw(st.booleans(), label="flags"):
+        flags = draw(st.sampled_from((0, 0, 1, 2)), label="flags")
+        if flags == 1:
             spec |= flagged()
+        elif flags:
+            spec |= two_flags(draw(st.sampled_from(("Gated", "Aligned", "Independent")), label="mode"))
         if draw(st.booleans(), label="sign-off"):
             spec |= paused_step()
         self.world = world(
@@ -115,10 +122,18 @@ class Worlds(RuleBasedStateMachine):
         self.world.routes[0].accepts = not self.world.routes[0].accepts
 
     @precondition(lambda self: self.world.flags)
-    @rule(drift=st.sampled_from(("lower", "higher", None)), error=st.sampled_from(("", "", "connection refused")))
-    def the_flag_turns(self, drift: str | None, error: str) -> None:
-        flag = self.world.flags[0]
+    @rule(
+        number=st.integers(0, 1),
+        drift=st.sampled_from(("lower", "higher", None)),
+        error=st.sampled_from(("", "", "connection refused")),
+        missing=st.sampled_from((False, False, False, True)),
+    )
+    def the_flag_turns(self, number: int, drift: str | None, error: str, missing: bool) -> None:
+        flag = self.world.flags[number % len(self.world.flags)]
         flag.drift, flag.error = (drift if flag.percent is not None else None), error
+        flag.missing = missing and bool(error)
+        if flag.missing:
+            flag.percent, flag.gated = None, True
 
     @rule(number=st.integers(1, 9))
     def pods_die(self, number: int) -> None:
@@ -178,7 +193,7 @@ def behave(w: World) -> None:
     for route in w.routes:
         route.accepts = True
     for flag in w.flags:
-        flag.error, flag.drift = "", None
+        flag.error, flag.drift, flag.missing = "", None, False
     for version in w.versions.values():
         version.starts, version.fatal = True, False
         version.judge = "good" if version.judge in ("silent", "nodata") else version.judge

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon.api.canary import Flag
 from daemon.api.status import CanaryStatus, FlagStatus, RolloutStatus, RouteStatus
 from daemon.rollout import sentence
 from daemon.rollout.clock import stamp
@@ -61,6 +62,7 @@ def test_rolled_back() -> None:
         "weight_at_abort": 5,
         "rollback_reason": "Worse",
         "flags_zeroed_at": stamp(START + 105.4),
+        "flags_at_abort": ["new-checkout"],
         "weight_zeroed_at": stamp(START + 105.9),
     }
     text = sentence.rolled_back(turn(106, metric(26, 530, baseline_events=11), flags=(FLAG,), **back))
@@ -90,8 +92,32 @@ def test_several_flags_are_named_in_the_plural() -> None:
     """'Flags a, b back at 0'."""
     flags = tuple(FlagStatus(name=n, key=n, source="flagd") for n in ("a", "b"))
     back = {"abort_at": stamp(START), "rollback_reason": "Aborted", "rollback_cause": "stopped by ada", "flags_zeroed_at": stamp(START)}
-    text = sentence.rolled_back(turn(1, flags=flags, **back))
+    text = sentence.rolled_back(turn(1, flags=flags, flags_at_abort=["a", "b"], **back))
     assert text == "checkout 7f9c rolled back after 0 s at 0 %: stopped by ada. Flags a, b back at 0 after 0 s."
+
+
+def test_a_flag_that_was_never_on_did_not_come_back() -> None:
+    """Written at 0, or not at all: nobody had it, so the sentence speaks of the others alone, or of none."""
+    flags = tuple(FlagStatus(name=n, key=n, source="flagd") for n in ("a", "b"))
+    back = {"abort_at": stamp(START), "rollback_reason": "Aborted", "rollback_cause": "stopped by ada", "flags_zeroed_at": stamp(START)}
+    assert sentence.rolled_back(turn(1, flags=flags, flags_at_abort=["b"], **back)).endswith("stopped by ada. Flag b back at 0 after 0 s.")
+    assert sentence.rolled_back(turn(1, flags=flags, **back)).endswith("stopped by ada.")
+
+
+def test_a_flag_that_is_still_on_is_said_to_be() -> None:
+    """The traffic is back, the flag is not: with the source's own words."""
+    flags = (FlagStatus(name="a", key="a", source="flagd", written=40, message="connection refused"),)
+    back = {"abort_at": stamp(START), "rollback_reason": "Aborted", "rollback_cause": "stopped by ada", "weight_zeroed_at": stamp(START)}
+    text = sentence.rolled_back(turn(1, flags=flags, flags_at_abort=["a"], **back))
+    assert text.endswith("stopped by ada. Traffic after 0 s. Flag a is not back at 0 yet: connection refused.")
+
+
+def test_a_flag_that_was_put_back_is_not_said_to_be_on() -> None:
+    """`onPromotion: Remove`: the release is everybody's, the flag is what it was."""
+    plan = plan_of(spec_of(flags=[Flag(name="new-checkout", on_promotion="Remove")]), gitops=False)
+    made = turn(490, metric(21, 18_340), flags=(FLAG,), promote_reason="Proven")
+    made.plan = plan
+    assert sentence.promoted(made).endswith("; flag new-checkout as it was found.")
 
 
 @pytest.mark.parametrize(

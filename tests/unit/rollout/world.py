@@ -53,6 +53,7 @@ class Flag:
     people: int = 0  # what the source said before us
     open: bool = False
     error: str = ""
+    missing: bool = False
     drift: str | None = None
     settles: float = 2.0  # seconds until the pods have it; inf = never
 
@@ -120,6 +121,7 @@ class World:
         self.events: list[m.Event] = []
         self.acted: list[m.Actions] = []
         self.last: m.Decision | None = None
+        self.waits: list[str] = []  # reasons, in the order of their first pass
         self.checks: list[Callable[[World, m.Observed, CanaryStatus, m.Decision], None]] = []
         self.crash_after: int | None = None  # actions until the daemon dies; -1 = before the status is written
         self.node_free = True
@@ -244,15 +246,19 @@ class World:
         )
 
     def _flag_view(self, flag: Flag) -> m.FlagView:
+        before = next((f for f in self.status.flags if f.name == flag.name), None)
+        percent = (before.written if before else None) if flag.error else flag.percent  # a source that is away shows nothing
         extra = {"open": True} if flag.open else {}
         return m.FlagView(
             name=flag.name,
             key=flag.key,
             source="flagd",
-            percent=flag.percent,
+            percent=percent,
             seen=flag.percent is not None and flag.age >= flag.settles and not flag.error,
             gated=flag.gated,
             error=flag.error,
+            missing=flag.missing,
+            retryable=not flag.missing,
             drift=flag.drift,  # type: ignore[arg-type]
             original=str(flag.people),
             **extra,
@@ -294,6 +300,8 @@ class World:
         for check in self.checks:
             check(self, seen, before, decision)
         self.last = decision
+        if decision.status.waiting is not None and decision.status.waiting.reason not in self.waits:
+            self.waits.append(decision.status.waiting.reason)
         if self.crash_after is not None and self.crash_after < 0:
             self.crash_after = None
             return decision
@@ -376,19 +384,19 @@ class World:
     def _act_on_flags(self, action: m.Actions) -> None:
         named = {f.name: f for f in self.flags if not f.error}
         match action:
-            case m.SetFlag(name=name, percent=percent) if name in named:
-                self._write(named[name], percent, gated=True)
+            case m.SetFlag(name=name, percent=percent, gated=gated) if name in named:
+                self._write(named[name], percent, gated=gated)
             case m.FinishFlag(name=name, percent=percent) if name in named:
                 self._write(named[name], percent, gated=False)
-            case m.ZeroFlags():
-                for flag in named.values():
+            case m.ZeroFlags(names=which):
+                for flag in (f for f in named.values() if which is None or f.name in which):
                     if flag.percent:
                         self._write(flag, 0, gated=flag.gated)
-            case m.RestoreFlags():
-                for flag in named.values():
+            case m.RestoreFlags(names=which):
+                for flag in (f for f in named.values() if which is None or f.name in which):
                     flag.percent, flag.drift, flag.gated = None, None, True
-            case m.ReleaseFlags():
-                for flag in named.values():
+            case m.ReleaseFlags(names=which):
+                for flag in (f for f in named.values() if which is None or f.name in which):
                     flag.people, flag.percent, flag.gated = (flag.percent if flag.percent is not None else flag.people), None, True
             case _:
                 pass

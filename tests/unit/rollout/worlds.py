@@ -34,6 +34,15 @@ def flagged(percents: tuple[int, ...] = (), on_promotion: Any = "Keep") -> dict[
     return {"flags": [Flag(name="new-checkout", on_promotion=on_promotion)], "steps": steps}
 
 
+def two_flags(mode: Any = "Gated", on_promotion: Any = "Remove") -> dict[str, Any]:
+    """Two flags, each of a source of its own: the second one with another mode, rising and falling."""
+    steps = [
+        Step(weight=w, flags=[FlagStep(name="new-checkout", percent=p), FlagStep(name="other", percent=q)], dwell=DWELL)
+        for w, p, q in ((5, 10, 50), (50, 60, 20))
+    ]
+    return {"flags": [Flag(name="new-checkout"), Flag(name="other", mode=mode, on_promotion=on_promotion)], "steps": steps}
+
+
 def outcomes(**changes: Outcome) -> dict[str, Any]:
     return {"analysis": Analysis(deadline="10m", outcomes=Outcomes(**changes))}
 
@@ -52,7 +61,7 @@ def world(*versions: Version, adopted: bool = True, checked: bool = True, spec: 
     """A world at rest with `v1` as stable, and every promise checked after each pass."""
     made = World(spec=spec_of(**(spec or {})), versions={v.name: replace(v) for v in versions}, **changes)
     if (spec or {}).get("flags") and not made.flags:
-        made.flags = [WorldFlag("new-checkout", "new-checkout")]
+        made.flags = [WorldFlag(f.name, f.name) for f in made.spec.flags or []]
     if checked:
         made.checks.append(check_all)
     if adopted:
