@@ -36,6 +36,7 @@ async def test_at_rest_nothing_is_written(world: World) -> None:
     """Pods, ReplicaSets and labels change, the Canary is looked at each time, and not one request is sent."""
     world.open()
     await world.adopted()
+    await world.until(lambda: "requestsPerSecond" in (world.status().get("forecast") or {}), "its traffic is measured")
     await looked_until_quiet(world)
     before, version = world.requests("GET", "POST", "PATCH", "PUT", "DELETE"), world.get(CANARIES, "web")["metadata"]["resourceVersion"]
     for number in range(5):
@@ -115,8 +116,10 @@ async def test_what_is_in_a_secret_is_nowhere_else(world: World, hooks: Hooks, c
         world.pages.status = 401
         world.pages.asked.clear()
         world.release(image)
-        await world.until(lambda: "HTTP 401" in json.dumps(world.status()), "the refusal is told")
-        assert any(headers.get("Authorization") for _, headers, _ in world.pages.asked)
+        await world.until(lambda: "HTTP 401" in json.dumps(world.status().get("waiting")), "the refusal is told")
+        async with asyncio.timeout(20):
+            while not any(headers.get("Authorization") for _, headers, _ in world.pages.asked):
+                await asyncio.sleep(0.02)
         world.say("abort")
         await world.phases("Idle", "Held")
     await hooks.until(f"/{PLANTED}path")
