@@ -51,9 +51,13 @@ mutants: venv ## apply each committed patch to shipped code; its test must go re
 bench: venv ## every benchmark, as tables
 	$(BIN)/python -m bench.decide $(ARGS)
 	$(BIN)/python -m bench.api $(ARGS)
+	$(BIN)/python -m bench.judge $(ARGS)
 
 bench-api: venv ## what the daemon costs an API server (ARGS=--json)
 	$(BIN)/python -m bench.api $(ARGS)
+
+bench-judge: venv ## what the judge decides, and what that costs, beside stock rules (ARGS="--json --runs 100")
+	$(BIN)/python -m bench.judge $(ARGS)
 
 docs: venv ## the generated pages of docs/reference
 	$(BIN)/python -m daemon.cli.reference docs/reference
@@ -64,4 +68,4 @@ image: ## build the container image
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help venv lock demo demo-real unit test lint types crds mutants bench bench-api docs image clean
+.PHONY: help venv lock demo demo-real unit test lint types crds mutants bench bench-api bench-judge docs image clean

@@ -26,6 +26,9 @@ class HistogramJudge(MetricJudge):
         self._test = HistogramTest(config.histogram_options(metric), state.histogram)
         self._evidence: HistogramEvidence | None = None
 
+    def _usual(self) -> float | None:
+        return min(self._metric.shape, key=lambda tail: abs(math.log(max(tail, 1e-9)) - math.log(0.1)), default=None)
+
     @property
     def state(self) -> MetricState:
         return MetricState(histogram=self._test.state, health=self._health.state, requests=self._requests, counted_ticks=self._counted)

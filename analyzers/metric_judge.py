@@ -29,7 +29,7 @@ class MetricState(msgspec.Struct, frozen=True, kw_only=True):
     ratio: RatioState | None = None
     histogram: HistogramState | None = None
     gauge: GaugeState | None = None
-    health: HealthState = HealthState()
+    health: HealthState | None = None
     dispersion: DispersionState = DispersionState()
     requests: int = 0
     counted_ticks: int = 0
@@ -63,12 +63,16 @@ class MetricJudge(ABC):
 
     def __init__(self, config: JudgeConfig, metric: MetricConfig, state: MetricState) -> None:
         self._config, self._metric = config, metric
-        self._health = BaselineHealth(window_ticks=config.ticks(60.0), usual_rate=metric.usual_rate, state=state.health)
+        self._health = BaselineHealth(window_ticks=config.ticks(60.0), usual_rate=self._usual(), state=state.health)
         self._requests, self._counted = state.requests, state.counted_ticks
         self._effects = UnitEffects(tau=metric.tau)
         self._margins = Margins(tolerated=metric.tolerated, unacceptable=metric.unacceptable)
         self._units: tuple[int, int] | None = None
         self.used_now = False
+
+    def _usual(self) -> float | None:
+        """The share of bad requests that history calls usual for the baseline."""
+        return self._metric.usual_rate
 
     @property
     @abstractmethod
@@ -93,7 +97,9 @@ class MetricJudge(ABC):
 
     @property
     def excess_upper(self) -> float | None:
-        """Largest share of requests that could still be failing because of the canary; 0 where the metric counts no failures."""
+        """Largest share of requests that could still be failing because of the canary; 0 where the metric counts no failures, or where
+        that share is within the bound that the owner would promote at.
+        """
         return 0.0
 
     @property
@@ -141,7 +147,7 @@ class MetricJudge(ABC):
         lagging = gate.since_change is not None and gate.since_change < self._config.ticks(self._metric.lag)
         worse = gate.settled and gate.warm and not lagging and gate.bad_news
         good = gate.good_news and gate.calm and (well or not self._config.require_calm)
-        return Use(worse=worse, fine=worse and good, catastrophe=not lagging, bound=gate.settled and not lagging and good)
+        return Use(worse=worse, fine=worse and good, catastrophe=not lagging, bound=not lagging and good)
 
     def _widen(self, gate: Gate) -> Margins:
         """Rule 3: no test on few pods can tell a slow node from a slow release, so what pods differ by is tolerated."""

@@ -22,6 +22,10 @@ CATASTROPHE_WEIGHT = 0.1
 """Part of the risk budget for "this is an outage", which stays live while everything else has to wait."""
 
 
+START_REQUESTS: Final = 15.0
+"""Canary requests a scrape in the warm-up: three of them stop an outage."""
+
+
 class Kind(StrEnum):
     RATIO = "Ratio"
     HISTOGRAM = "Histogram"
@@ -107,14 +111,14 @@ def conversion(name: str, *, lag: float = 300.0, tolerated: float = 0.05, unacce
 class RampConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The adaptive ramp: weights are climbed by evidence.
 
-    `start` is the weight of the warm-up (percent); None takes 30 requests a scrape, between 0.5 and 5 percent. A rung is climbed after
+    `start` is the weight of the warm-up (percent); None takes 15 requests a scrape, between 0.5 and 5 percent. A rung is climbed after
     `dwell_scrapes`, when the worst excess not yet refuted could fail at most `budget` requests in a minute at the next rung. The
     promotion waits for `bake_seconds` after the first exposure.
     """
 
-    rungs: tuple[float, ...] = (5.0, 15.0, 30.0, 50.0)
+    rungs: tuple[float, ...] = (5.0, 15.0, 50.0)
     start: float | None = None
-    dwell_scrapes: int = 3
+    dwell_scrapes: int = 2
     budget: float = 30.0
     bake_seconds: float = 900.0
 
@@ -169,12 +173,12 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def start_percent(self) -> float:
-        """30 requests a scrape, between 0.5 and 5 percent, rounded to a half; 1 where the traffic is unknown."""
+        """15 requests a scrape, between 0.5 and 5 percent, rounded to a half; 1 where the traffic is unknown."""
         if self.ramp is not None and self.ramp.start is not None:
             return self.ramp.start
         if not self.rps:
             return 1.0
-        return min(5.0, max(0.5, round(2 * 100.0 * 30.0 / (self.rps * self.scrape_seconds)) / 2))
+        return min(5.0, max(0.5, round(2 * 100.0 * START_REQUESTS / (self.rps * self.scrape_seconds)) / 2))
 
     def ticks(self, seconds: float) -> int:
         """Seconds as whole ticks, rounded up."""

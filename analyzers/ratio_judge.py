@@ -51,7 +51,9 @@ class RatioJudge(MetricJudge):
 
     @property
     def excess_upper(self) -> float | None:
-        return self.evidence.excess_upper if self._metric.worse is Worse.HIGHER else 0.0
+        upper = self.evidence.excess_upper
+        within = upper is not None and upper <= self._metric.unacceptable.slack
+        return 0.0 if within or self._metric.worse is Worse.LOWER else upper
 
     @property
     def proof(self) -> FineProof:

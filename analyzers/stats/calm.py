@@ -34,7 +34,8 @@ class BaselineHealth:
     def __init__(self, *, window_ticks: int, usual_rate: float | None = None, state: HealthState | None = None) -> None:
         self._window_ticks = max(1, window_ticks)
         self._usual = usual_rate
-        self._s = state or HealthState()
+        # What history calls usual was calm: the rollout need not learn it again.
+        self._s = state or HealthState(good_run=CALM_AGAIN_TICKS if usual_rate is not None else 0, was_calm=usual_rate is not None)
 
     @property
     def state(self) -> HealthState:

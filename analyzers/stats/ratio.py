@@ -60,6 +60,7 @@ class RatioOptions(msgspec.Struct, frozen=True, kw_only=True):
     unacceptable: Margin = UNACCEPTABLE
     cap: float = 2.5
     fine_cap: float = 0.75
+    bound_cap: float = 0.75
     start_weight: float = 0.8
     restarts: tuple[int, ...] = (20, 40, 60, 80, 120, 160)
     catastrophe_slack: float = 0.03
@@ -243,7 +244,7 @@ class RatioTest:
 
     def _take_ladder(self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float) -> None:
         rungs = count_increment(x_c, n_c, x_b, n_b, FINE_RATIOS, ratio=1.0, slack=LADDER[:, None])
-        self._ladder = self._ladder + np.minimum(rungs / phi, self.options.fine_cap)
+        self._ladder = self._ladder + np.minimum(rungs / phi, self.options.bound_cap)
 
     def _ratio_bounds(self, error: float = 0.05) -> tuple[float | None, float | None]:
         """Ends of the anytime interval for the rate ratio; None where the data exclude nothing yet."""

@@ -1,0 +1,202 @@
+"""What the judge decides, and what that costs, beside the stock rules of others: `python -m bench.judge [--json]`.
+
+Good and bad kinds of release (bench/judge_kinds.py) with parameters drawn from ranges, played under each policy with the same seeds.
+Printed per kind and policy: false rollbacks or bad promotions, undecided runs, harm (failed, lost or slow canary requests beyond the
+ordinary, plus half an hour of all traffic for each bad promotion) and minutes until the end. Ends with one JSON object under --json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from bench.judge_kinds import KINDS, Kind
+from bench.judge_peers import Argo, Flagger, Kayenta
+from bench.judge_policies import Linnet, configured
+from bench.judge_world import HORIZON, SCRAPE, Past, Run, Seen, Service, past
+
+DEFAULT_RUNS: Final = 40
+
+
+class Policy(Protocol):
+    weight: float
+
+    def take(self, seen: Seen) -> str: ...
+
+
+STOCK: Final[dict[str, Callable[[], Policy]]] = {
+    "flagger": Flagger,
+    "argo": Argo,
+    "kayenta": Kayenta,
+    "flagger-tuned": partial(Flagger, success=0.9965, p99=0.495),
+    "argo-tuned": partial(Argo, errors=0.0035, p99=0.495),
+    "kayenta-tuned": partial(Kayenta, marginal=65.0, enough=90.0),
+}
+"""`tuned`: constants between the standard service and its regressions, set by someone who knows both."""
+POLICIES: Final = ("linnet", *STOCK)
+
+
+def policy_of(name: str, service: Service, history: Past) -> Policy:
+    if name in STOCK:
+        return STOCK[name]()
+    return Linnet(configured(service, history), (service.canary_pods, service.pods))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    kind: str
+    policy: str
+    outcome: str
+    minutes: float
+    harm: float
+    requests: int
+    half: float | None
+
+
+def play(kind: Kind, seed: int, policies: Sequence[str]) -> list[Result]:
+    """One draw of the kind, once under each policy."""
+    rng = np.random.default_rng([seed, zlib.crc32(kind.name.encode())])
+    service = kind.draw(rng)
+    history = past(service, rng)
+    stream = int(rng.integers(2**31))
+    return [_play(kind, service, history, name, np.random.default_rng(stream)) for name in policies]
+
+
+def _play(kind: Kind, service: Service, history: Past, name: str, rng: np.random.Generator) -> Result:
+    policy, run = policy_of(name, service, history), Run(service, rng)
+    harm, requests, outcome, half, k = 0.0, 0, "", None, 0
+    for k in range(HORIZON):
+        seen = run.observe(policy.weight)
+        harm += seen.harm
+        requests += seen.canary.requests if seen.canary else 0
+        half = k if half is None and seen.weight >= 50 else half
+        outcome = policy.take(seen)
+        if outcome:
+            break
+    if outcome == "promote" and kind.bad:
+        harm += run.harm_after_promotion()
+    minute = SCRAPE / 60.0
+    return Result(
+        kind=kind.name,
+        policy=name,
+        outcome=outcome or "undecided",
+        minutes=(k + 1) * minute,
+        harm=harm,
+        requests=requests,
+        half=None if half is None else half * minute,
+    )
+
+
+def _job(job: tuple[str, int, tuple[str, ...]]) -> list[Result]:
+    name, seed, policies = job
+    return play(next(k for k in KINDS if k.name == name), seed, policies)
+
+
+def collect(kinds: Sequence[Kind], runs: int, seed: int, policies: Sequence[str], processes: int) -> list[Result]:
+    jobs = [(k.name, seed + i, tuple(policies)) for k in kinds for i in range(runs)]
+    if processes <= 1:
+        return [r for job in jobs for r in _job(job)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return [r for found in pool.imap(_job, jobs, chunksize=4) for r in found]
+
+
+def figures(results: Iterable[Result]) -> dict[str, Any]:
+    found = list(results)
+    halves = [r.half for r in found if r.half is not None]
+    return {
+        "runs": len(found),
+        "rolledBack": sum(r.outcome == "rollback" for r in found),
+        "promoted": sum(r.outcome == "promote" for r in found),
+        "undecided": sum(r.outcome == "undecided" for r in found),
+        "harm": round(statistics.fmean(r.harm for r in found), 1),
+        "canaryRequests": round(statistics.fmean(r.requests for r in found), 1),
+        "minutes": round(statistics.fmean(r.minutes for r in found), 2),
+        "minutesToHalf": round(statistics.fmean(halves), 2) if halves else None,
+    }
+
+
+def summary(kinds: Sequence[Kind], table: dict[str, dict[str, Any]], policy: str) -> dict[str, Any]:
+    """Over all kinds; harm as a geometric mean, so that no kind drowns the others."""
+    good = [table[k.name][policy] for k in kinds if not k.bad]
+    bad = [table[k.name][policy] for k in kinds if k.bad]
+    return {
+        "falseRollbackPercent": _percent(good, "rolledBack"),
+        "worstFalseRollbackPercent": max((_percent([g], "rolledBack") for g in good), default=0.0),
+        "goodUndecidedPercent": _percent(good, "undecided"),
+        "badPromotedPercent": _percent(bad, "promoted"),
+        "worstBadPromotedPercent": max((_percent([b], "promoted") for b in bad), default=0.0),
+        "badUndecidedPercent": _percent(bad, "undecided"),
+        "harmGeometricMean": round(math.exp(statistics.fmean(math.log(1.0 + b["harm"]) for b in bad)), 1) if bad else 0.0,
+    }
+
+
+def _percent(found: Sequence[dict[str, Any]], what: str) -> float:
+    runs = sum(f["runs"] for f in found)
+    return round(100.0 * sum(f[what] for f in found) / runs, 2) if runs else 0.0
+
+
+def commit_seed() -> int:
+    """The commit's, so that nobody can fit the judge to one set of draws; 20261123 outside a checkout."""
+    try:
+        said = subprocess.run(["git", "rev-parse", "--short=8", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return 20261123
+    return int(said.stdout.strip(), 16) % 2**31
+
+
+def _show(kinds: Sequence[Kind], table: dict[str, dict[str, Any]], policies: Sequence[str]) -> None:
+    print(f"{'kind':<16}" + "".join(f"{p:>22}" for p in policies))
+    print(f"{'':<16}" + "".join(f"{'wrong% und% harm min':>22}" for _ in policies))
+    for kind in kinds:
+        cells = []
+        for policy in policies:
+            f = table[kind.name][policy]
+            wrong = 100.0 * f["promoted" if kind.bad else "rolledBack"] / f["runs"]
+            cells.append(f"{wrong:6.1f}{100.0 * f['undecided'] / f['runs']:5.0f}{f['harm']:8.0f}{f['minutes']:3.0f}")
+        print(f"{'BAD ' if kind.bad else ''}{kind.name:<{12 if kind.bad else 16}}" + "".join(f"{c:>22}" for c in cells))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.judge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", action="store_true", help="end with one JSON object")
+    parser.add_argument("--runs", type=int, default=DEFAULT_RUNS, help="draws of each kind")
+    parser.add_argument("--seed", type=int, default=None, help="of the draws; default: from the commit")
+    parser.add_argument("--kinds", default="", help="comma-separated names; default: all")
+    parser.add_argument("--policies", default=",".join(POLICIES), help="comma-separated names")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args(arguments)
+    policies, wanted = options.policies.split(","), set(filter(None, options.kinds.split(",")))
+    unknown = [p for p in policies if p not in POLICIES] + sorted(wanted - {k.name for k in KINDS})
+    if unknown or options.runs < 1:
+        names = ", ".join([*POLICIES, *(k.name for k in KINDS)])
+        parser.error(f"no such policy or kind: {', '.join(unknown)}; there are {names}" if unknown else "--runs must be at least 1")
+    kinds = [k for k in KINDS if not wanted or k.name in wanted]
+    seed = commit_seed() if options.seed is None else options.seed
+    results = collect(kinds, options.runs, seed, policies, options.processes)
+    table = {k.name: {p: figures(r for r in results if (r.kind, r.policy) == (k.name, p)) for p in policies} for k in kinds}
+    _show(kinds, table, policies)
+    totals = {p: summary(kinds, table, p) for p in policies}
+    print(f"\nseed {seed}, {options.runs} runs of each kind")
+    for policy, total in totals.items():
+        print(f"{policy:<15}" + "  ".join(f"{name} {value}" for name, value in total.items()))
+    if options.json:
+        print(json.dumps({"seed": seed, "runs": options.runs, "kinds": table, "summary": totals}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
