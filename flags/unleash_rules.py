@@ -148,12 +148,15 @@ def moving(found: Strategy, arm: Arm) -> Operations:
 
 
 def closing(found: Strategy) -> Operations:
-    """To 0 %, whatever else it is; it stays there and enabled, so that the environment stays as it is."""
+    """To 0 %, whatever else it is; it stays there and enabled, so that the environment stays as it is.
+
+    Nothing but the share is written, so that what people edit at the same moment is theirs, and keeps nobody from braking.
+    """
+    parameters = closed(found.parameters)
     return [
         {"op": "test", "path": "/title", "value": found.title},
         {"op": "test", "path": f"/parameters/{WORD}", "value": found.parameters[WORD]},
-        *_whole(found.constraints, found.segments),
-        _replace("/parameters", closed(found.parameters)),
+        *(_replace(f"/parameters/{key}", parameters[key]) for key in ("rollout", WORD)),
     ]
 
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import aiohttp
 from yggdrasil_engine.engine import UnleashEngine
 
-from flags.model import FlagRef, Owner
+from flags.model import Converged, Desired, FlagRef, Owner
 from flags.unleash import UnleashProvider
 from flags.unleash_admin import UnleashSource
+from flags.unleash_witness import Witnesses
 from tests.testbed.unleash import ADMIN, BACKEND, Unleash
 from tests.witness.flaglog import FlagLog
 
@@ -69,12 +70,24 @@ class UnleashWorld:
         self.flag = FlagRef(key=server.flag(on=(PRODUCTION,) if on else ()), source="unleash")
         self.other = server.flag()
         self.caller = Caller()
+        self.owner = ME
         self.provider = self.driver(ME, token=token)
         self.rival = self.driver(RIVAL, token=token)
 
     def driver(self, owner: Owner, **source: Any) -> UnleashProvider:
         options = {"url": self.server.url, "token": ADMIN, "environment": PRODUCTION, "settle": self.settle, **source}
         return UnleashProvider(UnleashSource(**options), owner, self.caller, clock=lambda: self.now)
+
+    def driver_with(self, witnesses: Witnesses, **source: Any) -> UnleashProvider:
+        """A provider that asks a witness."""
+        options = {"url": self.server.url, "token": ADMIN, "environment": PRODUCTION, "settle": 0.0, "client_token": BACKEND[PRODUCTION]}
+        return UnleashProvider(UnleashSource(**{**options, **source}), ME, self.caller, witnesses, lambda: self.now)
+
+    async def until_seen(self, provider: UnleashProvider, desired: Desired) -> None:
+        """Asks as the daemon does, until the witness has no doubt."""
+        async with asyncio.timeout(20):
+            while not isinstance(await provider.verify(self.flag, desired, 0.0), Converged):
+                await asyncio.sleep(0.1)
 
     async def close(self) -> None:
         await self.caller.close()
