@@ -10,19 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from analyzers.channels import ARMS, BASELINE, CANARY, LEAST_EDGES, Frozen, channel, common_edges
 from analyzers.errors import AnalysisError, ConfigError
-from analyzers.metrics import Matcher, RatioMetric
-from analyzers.series import GAP, LATE_TICKS, AggregatedCounterError, CounterTracker, Increments, RawSeries, Role, UnstableLabelsError
+from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, RatioMetric, UsageMetric
+from analyzers.series import GAP, LATE_TICKS, AggregatedCounterError, RawSeries, UnstableLabelsError
 from analyzers.sources.protocol import Failure, MetricSource, NoData, Outcome, Partial, Query, Samples, Target
-from analyzers.ticks import MetricCounts, Problem, ProblemKind, Tick
+from analyzers.ticks import BucketCounts, GaugeValues, MetricCounts, Problem, ProblemKind, Tick
 
-CANARY: Final = "canary"
-BASELINE: Final = "baseline"
-ARMS: Final = (CANARY, BASELINE)
+__all__ = ["ARMS", "BASELINE", "CANARY", "ArmTargets", "Collected", "CollectedTick", "Collector", "Resolution", "resolve"]
+
 GIVE_UP: Final = 300.0
 LOOK_BACK: Final = 3600.0
 """How much of the past is read again after a restart; older ticks stay without data."""
@@ -46,11 +46,21 @@ class CollectedTick(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     at: float
     arms: dict[str, MetricCounts]
+    buckets: dict[str, BucketCounts] = msgspec.field(default_factory=dict)
+    gauges: dict[str, GaugeValues] = msgspec.field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     def tick(self, *, weight: float, warm: bool = True, settled: bool = True, problems: tuple[Problem, ...] = ()) -> Tick:
         return Tick(
-            index=self.index, at=self.at, arms=self.arms, weight=weight, warm=warm, settled=settled, problems=(*self.problems, *problems)
+            index=self.index,
+            at=self.at,
+            arms=self.arms,
+            buckets=self.buckets,
+            gauges=self.gauges,
+            weight=weight,
+            warm=warm,
+            settled=settled,
+            problems=(*self.problems, *problems),
         )
 
 
@@ -65,14 +75,12 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
 class Collector:
     """One rollout's data, for one revision: a new revision gets a new collector."""
 
-    def __init__(
-        self, source: MetricSource, metrics: Sequence[RatioMetric], *, scrape_seconds: float, last_index: int | None = None
-    ) -> None:
+    def __init__(self, source: MetricSource, metrics: Sequence[AnyMetric], *, scrape_seconds: float, last_index: int | None = None) -> None:
         if not math.isfinite(scrape_seconds) or scrape_seconds < 1:
             raise ConfigError(f"scrape interval is {scrape_seconds}: give at least 1 second, the interval at which the metrics are scraped")
         self._source, self._metrics, self._scrape = source, tuple(metrics), scrape_seconds
         self._last, self._fresh = last_index, {m.name for m in metrics}
-        self._trackers = {m.name: CounterTracker(metric=m.name, arms=ARMS, scrape_seconds=scrape_seconds) for m in metrics}
+        self._channels = {m.name: channel(m, scrape_seconds) for m in metrics}
         self._refused: dict[str, Problem] = {}
 
     @property
@@ -89,7 +97,7 @@ class Collector:
             return Collected()
         at = math.floor(now / self._scrape) * self._scrape
         window = at - last * self._scrape + 2 * self._scrape + (GAP if self._fresh else 0.0)
-        queries = [(m, arm, role) for m in self._metrics for arm in ARMS for role in Role]
+        queries = [(m, arm, role) for m in self._metrics for arm in ARMS for role in m.selectors]
         asked = [_query(m, by_name[arm], role) for m, arm, role in queries]
         outcomes = await self._source.fetch(asked, at=at, window=window, deadline=deadline)
         answers = {(m.name, arm, role): o for (m, arm, role), o in zip(queries, outcomes, strict=True)}
@@ -100,16 +108,16 @@ class Collector:
         back = math.floor(LOOK_BACK / self._scrape) if self._source.backfills else 1
         last = due - 1 if self._last is None else max(self._last, due - back)
         if not self._source.backfills and self._last is not None and due - self._last > LATE_TICKS + 1:
-            for tracker in self._trackers.values():
-                tracker.rebase()
+            for one in self._channels.values():
+                one.rebase()
         self._last = last
         return last
 
-    def _take(self, answers: dict[tuple[str, str, Role], Outcome], arms: dict[str, ArmTargets], last: int, due: int) -> Collected:
+    def _take(self, answers: dict[tuple[str, str, str], Outcome], arms: dict[str, ArmTargets], last: int, due: int) -> Collected:
         problems: list[Problem] = list(self._refused.values())
         bad: dict[str, tuple[Problem, ...]] = {}
         for metric in self._metrics:
-            own = {(arm, role): answers[metric.name, arm, role] for arm in ARMS for role in Role}
+            own = {(arm, role): answers[metric.name, arm, role] for arm in ARMS for role in metric.selectors}
             found = self._problems(metric.name, own)
             if found:
                 bad[metric.name] = found
@@ -128,7 +136,7 @@ class Collector:
     def _newly_refused(self, known: list[Problem]) -> list[Problem]:
         return [p for p in self._refused.values() if p not in known]
 
-    def _problems(self, metric: str, outcomes: dict[tuple[str, Role], Outcome]) -> tuple[Problem, ...]:
+    def _problems(self, metric: str, outcomes: dict[tuple[str, str], Outcome]) -> tuple[Problem, ...]:
         """What makes this metric's answer unusable. Pods that do not answer are an absent arm as long as the other one does."""
         failures = {key: o for key, o in outcomes.items() if isinstance(o, Failure)}
         partial = [o for o in outcomes.values() if isinstance(o, Partial)]
@@ -140,8 +148,8 @@ class Collector:
         found += [Problem(kind=ProblemKind.PARTIAL, text=w, metric=metric) for w in warned]
         return tuple(found)
 
-    def _feed(self, metric: str, outcomes: dict[tuple[str, Role], Outcome], arms: dict[str, ArmTargets]) -> None:
-        tracker = self._trackers[metric]
+    def _feed(self, metric: str, outcomes: dict[tuple[str, str], Outcome], arms: dict[str, ArmTargets]) -> None:
+        tracker = self._channels[metric]
         for (arm, role), outcome in outcomes.items():
             if isinstance(outcome, Samples) and metric not in self._refused:
                 with self._refusing(metric):
@@ -164,7 +172,7 @@ class Collector:
             self._refused[metric] = Problem(kind=ProblemKind.MALFORMED, text=str(error), metric=metric)
 
     def _freeze(self, index: int, bad: dict[str, tuple[Problem, ...]]) -> CollectedTick:
-        counts: dict[str, MetricCounts] = {}
+        found: dict[str, Frozen] = {}
         problems: list[Problem] = []
         for metric in self._metrics:
             if metric.name in bad and metric.name not in self._refused:
@@ -172,38 +180,63 @@ class Collector:
                 continue
             if metric.name not in self._refused:
                 with self._refusing(metric.name):
-                    increments: Increments = self._trackers[metric.name].freeze(index)
-                    problems.extend(increments.problems)
-                    counts[metric.name] = MetricCounts(increments.arms[CANARY], increments.arms[BASELINE])
+                    found[metric.name] = self._channels[metric.name].freeze(index)
+                    problems.extend(found[metric.name].problems)
             if metric.name in self._refused:
                 problems.append(self._refused[metric.name])
-        return CollectedTick(index=index, at=index * self._scrape, arms=counts, problems=tuple(problems))
+        return CollectedTick(
+            index=index,
+            at=index * self._scrape,
+            arms={name: f.counts for name, f in found.items() if f.counts is not None},
+            buckets={name: f.buckets for name, f in found.items() if f.buckets is not None},
+            gauges={name: f.gauges for name, f in found.items() if f.gauges is not None},
+            problems=tuple(problems),
+        )
 
 
-class Resolution(msgspec.Struct, frozen=True, kw_only=True):
+M = TypeVar("M", RatioMetric, HistogramMetric, UsageMetric, GaugeMetric, AnyMetric)
+
+
+class Resolution(msgspec.Struct, Generic[M], frozen=True, kw_only=True):
     """Which candidate the source has. Without one, `tried` says for each what was asked and what came back."""
 
-    metric: RatioMetric | None
+    metric: M | None
     tried: tuple[str, ...]
     failure: Failure | None = None
 
 
 async def resolve(
-    source: MetricSource, candidates: Sequence[RatioMetric], arm: ArmTargets, *, now: float, deadline: float = 5.0
-) -> Resolution:
-    """The first candidate whose total has samples in the given arm (the baseline, as the canary has none yet)."""
-    queries = [_query(c, arm, Role.TOTAL) for c in candidates]
+    source: MetricSource, candidates: Sequence[M], arm: ArmTargets, *, now: float, deadline: float = 5.0, other: ArmTargets | None = None
+) -> Resolution[M]:
+    """The first candidate that has samples in the given arm (the baseline, as the canary has none yet).
+
+    A histogram is compared at the bounds that both arms have, as far as `other` (the canary) has shown any.
+    """
+    arms = [arm, *([other] if other else [])]
+    queries = [_query(c, a, next(iter(c.selectors))) for c in candidates for a in arms]
     outcomes = await source.fetch(queries, at=now, window=GAP, deadline=deadline)
     tried: list[str] = []
-    for candidate, query, outcome in zip(candidates, queries, outcomes, strict=True):
+    for i, candidate in enumerate(candidates):
+        outcome, query = outcomes[i * len(arms)], queries[i * len(arms)]
         match outcome:
             case Samples() | Partial():
-                return Resolution(metric=candidate, tried=tuple(tried))
+                seen = [s for o in outcomes[i * len(arms) : (i + 1) * len(arms)] if isinstance(o, Samples | Partial) for s in o.series]
+                fitted = _with_edges(candidate, seen)
+                if fitted is not None:
+                    return Resolution(metric=fitted, tried=tuple(tried))
+                tried.append(f"{query.selector}: fewer than {LEAST_EDGES} bucket bounds that all pods of both versions have")
             case NoData():
                 tried.append(f"{query.selector}: no samples")
             case Failure():
                 tried.append(f"{query.selector}: {outcome.message}")
     return Resolution(metric=None, tried=tuple(tried), failure=next((o for o in outcomes if isinstance(o, Failure)), None))
+
+
+def _with_edges(metric: M, seen: Sequence[RawSeries]) -> M | None:
+    if not isinstance(metric, HistogramMetric):
+        return metric
+    edges = common_edges(seen)
+    return msgspec.structs.replace(metric, edges=edges) if len(edges) >= LEAST_EDGES else None
 
 
 def _both(arms: Sequence[ArmTargets]) -> dict[str, ArmTargets]:
@@ -213,9 +246,8 @@ def _both(arms: Sequence[ArmTargets]) -> dict[str, ArmTargets]:
     return by_name
 
 
-def _query(metric: RatioMetric, arm: ArmTargets, role: Role) -> Query:
-    selector = metric.total if role is Role.TOTAL else metric.errors
-    return Query(selector=selector.where(metric.arm_matchers.get(arm.name, arm.matchers)), targets=arm.targets)
+def _query(metric: AnyMetric, arm: ArmTargets, role: str) -> Query:
+    return Query(selector=metric.where(role, arm.name, arm.matchers), targets=arm.targets)
 
 
 def _with_start(series: RawSeries, started: dict[str, float]) -> RawSeries:

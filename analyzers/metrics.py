@@ -10,13 +10,18 @@ import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from analyzers.errors import ConfigError
-from analyzers.options import MetricConfig, check_margins
+from analyzers.options import Kind, MetricConfig, Worse, check_margins
+from analyzers.series import Role
 from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin
+
+SLOWER: Final = Margin(ratio=1.05, slack=0.0)
+COSTLIER: Final = Margin(ratio=1.10, slack=0.0)
+TOO_SLOW: Final = Margin(ratio=1.25, slack=0.0)
 
 
 class MatchOp(StrEnum):
@@ -101,31 +106,104 @@ def _unescape(value: str) -> str:
     return re.sub(r"\\(.)", lambda m: {"n": "\n", "t": "\t"}.get(m.group(1), m.group(1)), value)
 
 
-class RatioMetric(msgspec.Struct, frozen=True, kw_only=True):
-    """Errors of all: two counters of the same scope. `arm_matchers` replaces the arms' own matchers where the counter
-    is not the application's (a router that counts per backend).
+class _Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """What all kinds have. `arm_matchers` replaces the arms' own matchers where the counter is not the application's (a
+    router that counts per backend). `lag` is how long after an exposure its outcome is known.
     """
 
     name: str
-    errors: Selector
-    total: Selector
     tolerated: Margin = TOLERATED
     unacceptable: Margin = UNACCEPTABLE
     weight: float = 1.0
     lag: float = 0.0
     arm_matchers: dict[str, tuple[Matcher, ...]] = msgspec.field(default_factory=dict)
 
+    @property
+    def selectors(self) -> dict[str, Selector]:
+        """What is asked, by what it is to the metric; the first says whether a service has the metric at all."""
+        raise NotImplementedError
+
+    @property
+    def anchor(self) -> Selector:
+        return next(iter(self.selectors.values()))
+
+    def where(self, role: str, arm: str, matchers: tuple[Matcher, ...]) -> Selector:
+        """What is asked of one arm."""
+        return self.selectors[role].where(self.arm_matchers.get(arm, matchers))
+
+    def _config(self, kind: Kind, **more: Any) -> MetricConfig:
+        return MetricConfig(
+            name=self.name, kind=kind, weight=self.weight, tolerated=self.tolerated, unacceptable=self.unacceptable, lag=self.lag, **more
+        )
+
+
+class RatioMetric(_Metric, frozen=True, kw_only=True):
+    """Errors of all: two counters of the same scope. `worse` is lower where the counted outcome is a wanted one (orders)."""
+
+    errors: Selector
+    total: Selector
+    worse: Worse = Worse.HIGHER
+
+    @property
+    def selectors(self) -> dict[str, Selector]:
+        return {Role.TOTAL: self.total, Role.ERRORS: self.errors}
+
     def config(self, *, history_phi: float | None = None, usual_rate: float | None = None) -> MetricConfig:
         """The part the judge needs."""
-        return MetricConfig(
-            name=self.name,
-            weight=self.weight,
-            tolerated=self.tolerated,
-            unacceptable=self.unacceptable,
-            lag=self.lag,
-            history_phi=history_phi,
-            usual_rate=usual_rate,
-        )
+        return self._config(Kind.RATIO, worse=self.worse, history_phi=history_phi, usual_rate=usual_rate)
+
+
+class HistogramMetric(_Metric, frozen=True, kw_only=True):
+    """Latency or size: the `_bucket` counter of a classic histogram. `edges` are the bounds that are compared, found in the source."""
+
+    buckets: Selector
+    edges: tuple[float, ...] = ()
+    tolerated: Margin = SLOWER
+    unacceptable: Margin = TOO_SLOW
+    weight: float = 0.875
+
+    @property
+    def selectors(self) -> dict[str, Selector]:
+        return {Role.BUCKETS: self.buckets}
+
+    def config(self) -> MetricConfig:
+        return self._config(Kind.HISTOGRAM, edges=self.edges)
+
+
+class UsageMetric(_Metric, frozen=True, kw_only=True):
+    """What a request takes: seconds of CPU by requests, both counted by the same pods."""
+
+    used: Selector
+    total: Selector
+    tolerated: Margin = COSTLIER
+    unacceptable: Margin = TOO_SLOW
+    weight: float = 0.375
+
+    @property
+    def selectors(self) -> dict[str, Selector]:
+        return {Role.TOTAL: self.total, Role.USED: self.used}
+
+    def config(self) -> MetricConfig:
+        return self._config(Kind.GAUGE)
+
+
+class GaugeMetric(_Metric, frozen=True, kw_only=True):
+    """A value per pod, such as the length of a queue: the mean over an arm's pods must not grow."""
+
+    value: Selector
+    tolerated: Margin = COSTLIER
+    unacceptable: Margin = TOO_SLOW
+    weight: float = 0.375
+
+    @property
+    def selectors(self) -> dict[str, Selector]:
+        return {Role.VALUE: self.value}
+
+    def config(self) -> MetricConfig:
+        return self._config(Kind.GAUGE)
+
+
+AnyMetric: TypeAlias = RatioMetric | HistogramMetric | UsageMetric | GaugeMetric
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,9 @@ IDENTITY: Final = ("namespace", "pod", "instance", "job", "container", "endpoint
 class Role(StrEnum):
     TOTAL = "total"
     ERRORS = "errors"
+    BUCKETS = "buckets"
+    USED = "used"
+    VALUE = "value"
 
 
 class Sample(NamedTuple):
@@ -83,7 +86,7 @@ class _Seen(NamedTuple):
 @dataclass(slots=True)
 class _Series:
     arm: str
-    role: Role
+    role: str
     target: tuple[str, ...]
     labels: Mapping[str, str]
     last: _Seen | None = None
@@ -107,19 +110,30 @@ class Increments(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
 
 
-class CounterTracker:
-    """Follows every series of one metric over both arms; `freeze` gives out each tick once and never revises it."""
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """By how much each arm's counters grew in one tick, by what they count; None for an arm that delivered nothing."""
 
-    def __init__(self, *, metric: str, arms: Iterable[str], scrape_seconds: float) -> None:
-        self._metric, self._arms, self._scrape = metric, tuple(arms), scrape_seconds
-        self._series: dict[tuple[str, Role, tuple[tuple[str, str], ...]], _Series] = {}
+    arms: dict[str, dict[str, float] | None]
+    problems: tuple[Problem, ...] = ()
+
+
+class Follower:
+    """Follows every series of one metric over both arms; `freeze` gives out each tick once and never revises it.
+
+    A metric is made of several counters of the same processes. Without the one that is the `anchor` (all requests) the
+    others of a process wait, so that no tick has a part without the whole.
+    """
+
+    def __init__(self, *, metric: str, arms: Iterable[str], scrape_seconds: float, anchor: str) -> None:
+        self._metric, self._arms, self._scrape, self._anchor = metric, tuple(arms), scrape_seconds, anchor
+        self._series: dict[tuple[str, str, tuple[tuple[str, str], ...]], _Series] = {}
         self._targets: dict[tuple[str, ...], _Target] = {}
         self._absent: dict[str, int] = dict.fromkeys(self._arms, 0)
         self._known: set[str] = set()
         self._until: float | None = None
         self._frozen: int | None = None
 
-    def add(self, arm: str, role: Role, series: Iterable[RawSeries]) -> None:
+    def add(self, arm: str, role: str, series: Iterable[RawSeries]) -> None:
         """Take raw samples; those already counted, or seen before, are ignored, so windows may overlap."""
         for raw in series:
             key = (arm, role, tuple(sorted(raw.labels.items())))
@@ -132,7 +146,7 @@ class CounterTracker:
                     known.pending.append(_Seen(sample.at, sample.value, raw.started_at))
                     newest = sample.at
 
-    def freeze(self, index: int) -> Increments:
+    def freeze(self, index: int) -> Growth:
         """The increments of tick `index`, final. What lies in ticks that were passed over is dropped, never lumped together."""
         end, begin = index * self._scrape, (index - 1) * self._scrape
         if self._frozen is not None and index <= self._frozen:
@@ -141,24 +155,23 @@ class CounterTracker:
             self._consume(begin, begin)
             self._until = begin
         self._frozen = index
-        present = {s.arm for s in self._series.values() if s.role is Role.TOTAL and s.pending and s.pending[0].at <= end}
+        present = {s.arm for s in self._series.values() if s.role == self._anchor and s.pending and s.pending[0].at <= end}
         late = [a for a in self._arms if a in self._known and a not in present]
         if not present:
             # Nobody is late when nothing came at all: the source was blind, and the next samples cover that time for both arms.
-            return Increments(arms=dict.fromkeys(self._arms), problems=self._stale(late))
+            return Growth(arms=dict.fromkeys(self._arms), problems=self._stale(late))
         for arm in self._arms:
             self._absent[arm] = self._absent[arm] + 1 if arm in late else 0
         waiting = [a for a in late if self._absent[a] <= LATE_TICKS]
         if waiting:
-            return Increments(arms=dict.fromkeys(self._arms), problems=self._stale(waiting))
+            return Growth(arms=dict.fromkeys(self._arms), problems=self._stale(waiting))
         for arm in late:
             self._forget(arm)
         counts = self._consume(end, begin if self._until is None else self._until)
         self._until = end
         self._known |= present
         self._prune(end)
-        arms = {a: ArmCounts(*counts.get(a, (0, 0))) if a in present else None for a in self._arms}
-        return Increments(arms=arms, problems=self._stale(late))
+        return Growth(arms={a: counts.get(a, {}) if a in present else None for a in self._arms}, problems=self._stale(late))
 
     def rebase(self) -> None:
         """Start over: every counter's next sample is a base (unless it is new-born). For a source without a past, after a pause."""
@@ -180,9 +193,9 @@ class CounterTracker:
         for target in {s.target for s in self._series.values() if s.arm == arm} - others:
             self._targets.pop(target, None)
 
-    def _consume(self, end: float, since: float) -> dict[str, tuple[int, int]]:
+    def _consume(self, end: float, since: float) -> dict[str, dict[str, float]]:
         """Walk each target's scrapes in time order. A target without a total in this tick waits as a whole."""
-        ready = {(s.arm, s.target) for s in self._series.values() if s.role is Role.TOTAL and s.pending and s.pending[0].at <= end}
+        ready = {(s.arm, s.target) for s in self._series.values() if s.role == self._anchor and s.pending and s.pending[0].at <= end}
         scrapes: dict[tuple[tuple[str, ...], float], list[tuple[_Series, _Seen]]] = {}
         for series in self._series.values():
             if (series.arm, series.target) not in ready:
@@ -190,18 +203,18 @@ class CounterTracker:
             while series.pending and series.pending[0].at <= end:
                 sample = series.pending.pop(0)
                 scrapes.setdefault((series.target, sample.at), []).append((series, sample))
-        sums: dict[str, list[float]] = {}
+        sums: dict[str, dict[str, float]] = {}
         for (name, at), group in sorted(scrapes.items(), key=lambda item: item[0][1]):
             target = self._targets.setdefault(name, _Target())
             _watch_labels(target, [s for s, _ in group])
             for series, sample in group:
-                own = sums.setdefault(series.arm, [0.0, 0.0])
-                own[0 if series.role is Role.TOTAL else 1] += self._increment(series, sample, target, since)
+                own = sums.setdefault(series.arm, {})
+                own[series.role] = own.get(series.role, 0.0) + self._increment(series, sample, target, since)
             target.reset = at if any(_is_reset(s, x) for s, x in group) else target.reset
             target.seen = at
             for series, sample in group:
                 series.last, series.lost = sample, False
-        return {arm: (round(total), round(errors)) for arm, (total, errors) in sums.items()}
+        return sums
 
     def _increment(self, series: _Series, new: _Seen, target: _Target, since: float) -> float:
         old = series.last
@@ -224,6 +237,22 @@ class CounterTracker:
         self._series = {k: s for k, s in self._series.items() if s.pending or s.target in seen}
         alive = {s.target for s in self._series.values()}
         self._targets = {k: t for k, t in self._targets.items() if k in alive}
+
+
+class CounterTracker(Follower):
+    """Errors of all: whole numbers of both."""
+
+    def __init__(self, *, metric: str, arms: Iterable[str], scrape_seconds: float) -> None:
+        super().__init__(metric=metric, arms=arms, scrape_seconds=scrape_seconds, anchor=Role.TOTAL)
+
+    def counts(self, index: int) -> Increments:
+        """The increments of tick `index`, final."""
+        growth = self.freeze(index)
+        arms = {
+            arm: None if own is None else ArmCounts(round(own.get(Role.TOTAL, 0.0)), round(own.get(Role.ERRORS, 0.0)))
+            for arm, own in growth.arms.items()
+        }
+        return Increments(arms=arms, problems=growth.problems)
 
 
 def _watch_labels(target: _Target, series: list[_Series]) -> None:

@@ -14,12 +14,13 @@ from collections import Counter as Ledger
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import msgspec
 import prometheus_client as client
 import pytest
 from aiohttp import web
 
-from analyzers.collector import BASELINE, CANARY, ArmTargets, CollectedTick, Collector
-from analyzers.metrics import Matcher, MatchOp, RatioMetric, Selector, parse_selector
+from analyzers.collector import BASELINE, CANARY, ArmTargets, CollectedTick, Collector, resolve
+from analyzers.metrics import HistogramMetric, Matcher, MatchOp, RatioMetric, Selector, parse_selector
 from analyzers.sources.prometheus import PrometheusOptions, PrometheusSource
 from analyzers.sources.protocol import HttpReply, Partial, Query
 from analyzers.ticks import ProblemKind
@@ -32,6 +33,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 METRIC = RatioMetric(
     name="errors", errors=parse_selector('http_requests_total{code=~"5.."}'), total=parse_selector('http_requests_total{code!=""}')
 )
+LATENCY = HistogramMetric(name="latency", buckets=parse_selector("http_request_duration_seconds_bucket"))
+EDGES = (0.1, 0.5, 1.0)
 CODES = ("200", "200", "200", "404", "500", "503")
 
 
@@ -41,6 +44,7 @@ class Pod:
     def __init__(self, arm: str, name: str, ledger: Ledger[str]) -> None:
         self.arm, self.name, self.ledger = arm, name, ledger
         self.started = time.time()
+        self._dice = random.Random(name)
         self.scrapes = 0
         self._scraped = asyncio.Condition()
         self._runner: web.AppRunner | None = None
@@ -52,10 +56,17 @@ class Pod:
         self.registry = client.CollectorRegistry()
         self._requests = client.Counter("http_requests", "requests", ["code"], registry=self.registry)
         self._requests.labels("200")
+        # Buckets of a version's own: what both have is compared.
+        own = (0.1, 0.25, 0.5, 1.0) if self.arm == CANARY else (0.05, 0.1, 0.5, 1.0, 5.0)
+        self._seconds = client.Histogram("http_request_duration_seconds", "time to answer", buckets=own, registry=self.registry)
 
     def serve(self, code: str, count: int = 1) -> None:
         self._requests.labels(code).inc(count)
         self.ledger[code] += count
+        for _ in range(count):
+            took = self._dice.expovariate(3.0)
+            self._seconds.observe(took)
+            self.ledger[f"bucket {sum(took > edge for edge in EDGES)}"] += 1
 
     async def page(self, _: web.Request) -> web.Response:
         body = client.generate_latest(self.registry)
@@ -105,7 +116,8 @@ class Scene:
         self.problems: Ledger[ProblemKind] = Ledger()
         self.collections = 0
         source = PrometheusSource(PrometheusOptions(url=prometheus.url), http)
-        self.collector = Collector(source, [METRIC], scrape_seconds=1.0)
+        latency = msgspec.structs.replace(LATENCY, edges=EDGES)
+        self.collector = Collector(source, [METRIC, latency], scrape_seconds=1.0)
 
     async def scale(self, arm: str, *names: str) -> None:
         for name in names:
@@ -137,14 +149,17 @@ class Scene:
             await self.collect()
             await asyncio.sleep(0.3)
 
-    def counted(self, arm: str) -> tuple[int, int]:
-        """Requests and errors of all ticks."""
+    def counted(self, arm: str) -> tuple[int, int, tuple[int, ...]]:
+        """Requests, errors and latency buckets of all ticks."""
         counts = [c for t in self.ticks if "errors" in t.arms and (c := getattr(t.arms["errors"], arm)) is not None]
-        return sum(c.requests for c in counts), sum(c.errors for c in counts)
+        bins = [b for t in self.ticks if "latency" in t.buckets and (b := getattr(t.buckets["latency"], arm)) is not None]
+        return sum(c.requests for c in counts), sum(c.errors for c in counts), tuple(sum(b) for b in zip(*bins, strict=True))
 
-    def served(self, arm: str) -> tuple[int, int]:
+    def served(self, arm: str) -> tuple[int, int, tuple[int, ...]]:
         ledger = self.ledgers[arm]
-        return sum(ledger.values()), sum(n for code, n in ledger.items() if code.startswith("5"))
+        codes = {code: n for code, n in ledger.items() if code.isdigit()}
+        bins = tuple(ledger[f"bucket {i}"] for i in range(len(EDGES) + 1))
+        return sum(codes.values()), sum(n for code, n in codes.items() if code.startswith("5")), bins
 
 
 @pytest.fixture
@@ -165,13 +180,14 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def test_increments_are_what_the_processes_counted_to_the_request(scene: Scene) -> None:
-    """Through births of pods and of labels, resets, scale-downs and an outage of the Prometheus; one query a tick."""
+    """Through births of pods and of labels, resets, scale-downs and an outage of the Prometheus; one query a tick for each of the two metrics."""
     dice = random.Random(20261123)
     await scene.scale(BASELINE, "b-1", "b-2", "b-3")
     await scene.scale(CANARY, "c-1")
     await asyncio.gather(*(p.seen() for p in scene.pods.values()))
     # What was counted before the first tick is not evidence: nothing is.
     await scene.collect_until(lambda: any(t.arms["errors"].canary and t.arms["errors"].baseline for t in scene.ticks))
+    await _edges_are_those_of_both(scene)
     scene.http.requests = scene.collections = 0
 
     async def play() -> None:
@@ -203,7 +219,16 @@ async def test_increments_are_what_the_processes_counted_to_the_request(scene: S
     assert scene.served(CANARY)[1] > 11
     assert scene.problems[ProblemKind.PROVIDER_ERROR] > 0
     assert [t.index for t in scene.ticks] == list(range(scene.ticks[0].index, scene.ticks[-1].index + 1))
-    assert scene.http.requests <= scene.collections
+    assert scene.http.requests <= 2 * scene.collections
+
+
+async def _edges_are_those_of_both(scene: Scene) -> None:
+    """Bounds that one version alone has are left out, and what fell between them is not."""
+    source = PrometheusSource(PrometheusOptions(url=scene.prometheus.url), scene.http)
+    arms = {a: ArmTargets(name=a, matchers=(Matcher("track", MatchOp.EQUAL, a),)) for a in (CANARY, BASELINE)}
+    found = await resolve(source, [LATENCY], arms[BASELINE], now=time.time(), other=arms[CANARY])
+    assert found.metric is not None
+    assert found.metric.edges == EDGES
 
 
 async def _outage(scene: Scene) -> None:

@@ -33,7 +33,7 @@ def _both(total: RawSeries, errors: RawSeries | None = None) -> CounterTracker:
 
 
 def _canary(t: CounterTracker, ticks: range) -> list[tuple[int, int] | None]:
-    return [counts(t.freeze(k).arms[CANARY]) for k in ticks]
+    return [counts(t.counts(k).arms[CANARY]) for k in ticks]
 
 
 def test_increments_are_differences_of_the_last_samples() -> None:
@@ -93,7 +93,7 @@ def test_a_missing_error_series_is_zero_only_while_the_total_is_there() -> None:
 def test_both_arms_of_a_tick_cover_the_same_time() -> None:
     """The canary was scraped late: the baseline waits, and both cover two intervals in the next tick."""
     t = _both(_series((15, 100), (31, 200), (46, 300)))
-    frozen = [t.freeze(k) for k in range(1, 5)]
+    frozen = [t.counts(k) for k in range(1, 5)]
     assert [counts(f.arms[BASELINE]) for f in frozen] == [(0, 0), None, (20, 0), (10, 0)]
     assert [counts(f.arms[CANARY]) for f in frozen] == [(0, 0), None, (100, 0), (100, 0)]
     assert frozen[1].problems[0].kind is ProblemKind.STALE
@@ -102,7 +102,7 @@ def test_both_arms_of_a_tick_cover_the_same_time() -> None:
 def test_an_arm_that_stays_away_no_longer_holds_the_other_and_returns_as_a_base() -> None:
     """After two ticks the baseline goes on alone; what the canary counted meanwhile is never compared with one tick."""
     t = _both(_series((15, 100), (105, 9000), (120, 9010)))
-    frozen = [t.freeze(k) for k in range(1, 9)]
+    frozen = [t.counts(k) for k in range(1, 9)]
     assert [counts(f.arms[BASELINE]) for f in frozen] == [(0, 0), None, None, (30, 0), (10, 0), (10, 0), (10, 0), (10, 0)]
     assert [counts(f.arms[CANARY]) for f in frozen][3:] == [None, None, None, (0, 0), (10, 0)]
 
@@ -112,7 +112,7 @@ def test_after_a_time_without_any_sample_neither_arm_is_late() -> None:
     t = tracker()
     t.add(CANARY, Role.TOTAL, [_series((15, 100), (30, 110), (120, 200), (135, 210))])
     t.add(BASELINE, Role.TOTAL, [_series((15, 100), (30, 110), (105, 190), (120, 200), (135, 210), pod="b")])
-    frozen = [t.freeze(k) for k in range(1, 10)]
+    frozen = [t.counts(k) for k in range(1, 10)]
     for arm in (CANARY, BASELINE):
         assert [counts(f.arms[arm]) for f in frozen] == [(0, 0), (10, 0), None, None, None, None, None, (90, 0), (10, 0)]
 
@@ -126,16 +126,16 @@ def test_a_young_process_that_stayed_away_returns_as_a_base() -> None:
 def test_ticks_that_were_passed_over_are_dropped_not_lumped() -> None:
     """The evidence of a tick that nobody froze does not turn up in a later one."""
     t = _both(_series(*((k * SCRAPE, 10.0 * k) for k in range(1, 20))))
-    t.freeze(1)
-    assert counts(t.freeze(8).arms[CANARY]) == (10, 0)
+    t.counts(1)
+    assert counts(t.counts(8).arms[CANARY]) == (10, 0)
 
 
 def test_a_tick_is_given_out_once() -> None:
     """Freezing an old tick again is a mistake of the caller."""
     t = _both(_series((15, 1)))
-    t.freeze(3)
+    t.counts(3)
     with pytest.raises(AnalysisError, match="frozen before"):
-        t.freeze(3)
+        t.counts(3)
 
 
 def test_nan_and_negative_samples_are_no_counts() -> None:
@@ -158,7 +158,7 @@ def test_series_with_other_labels_at_every_scrape_are_refused_before_they_count(
         t.add(CANARY, Role.TOTAL, [_series((k * SCRAPE, 100.0 + k), scraped=str(k))])
     with pytest.raises(UnstableLabelsError, match="scraped='4'") as caught:
         for k in range(1, 9):
-            t.freeze(k)
+            t.counts(k)
     assert caught.value.reason == "UnstableLabels"
 
 
@@ -203,9 +203,9 @@ def _freeze_all(pods: list[Pod], last: int, *, restart_at: int | None = None) ->
             t = tracker()
             feed(t, pods, -300.0, (k - 1) * SCRAPE + 30.0)
             for earlier in range(k - 20, k):
-                t.freeze(earlier)
+                t.counts(earlier)
         feed(t, pods, (k - 4) * SCRAPE, k * SCRAPE + 30.0)
-        frozen.append(t.freeze(k))
+        frozen.append(t.counts(k))
     return frozen
 
 
@@ -253,7 +253,7 @@ def _harm(rng: np.random.Generator, *, count_newborn: bool) -> int:
         for one in (pod, base):
             one.scrape(k * SCRAPE)
         feed(t, [pod, base], (k - 1) * SCRAPE, k * SCRAPE, with_start=False)
-        frozen = t.freeze(k)
+        frozen = t.counts(k)
         arms = {"errors": MetricCounts(frozen.arms[CANARY], frozen.arms[BASELINE])}
         harm += n_c if k > 5 else 0
         if judge.tick(Tick(index=k, at=k * SCRAPE, weight=5.0, arms=arms)).action is Action.ROLLBACK:
