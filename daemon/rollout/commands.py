@@ -11,7 +11,7 @@ import msgspec
 
 from daemon.rollout import progress, promotion, rollback
 from daemon.rollout.clock import stamp
-from daemon.rollout.model import Command, ForgetFailure
+from daemon.rollout.model import Command, ForgetFailure, StoreTemplate
 from daemon.rollout.turn import Turn
 
 REMEMBERED: Final = 128  # characters of a carried-out command that the status has room for
@@ -39,7 +39,7 @@ def _refusal(turn: Turn, command: Command) -> str:
     if command.expires is not None and turn.now > command.expires:
         return "it has expired; say it again"
     spoken_of = rollout.revision if rollout else workload.revision
-    if command.revision != spoken_of:
+    if command.revision != spoken_of and not (command.verb == "override" and command.revision == _running(turn)):
         return f"the revision at hand is {spoken_of}; the verb is bound to the one it was said for"
     phases = _LEGAL[command.verb]
     if turn.status.phase not in phases:
@@ -59,6 +59,13 @@ def _impossible(phase: str, verb: str) -> str:
         if possible
         else f"a release that is {phase} goes on by itself"
     )
+
+
+def _running(turn: Turn) -> str | None:
+    """The version that serves all alone without having been judged, under a newer one that is held."""
+    workload = turn.workload
+    alone = turn.status.phase == "Bypassed" and len(workload.active) == 1 and workload.available >= workload.replicas > 0
+    return workload.active[0].revision if alone else None
 
 
 def _pointless(turn: Turn, command: Command) -> str:
@@ -101,11 +108,13 @@ def _resume(turn: Turn, command: Command) -> None:
     turn.tell("Resumed", f"{turn.name} {turn.rollout.revision}: resumed by {command.by or 'a person'}")
 
 
-def _override(turn: Turn, _: Command) -> None:
+def _override(turn: Turn, command: Command) -> None:
     if turn.status.phase == "Bypassed":
-        turn.set(stable_revision=turn.workload.revision)
-        turn.do(ForgetFailure(revision=turn.workload.revision))
-        turn.enter("Pending")
+        turn.set(stable_revision=command.revision)
+        turn.do(ForgetFailure(revision=command.revision))
+        if command.revision != turn.workload.revision:
+            turn.do(StoreTemplate(revision=command.revision, role="stable"))
+        turn.enter("Pending" if command.revision == turn.workload.revision else "Idle")
         return
     if turn.status.rollout is None:
         progress.begin(turn, overridden=True)

@@ -332,9 +332,14 @@ def _held(turn: Turn) -> None:
 def _bypassed(turn: Turn) -> None:
     """Handler of phase Bypassed: an unjudged template runs; it is never taken as stable by itself."""
     workload, stable = turn.workload, turn.status.stable_revision
-    if workload.revision == stable or (workload.paused and workload.held):
+    if workload.revision == stable:
         turn.enter("Idle")
         return
+    if workload.paused and workload.held:
+        _held_on_bypassed(turn)
+        return
+    if workload.revision not in turn.seen.stored:
+        turn.do(StoreTemplate(revision=workload.revision, role="candidate"))  # so that it can be named when a newer one is held
     if workload.hold_off:
         _accept(turn)
         return
@@ -343,6 +348,25 @@ def _bypassed(turn: Turn) -> None:
         f"revision {workload.revision} runs without having been judged",
         way_out=f"apply the stable version again, or accept this one: linnet promote --override {turn.name}",
     )
+
+
+def _held_on_bypassed(turn: Turn) -> None:
+    """A newer template is held while a version serves that was never judged.
+
+    There is no stable to compare with, and writing the old stable template back would roll pods that a person let go: it waits for a word.
+    """
+    workload, stable = turn.workload, turn.status.stable_revision
+    if any(r.revision == stable for r in workload.active):
+        turn.enter("Idle")
+        return
+    if not workload.active and workload.replicas and _stable_lost(turn):
+        return
+    serves = next((r.revision for r in workload.active if r.revision), None)
+    named = f"accept {serves} and judge the new one: linnet promote --override {turn.name} --revision {serves}; or " if serves else ""
+    message = f"revision {workload.revision} is held: {serves or 'what'} serves was never judged, so there is no stable to compare it with"
+    if turn.status.waiting is None or turn.status.waiting.message != message:
+        turn.tell("Bypassed", f"{turn.name}: {message}", warning=True)
+    turn.wait("Bypassed", message, way_out=f"{named}release the new one unjudged: linnet promote --override {turn.name}; or apply {stable}")
 
 
 _PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {

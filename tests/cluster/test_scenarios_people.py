@@ -259,6 +259,33 @@ def test_an_autoscaler_that_would_count_canary_pods_is_refused(shop: Shop) -> No
 
 
 @scenario
+def test_a_version_on_top_of_one_that_was_never_judged_waits_for_a_word(shop: Shop) -> None:
+    """Somebody broke the glass for v2 and mended it again: v3 is held, nothing rolls back, and v2 once accepted is what v3 is judged against."""
+    shop.open({"steps": [{"weight": 20, "dwell": {"minDuration": "2s"}}]})
+    shop.push_image("v2")
+    second = shop.until(lambda s: s.get("phase") == "Starting", "v2 is held")["rollout"]["revision"]
+    shop.kubectl("annotate", "deployment", "shop", "linnet.dev/hold=off")
+    shop.kubectl("rollout", "resume", "deployment/shop")
+    shop.kubectl("annotate", "deployment", "shop", "linnet.dev/hold-")
+    shop.await_phase("Bypassed", 60)
+    shop.kubectl("rollout", "status", "deployment/shop", "--timeout=60s")
+    shop.load(80)
+    shop.push_image("v3")
+    status = shop.until(lambda s: "is held" in (s.get("waiting") or {}).get("message", ""), "v3 waits for a word")
+    assert f"--revision {second}" in status["waiting"]["wayOut"], status["waiting"]
+    assert f"{second} serves was never judged" in shop.story()
+    time.sleep(12)  # longer than stable may be missing
+    assert (shop.status()["phase"], shop.image()) == ("Bypassed", "shop:v3")
+    assert {p["spec"]["containers"][0]["image"] for p in shop.items("pods")} == {"shop:v2"}
+    shop.kubectl("annotate", "canaries.linnet.dev", "shop", "--overwrite", f"linnet.dev/action=override@{second}#by=alice")
+    status = shop.await_verdict("Pass", 90)
+    seen = shop.stop_load()
+    assert (shop.image(), status["verdict"]["reason"]) == ("shop:v3", "Proven")
+    shop.assert_no_switch_hurt(seen)
+    shop.assert_clean()
+
+
+@scenario
 def test_by_share_of_pods_a_release_goes_without_a_router(shop: Shop) -> None:
     """Canary pods join stable's behind the user's own Service; the route is never touched, and no stable pod is taken over."""
     steps = [{"weight": 25, "dwell": {"minDuration": "2s"}}, {"weight": 50, "dwell": {"minDuration": "2s"}}]

@@ -47,7 +47,9 @@ def test_a_verb_longer_than_the_status_field_is_carried_out_once() -> None:
     assert len(w.told("Paused")) == 1
 
 
-@pytest.mark.parametrize(("verb", "hint"), [("promote", "linnet promote --override checkout"), ("pause", "no release is under way, the Canary is Held")])
+@pytest.mark.parametrize(
+    ("verb", "hint"), [("promote", "linnet promote --override checkout"), ("pause", "no release is under way, the Canary is Held")]
+)
 def test_a_verb_that_makes_no_sense_now_says_what_does(verb: str, hint: str) -> None:
     """A held, rejected revision is not promoted by the plain word."""
     w = releasing(Version("v2", judge="bad"), spec={"on_rollback": "Hold"}).settle()
