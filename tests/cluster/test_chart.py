@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import pytest
 
-from tests.cluster import hold_cases
-from tests.cluster.hold_cases import ADOPTED, BAD
+from tests.cluster import hold_writes
+from tests.cluster.hold_writes import ADOPTED, BAD
 from tests.conftest import missing_parts
 from tests.testbed.controlplane import ControlPlane
 
@@ -136,7 +136,7 @@ def test_a_real_server_takes_every_object(release: Release, plane: ControlPlane)
 def test_the_installed_policies_hold_and_the_chart_s_account_releases(release: Release, plane: ControlPlane, shop: str) -> None:
     """From helm install to a released version, with the token of the chart's own ServiceAccount and its Role."""
     release.install()
-    plane.apply(hold_cases.manifest("checkout", annotations=ADOPTED), namespace=shop)
+    plane.apply(hold_writes.manifest("checkout", annotations=ADOPTED), namespace=shop)
     deadline = time.monotonic() + 30
     while plane.json("get", "deploy", "checkout", "-n", shop)["spec"].get("paused") is not True:
         assert time.monotonic() < deadline

@@ -20,8 +20,8 @@ import pytest
 from daemon.api import crds, names
 from daemon.api.kinds import KINDS
 from daemon.cli.main import main
-from tests.cluster import hold_cases
-from tests.cluster.hold_cases import BAD, GOOD
+from tests.cluster import hold_cases, hold_writes
+from tests.cluster.hold_writes import BAD, GOOD
 from tests.conftest import missing_parts
 from tests.testbed.controlplane import ControlPlane, Process
 from tests.testbed.kwok import PLACEMENT, start_kwok
@@ -86,7 +86,7 @@ def shell(plane: ControlPlane, request: pytest.FixtureRequest) -> Iterator[Shell
 
 
 def deployment(**annotations: str) -> dict[str, Any]:
-    body = hold_cases.manifest("checkout", annotations=annotations or None, replicas=3)
+    body = hold_writes.manifest("checkout", annotations=annotations or None, replicas=3)
     body["spec"]["template"]["spec"] |= PLACEMENT
     return body
 

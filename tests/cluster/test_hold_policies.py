@@ -16,8 +16,9 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.cluster import hold_cases
-from tests.cluster.hold_cases import ADOPTED, BAD, CASES, JSON, Api, Case, Seen, Subject, User
+from tests.cluster import hold_cases, hold_writes
+from tests.cluster.hold_cases import CASES, Case
+from tests.cluster.hold_writes import ADOPTED, BAD, JSON, Api, Seen, Subject, User
 from tests.testbed.controlplane import ControlPlane
 
 pytestmark = pytest.mark.cluster
@@ -78,8 +79,8 @@ async def api(control_plane: ControlPlane, linnet_token: str) -> AsyncIterator[A
 
 def _await_effect(plane: ControlPlane, *, active: bool) -> None:
     """Policies reach the API server's evaluation a moment after they were written: asks with dry runs until both (or none) act."""
-    probe = hold_cases.manifest("probe", annotations={**ADOPTED, "linnet.dev/held": "policy"}, paused=True, replicas=0)
-    plane.apply(probe, hold_cases.manifest("probe-free", annotations=ADOPTED, replicas=0), namespace="default")
+    probe = hold_writes.manifest("probe", annotations={**ADOPTED, "linnet.dev/held": "policy"}, paused=True, replicas=0)
+    plane.apply(probe, hold_writes.manifest("probe-free", annotations=ADOPTED, replicas=0), namespace="default")
     change = json.dumps({"spec": {"template": {"metadata": {"annotations": {"probe": str(time.monotonic_ns())}}}}})
     deadline = time.monotonic() + 30
     while True:
@@ -125,15 +126,15 @@ async def test_create_is_never_held(api: Api, guarded: bool, namespace: str) -> 
 @pytest.mark.parametrize("user", ["owner", "linnet"])
 async def test_a_dry_run_tells_whether_a_write_would_be_held(api: Api, guarded: bool, namespace: str, user: User) -> None:
     """Linnet's own writes pass, but its dry run is answered as anyone's: so it learns whether the hold works without reading policies."""
-    assert await hold_cases.dry_run_is_held(api, namespace, user) is guarded
+    assert await hold_writes.dry_run_is_held(api, namespace, user) is guarded
 
 
 async def test_a_held_template_starts_no_pod(control_plane: ControlPlane, api: Api, guarded: bool, namespace: str) -> None:
     """The ReplicaSets say what the hold is worth: the controller makes none for a held template, and one without the policies."""
     subject = Subject(api=api, namespace=namespace)
     await subject.create(annotations=ADOPTED)
-    await hold_cases.observed(pods=1, updated=1)(subject)
-    await hold_cases.set_image(BAD)(subject)
+    await hold_writes.observed(pods=1, updated=1)(subject)
+    await hold_writes.set_image(BAD)(subject)
     generation = (await subject.read())["metadata"]["generation"]
     control_plane.kubectl(
         "wait", "deployment/checkout", "-n", namespace, f"--for=jsonpath={{.status.observedGeneration}}={generation}", "--timeout=30s"
@@ -145,11 +146,11 @@ async def test_a_held_template_starts_no_pod(control_plane: ControlPlane, api: A
 def test_the_documented_line_releases_without_the_daemon(control_plane: ControlPlane, guarded: bool, namespace: str) -> None:
     """What the refusal prints is copied from it and run by a shell: annotate, then resume, and the template rolls."""
     if not guarded:
-        control_plane.apply(hold_cases.manifest("checkout", annotations=ADOPTED), namespace=namespace)
+        control_plane.apply(hold_writes.manifest("checkout", annotations=ADOPTED), namespace=namespace)
         control_plane.kubectl("set", "image", "deploy/checkout", f"app={BAD}", "-n", namespace)
         assert control_plane.kubectl("rollout", "resume", "deploy/checkout", "-n", namespace, check=False).stderr.count("not paused") == 1
         return
-    control_plane.apply(hold_cases.manifest("checkout", annotations=ADOPTED), namespace=namespace)
+    control_plane.apply(hold_writes.manifest("checkout", annotations=ADOPTED), namespace=namespace)
     control_plane.kubectl("set", "image", "deploy/checkout", f"app={BAD}", "-n", namespace)
     refused = control_plane.kubectl("rollout", "resume", "deploy/checkout", "-n", namespace, check=False)
     assert refused.returncode != 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster import hold_cases
+from tests.cluster import hold_writes
 from tests.conftest import missing_parts
 from tests.docs.conftest import await_hold
 from tests.testbed.controlplane import ControlPlane, Process
@@ -22,7 +22,7 @@ def chart(tmp_path: Path) -> Path:
     reason = missing_parts("helm")
     if reason:
         pytest.skip(reason)
-    body = hold_cases.manifest("checkout", replicas=2)
+    body = hold_writes.manifest("checkout", replicas=2)
     body["spec"]["template"]["spec"] |= PLACEMENT
     body["spec"]["template"]["spec"]["containers"][0] |= {"name": "checkout", "image": "checkout:TAG"}
     (tmp_path / "templates").mkdir()

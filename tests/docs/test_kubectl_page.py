@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import hold_cases
+from tests.cluster import hold_writes
 from tests.docs.conftest import await_hold
 from tests.docs.pages import ROOT, blocks
 from tests.testbed.controlplane import ControlPlane, Process
@@ -50,7 +50,7 @@ def shell(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> dict[s
 
 def at_rest(plane: ControlPlane, namespace: str) -> None:
     """Two versions rolled as Kubernetes rolls them, then adopted; without a daemon, the mark is written by hand."""
-    body = hold_cases.manifest("checkout", replicas=2)
+    body = hold_writes.manifest("checkout", replicas=2)
     body["spec"]["template"]["spec"] |= PLACEMENT
     for version in ("1.3.0", "1.4.0"):
         body["spec"]["template"]["spec"]["containers"][0] |= {"name": "checkout", "image": f"checkout:{version}"}
