@@ -89,8 +89,8 @@ MUTANTS = (
         name="the-chart-lists-secrets",
         protects="least rights",
         path="charts/linnet/templates/_rbac.tpl",
-        old='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get]\n# The stable floor',
-        new='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get, list]\n# The stable floor',
+        old='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get]\n# Whether two versions',
+        new='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get, list]\n# Whether two versions',
         test="tests/unit/chart/test_templates.py::test_rights_have_no_wildcard_and_never_list_secrets",
     ),
 )

@@ -141,8 +141,8 @@ MUTANTS = (
         name="a-verb-for-another-revision-counts",
         protects="verbs are bound",
         path="daemon/rollout/commands.py",
-        old="    if command.revision != spoken_of:\n",
-        new='    if command.revision == "none":\n',
+        old="    if command.revision != spoken_of and not (",
+        new='    if command.revision == "none" and not (',
         test=f"{_COMMANDS}::test_a_verb_for_another_revision_is_refused_and_does_nothing",
     ),
     Mutant(
