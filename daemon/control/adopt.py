@@ -40,7 +40,7 @@ class Adopter:
             return None  # a canary of ours
         made = self._made(deployment)
         annotations = deployment.metadata.annotations or {}
-        if not _asks(annotations):
+        if not asks(annotations):
             if made is not None and made.metadata.deletion_timestamp is None:
                 await self._client.delete(ours.CANARIES, made.namespace, made.name, uid=made.metadata.uid)
             return None
@@ -95,7 +95,7 @@ class Adopter:
                 )
 
 
-def _asks(annotations: Mapping[str, str]) -> bool:
+def asks(annotations: Mapping[str, str]) -> bool:
     """Whether any annotation is, or wants to be, one of ours that says how to release."""
     own = (names.CANARY_MARK, names.HELD_MARK, names.HOLD)
     return any(key.startswith(f"{names.GROUP}/") and key not in own for key in annotations)

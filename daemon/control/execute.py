@@ -196,19 +196,19 @@ class Executor:
             await self._routers["HTTPRoute"].restore(scope, resolved.canary.status.restore)
 
     async def _set_flag(self, resolved: Resolved, action: m.SetFlag) -> None:
-        await self._flags.set_percent(resolved, action.name, action.percent)
+        await self._flags.set_percent(resolved, action.name, action.percent, gated=action.gated)
 
-    async def _zero_flags(self, resolved: Resolved, _: m.ZeroFlags) -> None:
-        await self._flags.zero(resolved)
+    async def _zero_flags(self, resolved: Resolved, action: m.ZeroFlags) -> None:
+        await self._flags.zero(resolved, action.names)
 
-    async def _restore_flags(self, resolved: Resolved, _: m.RestoreFlags) -> None:
-        await self._flags.restore(resolved)
+    async def _restore_flags(self, resolved: Resolved, action: m.RestoreFlags) -> None:
+        await self._flags.restore(resolved, action.names)
 
     async def _finish_flag(self, resolved: Resolved, action: m.FinishFlag) -> None:
         await self._flags.set_percent(resolved, action.name, action.percent, gated=False)
 
-    async def _release_flags(self, resolved: Resolved, _: m.ReleaseFlags) -> None:
-        await self._flags.release(resolved)
+    async def _release_flags(self, resolved: Resolved, action: m.ReleaseFlags) -> None:
+        await self._flags.release(resolved, action.names)
 
     # The floor.
 

@@ -1,147 +1,204 @@
 """The flags of a rollout: providers by source, read when a rollout needs them, written under the rules of `flags`.
 
-A flag's percentage lives at its source; what is here is only how recently it was read. Nothing is read while nothing is released.
+A flag's percentage lives at its source; what is here is only how recently it was read, and written. Sources are asked at the same
+time, and one that hung is left alone for a while: no abort waits for it twice. Nothing is read while nothing is released.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
 from daemon.api import names
-from daemon.api.quantities import parse_duration
 from daemon.api.status import FlagStatus
+from daemon.control.flagsources import FlagSources
 from daemon.control.resolve import FlagUse, Resolved
-from daemon.kube import errors as kube_errors
-from daemon.kube.client import Client
-from daemon.kube.objects import RawObject
-from daemon.kube.patch import Operation
-from daemon.kube.resources import CONFIG_MAPS
 from daemon.rollout.clock import epoch
-from daemon.rollout.model import FlagView
-from flags.errors import Conflict, Drifted, Exposed, FlagError, Forbidden, Missing, Retryable
+from daemon.rollout.model import FlagView, Problem
+from daemon.rollout.steps import plan_of
+from flags.errors import Drifted, Exposed, FlagError, Missing, Retryable
 from flags.model import Converged, Desired, FlagRef, Gate, Owner, State
-from flags.provider import FlagProvider, ObjectRef
-from flags.registry import Ports, build
+from flags.provider import DEADLINE, FlagProvider
 
 log = logging.getLogger("linnet.flagging")
 
 FRESH: Final = 10.0  # seconds for which a reading counts, if nothing was written since
+LOOK_AGAIN: Final = 15.0  # seconds until a flag that cannot be moved is asked for again: nothing watched tells of its coming
+HUNG: Final = 1.0  # seconds of a failed call from which on its source counts as hanging
+REST: Final = (2.0, 15.0)  # seconds for which a hanging source is left alone, at first and at most
 GATE: Final = Gate(attribute="track", value=names.TRACK_CANARY)
-
-
-class KubeObjects:
-    """ConfigMaps for the flagd provider: the `ObjectStore` of the flags package."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    @property
-    def manager(self) -> str:
-        return self._client.field_manager
-
-    async def get(self, ref: ObjectRef) -> Mapping[str, Any]:
-        return await self._guarded("GET", ref, None)
-
-    async def patch(self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-        return await self._guarded("PATCH", ref, operations)
-
-    async def _guarded(self, verb: str, ref: ObjectRef, operations: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
-        what = f"{ref.kind} {ref.namespace}/{ref.name}"
-        try:
-            path = CONFIG_MAPS.path(ref.namespace, ref.name)
-            if operations is None:
-                body = await self._client.transport.request("GET", path, deadline=4.0, attempts=1)
-            else:
-                wire = [Operation(op=o["op"], path=o["path"], value=o.get("value")) for o in operations]
-                await self._client.json_patch(CONFIG_MAPS.with_model(RawObject), ref.namespace, ref.name, wire, deadline=4.0)
-                body = await self._client.transport.request("GET", path, deadline=4.0, attempts=1)
-        except kube_errors.NotFound as e:
-            raise Missing(f"{what} does not exist") from e
-        except kube_errors.Forbidden as e:
-            raise Forbidden(f"{what}: Linnet may not {verb.lower()} it") from e
-        except (kube_errors.PatchTestFailed, kube_errors.Conflict) as e:
-            raise Conflict(f"{what} changed meanwhile") from e
-        except kube_errors.KubeError as e:
-            raise Retryable(f"{what}: {e.message}") from e
-        found: dict[str, Any] = msgspec.json.decode(body)
-        return found
+Key = tuple[str, str]
+T = TypeVar("T")
 
 
 class _Reading(msgspec.Struct, frozen=True):
     at: float
     views: tuple[FlagView, ...]
 
+    def fresh(self, now: float) -> bool:
+        """Whether nothing can be new: neither a person's hand, nor an SDK that has seen a write by now."""
+        waited_for = any(v.error or not (v.seen or (v.settles_at or 0.0) > now) for v in self.views)
+        return now - self.at <= FRESH and not waited_for
+
+
+class _Checked(msgspec.Struct, frozen=True):
+    at: float
+    problems: tuple[Problem, ...]
+
 
 class FlagBoard:
     """Reads and writes the flags of all rollouts."""
 
-    def __init__(self, client: Client, cluster: str, clock: Callable[[], float] = time.time) -> None:
-        self._ports = Ports(objects=KubeObjects(client))
+    def __init__(self, sources: FlagSources, cluster: str, clock: Callable[[], float] = time.time) -> None:
+        self._sources = sources
         self._cluster = cluster
         self._clock = clock
-        self._readings: dict[tuple[str, str], _Reading] = {}
-        self._open: dict[tuple[str, str], set[str]] = {}  # flags that everybody has anyway; asked again after a restart
+        self._readings: dict[Key, _Reading] = {}
+        self._checked: dict[Key, _Checked] = {}
+        self._open: dict[Key, set[str]] = {}  # flags that everybody has anyway; asked again after a restart
+        self._landed: dict[tuple[Key, str], tuple[int, float]] = {}  # what stands at a source, and since when at the earliest
+        self._refused: dict[tuple[Key, str], Desired] = {}  # what a source would not take
+        self._hung: dict[Key, tuple[float, float]] = {}  # source -> not to be asked before, and for how long it was left alone
 
-    def _provider(self, resolved: Resolved, use: FlagUse) -> FlagProvider:
-        canary, source = resolved.canary, use.source
+    async def _provider(self, resolved: Resolved, use: FlagUse) -> FlagProvider:
+        canary = resolved.canary
         owner = Owner(cluster=self._cluster, namespace=canary.namespace, name=canary.name, uid=canary.metadata.uid)
-        flagd = source.spec.flagd
-        if flagd is None:
-            raise Missing(f"FlagSource {source.name} has no flagd block")
-        options = {
-            "namespace": flagd.config_map_ref.namespace or source.namespace,
-            "config_map": flagd.config_map_ref.name,
-            "key": flagd.config_map_ref.key,
-            "settle": parse_duration(flagd.settle) if flagd.settle else 90.0,
-        }
-        return build("flagd", options, owner, self._ports)
+        return await self._sources.provider(use.source, owner)
 
-    def forget(self, key: tuple[str, str]) -> None:
-        """The rollout is over."""
-        self._readings.pop(key, None)
+    def forget(self, key: Key) -> None:
+        """The Canary is gone."""
+        self.rest(key)
         self._open.pop(key, None)
+        self._checked.pop(key, None)
 
-    def stale(self, key: tuple[str, str]) -> None:
+    def rest(self, key: Key) -> None:
+        """No rollout is under way. What was found of flags before the next one stays."""
+        self._readings.pop(key, None)
+        for flag in [k for k in (*self._landed, *self._refused) if k[0] == key]:
+            self._landed.pop(flag, None)
+            self._refused.pop(flag, None)
+
+    def stale(self, key: Key) -> None:
         """The next `views` reads again."""
         self._readings.pop(key, None)
+
+    # Before a release.
+
+    async def problems(self, resolved: Resolved) -> tuple[Problem, ...]:
+        """Why flags of the next release could not be moved, found before anything is written.
+
+        A source that may answer later is no reason not to start: the first step waits for it, and not for ever.
+        """
+        key = resolved.canary.key
+        checked = self._checked.get(key)
+        # A release starts on what is so now; only what keeps it from starting is believed for a while.
+        believed = checked is not None and (checked.problems or resolved.canary.status.phase == "Pending")
+        if checked is None or not believed or self._clock() - checked.at > FRESH:
+            found: dict[str, Problem] = {}
+            self._open.pop(key, None)
+
+            async def check(use: FlagUse) -> None:
+                problem = await self._check(resolved, use)
+                if problem is not None:
+                    found[use.name] = problem
+
+            await self._by_source(resolved.flags, check)
+            checked = self._checked[key] = _Checked(self._clock(), tuple(found[u.name] for u in resolved.flags if u.name in found))
+        return checked.problems
+
+    async def _check(self, resolved: Resolved, use: FlagUse) -> Problem | None:
+        percent = plan_of(resolved.spec, gitops=False).steps[0].flags.get(use.name, 0)
+        try:
+            provider = await self._provider(resolved, use)
+            await self._call(use, lambda: provider.check(_ref(use), Desired(percent=percent, gate=_gate(resolved, use.name))))
+        except Exposed as e:
+            log.info("%s/%s: %s", *resolved.canary.key, e)
+            self._open.setdefault(resolved.canary.key, set()).add(use.name)
+        except FlagError as e:
+            if not e.retryable:
+                way_out = f"Linnet looks again every {LOOK_AGAIN:g} s; or leave flag {use.name} out of the release"
+                return Problem(reason=e.reason, message=str(e).rstrip("."), way_out=way_out)
+        return None
+
+    def again_in(self, key: Key) -> float | None:
+        """When to ask again for a flag that stood in the way of a release."""
+        checked = self._checked.get(key)
+        return LOOK_AGAIN if checked is not None and checked.problems and self._clock() - checked.at < 2 * LOOK_AGAIN else None
+
+    def opened(self, resolved: Resolved) -> tuple[FlagView, ...]:
+        """The flags that everybody has already, as far as that is known before the first step."""
+        known = self._open.get(resolved.canary.key, set())
+        return tuple(
+            FlagView(name=u.name, key=u.key, source=u.source.name, open=True, seen=True) for u in resolved.flags if u.name in known
+        )
+
+    # While there is one.
 
     async def views(self, resolved: Resolved) -> tuple[FlagView, ...]:
         """Every flag as its source has it; an error is part of the view, never an exception."""
         key = resolved.canary.key
         reading = self._readings.get(key)
-        if reading is None or self._clock() - reading.at > FRESH or any(not v.seen or v.error for v in reading.views):
-            views = [await self._view(resolved, use) for use in resolved.flags]
+        if reading is None or not reading.fresh(self._clock()):
+            found: dict[str, FlagView] = {}
+
+            async def look(use: FlagUse) -> None:
+                found[use.name] = await self._view(resolved, use)
+
+            await self._by_source(resolved.flags, look)
+            views = (found.get(u.name) or _failed(resolved, u, _unanswered(u)) for u in resolved.flags)
             reading = self._readings[key] = _Reading(self._clock(), tuple(views))
         return reading.views
 
     async def _view(self, resolved: Resolved, use: FlagUse) -> FlagView:
-        flag = FlagRef(key=use.key, source=use.source.name)
         before = _status(resolved, use.name)
         base = FlagView(name=use.name, key=use.key, source=use.source.name)
         if use.name in self._open.get(resolved.canary.key, ()):
             return msgspec.structs.replace(base, open=True, seen=True)
         try:
-            provider = self._provider(resolved, use)
-            state = await provider.read(flag)
+            provider = await self._provider(resolved, use)
+            state = await self._call(use, lambda: provider.read(_ref(use)))
             if not state.own:
+                await self._refusal(resolved, use, provider)
                 return msgspec.structs.replace(base, original=state.original)
-            seen = await self._seen(provider, flag, state, before)
+            seen = await self._call(use, lambda: self._seen(resolved, use, provider, state, before))
         except FlagError as e:
-            percent = before.written if before else None
-            drift = e.direction if isinstance(e, Drifted) and e.direction != "other" else None
-            return msgspec.structs.replace(base, percent=percent, error=str(e), retryable=e.retryable, drift=drift)
+            return _failed(resolved, use, e)
         return msgspec.structs.replace(
-            base, percent=state.percent, gated=state.gate is not None, seen=seen, drift=_drift(state, before), original=state.original
+            base,
+            percent=state.percent,
+            gated=state.gate is not None,
+            seen=seen is True,
+            settles_at=seen if isinstance(seen, float) else None,
+            drift=_drift(state, before),
+            original=state.original,
         )
 
-    async def _seen(self, provider: FlagProvider, flag: FlagRef, state: State, before: FlagStatus | None) -> bool:
+    async def _refusal(self, resolved: Resolved, use: FlagUse, provider: FlagProvider) -> None:
+        """Raises what kept the last write from being taken, as long as it still would."""
+        refused = self._refused.get((resolved.canary.key, use.name))
+        if refused is not None:
+            await self._call(use, lambda: provider.check(_ref(use), refused))
+            del self._refused[resolved.canary.key, use.name]
+
+    async def _seen(
+        self, resolved: Resolved, use: FlagUse, provider: FlagProvider, state: State, before: FlagStatus | None
+    ) -> Literal[True] | float | None:
+        """True, or when the SDKs will have it. What was meant a minute ago may have been written a second ago: that is what counts."""
         if before is None or before.written_at is None or state.percent is None:
-            return False
+            return None
+        since = epoch(before.written_at)
+        if not (before.seen and before.written == state.percent):
+            percent, at = self._landed.get((resolved.canary.key, use.name), (None, 0.0))
+            if percent != state.percent:
+                at = self._clock()
+                self._landed[resolved.canary.key, use.name] = (state.percent, at)
+            since = max(since, at)
         desired = Desired(percent=state.percent, gate=state.gate)
-        return isinstance(await provider.verify(flag, desired, epoch(before.written_at)), Converged)
+        answer = await provider.verify(_ref(use), desired, since)
+        return True if isinstance(answer, Converged) else answer.until
 
     async def set_percent(self, resolved: Resolved, name: str, percent: int, *, gated: bool = True) -> None:
         """Writes a share. Drifted is left for the next reading to report; nothing is overwritten.
@@ -151,43 +208,129 @@ class FlagBoard:
         use = next(u for u in resolved.flags if u.name == name)
         before = _status(resolved, name)
         gate = GATE if gated else None
-        expected = None if before is None or before.written is None else Desired(percent=before.written, gate=GATE)
+        expected = None if before is None or before.written is None else Desired(percent=before.written, gate=_gate(resolved, name))
         self.stale(resolved.canary.key)
-        flag = FlagRef(key=use.key, source=use.source.name)
+        provider = await self._provider(resolved, use)
+        desired = Desired(percent=percent, gate=gate)
         try:
-            await self._provider(resolved, use).apply(flag, Desired(percent=percent, gate=gate), expected)
+            await self._call(use, lambda: provider.apply(_ref(use), desired, expected))
         except Exposed as e:
             log.info("%s/%s: %s", *resolved.canary.key, e)
             self._open.setdefault(resolved.canary.key, set()).add(name)
+        except FlagError as e:
+            if not e.retryable:
+                self._refused[resolved.canary.key, name] = desired
+            raise
+        else:
+            self._landed[resolved.canary.key, name] = (percent, self._clock())
 
-    async def zero(self, resolved: Resolved) -> None:
-        """Every flag to 0; each is tried, the first failure is raised at the end."""
-        await self._each(resolved, lambda provider, flag, _: provider.zero(flag))
+    async def zero(self, resolved: Resolved, only: Sequence[str] | None = None) -> None:
+        """These flags to 0; each is tried, the first failure is raised at the end."""
+        await self._each(resolved, only, lambda provider, flag, _: provider.zero(flag))
 
-    async def restore(self, resolved: Resolved) -> None:
-        """Every flag as it was found, where something was recorded."""
-        await self._each(
-            resolved,
-            lambda provider, flag, before: provider.restore(flag, before.original) if before and before.original is not None else None,
-        )
+    async def restore(self, resolved: Resolved, only: Sequence[str] | None = None) -> None:
+        """These flags as they were found, where something was recorded."""
 
-    async def release(self, resolved: Resolved) -> None:
-        await self._each(resolved, lambda provider, flag, _: provider.release(flag))
+        async def put_back(provider: FlagProvider, flag: FlagRef, before: FlagStatus | None) -> None:
+            if before is not None and before.original is not None:
+                await provider.restore(flag, before.original)
 
-    async def _each(self, resolved: Resolved, call: Callable[[FlagProvider, FlagRef, FlagStatus | None], Any]) -> None:
+        await self._each(resolved, only, put_back)
+
+    async def release(self, resolved: Resolved, only: Sequence[str] | None = None) -> None:
+        await self._each(resolved, only, lambda provider, flag, _: provider.release(flag))
+
+    async def _each(
+        self,
+        resolved: Resolved,
+        only: Sequence[str] | None,
+        call: Callable[[FlagProvider, FlagRef, FlagStatus | None], Awaitable[object]],
+    ) -> None:
+        """One call for each of the flags that were taken."""
         self.stale(resolved.canary.key)
-        failure: FlagError | None = None
-        for use in resolved.flags:
+        uses = [u for u in resolved.flags if _status(resolved, u.name) and (only is None or u.name in only)]
+        failures: dict[str, FlagError] = {u.name: _unanswered(u) for u in uses}
+
+        async def one(use: FlagUse) -> None:
             try:
-                pending = call(self._provider(resolved, use), FlagRef(key=use.key, source=use.source.name), _status(resolved, use.name))
-                if pending is not None:
-                    await pending
+                provider = await self._provider(resolved, use)
+                await self._call(use, lambda: call(provider, _ref(use), _status(resolved, use.name)))
             except Drifted:
-                continue  # a person's hand is newer than ours
+                failures.pop(use.name)  # a person's hand is newer than ours
             except FlagError as e:
-                failure = failure or e
-        if failure is not None:
-            raise failure
+                failures[use.name] = e
+            else:
+                failures.pop(use.name)
+
+        await self._by_source(uses, one)
+        if failures:
+            raise next(iter(failures.values()))
+
+    # Sources.
+
+    async def _by_source(self, uses: Sequence[FlagUse], work: Callable[[FlagUse], Awaitable[None]]) -> None:
+        """Sources at the same time, the flags of one after the other; all of it within the deadline of a single call."""
+        groups: dict[Key, list[FlagUse]] = {}
+        for use in uses:
+            groups.setdefault(use.source.key, []).append(use)
+
+        async def one(group: list[FlagUse]) -> None:
+            for use in group:
+                await work(use)
+
+        try:
+            async with asyncio.timeout(DEADLINE + HUNG), asyncio.TaskGroup() as tasks:
+                for group in groups.values():
+                    tasks.create_task(one(group))
+        except TimeoutError:
+            return  # what was not reached is for the caller to say
+
+    async def _call(self, use: FlagUse, call: Callable[[], Awaitable[T]]) -> T:
+        """A call to a source that is not known to hang."""
+        source, now = use.source.key, self._clock()
+        until, rest = self._hung.get(source, (0.0, 0.0))
+        if now < until:
+            raise _unanswered(use)
+        try:
+            answer = await call()
+        except Retryable:
+            if self._clock() - now >= HUNG:
+                rest = min(max(REST[0], 2 * rest), REST[1])
+                self._hung[source] = (self._clock() + rest, rest)
+            raise
+        self._hung.pop(source, None)
+        return answer
+
+
+def _ref(use: FlagUse) -> FlagRef:
+    return FlagRef(key=use.key, source=use.source.name)
+
+
+def _gate(resolved: Resolved, name: str) -> Gate | None:
+    """The gate that this flag has while its release is under way."""
+    mode = next((f.mode for f in resolved.spec.flags or [] if f.name == name), None)
+    return GATE if mode in (None, "Gated") else None
+
+
+def _unanswered(use: FlagUse) -> Retryable:
+    return Retryable(f"flag source {use.source.name} did not answer about flag {use.key} in time")
+
+
+def _failed(resolved: Resolved, use: FlagUse, error: FlagError) -> FlagView:
+    """A flag whose source says nothing of use: it is taken to be what was written last."""
+    before = _status(resolved, use.name)
+    drift = error.direction if isinstance(error, Drifted) and error.direction != "other" else None
+    return FlagView(
+        name=use.name,
+        key=use.key,
+        source=use.source.name,
+        percent=before.written if before else None,
+        gated=_gate(resolved, use.name) is not None,
+        error=str(error),
+        missing=isinstance(error, Missing),
+        retryable=error.retryable,
+        drift=drift,
+    )
 
 
 def _status(resolved: Resolved, name: str) -> FlagStatus | None:

@@ -9,6 +9,7 @@ from daemon.api import names
 from daemon.api.status import RestoreEntry
 from daemon.control.caches import Caches
 from daemon.control.flagging import FlagBoard
+from daemon.control.following import following
 from daemon.control.judging import JudgeBoard
 from daemon.control.resolve import Resolved
 from daemon.kube.objects import Deployment
@@ -62,6 +63,7 @@ class Observer:
             floor_written=any(e.kind == "HorizontalPodAutoscaler" for e in undo),
             judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,
             command=_command(resolved),
+            permits=tuple(p for p in (following(resolved),) if p is not None),
             problems=self._problems(resolved),
             failed=self._revisions.failed(namespace, deployment.name) if deployment else (),
             failed_images=self._revisions.failed_images(namespace, deployment.name) if deployment else (),
@@ -117,7 +119,7 @@ class Observer:
 
     async def _flag_views(self, resolved: Resolved) -> tuple[FlagView, ...]:
         if not resolved.flags or resolved.canary.status.rollout is None:
-            return ()
+            return self._flags.opened(resolved)
         return await self._flags.views(resolved)
 
     def _autoscaler(self, resolved: Resolved) -> AutoscalerView | None:

@@ -123,7 +123,7 @@ class Reconciler:
         """When to look again: soon after a failure or a write, for what is not yet written, or when the decision says."""
         pending = self._pending.get(key)
         due = max(0.05, pending.due - self._clock()) if pending is not None else None
-        times = [t for t in (decision.again_in, due, self._probe.again_in(key[0])) if t is not None]
+        times = [t for t in (decision.again_in, due, self._probe.again_in(key[0]), self._flags.again_in(key)) if t is not None]
         if trouble:
             times.append(1.0)
         elif decision.actions:
@@ -144,6 +144,8 @@ class Reconciler:
             problem = await self._probe.problem(resolved)
             if problem is not None:
                 resolved = msgspec.structs.replace(resolved, problems=(problem,))
+        if canary.status.rollout is None and resolved.flags and not resolved.problems and _about_to_start(resolved):
+            resolved = msgspec.structs.replace(resolved, problems=await self._flags.problems(resolved))
         return resolved
 
     def _undo(self, canary: ours.Canary) -> tuple[RestoreEntry, ...]:
@@ -242,7 +244,7 @@ class Reconciler:
                 await self._judges.store(resolved, force=True)
             if rollout is None:
                 self._judges.forget(key)
-                self._flags.forget(key)
+                self._flags.rest(key)
             return
         if rollout.judge_from is None:
             return
@@ -274,6 +276,13 @@ class Reconciler:
         self._prospects.forget(key)
         self._restored.pop(key, None)
         self._pending.pop(key, None)
+
+
+def _about_to_start(resolved: Resolved) -> bool:
+    """Whether sources of flags are asked: an idle Canary costs no request."""
+    item = resolved.deployment
+    held = item is not None and item.spec.paused and bool(item.metadata.annotation(names.HELD_MARK))
+    return held or resolved.canary.status.phase == "Pending"
 
 
 def _urgent_first(actions: tuple[Actions, ...]) -> list[Actions]:

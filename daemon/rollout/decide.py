@@ -27,6 +27,7 @@ from daemon.rollout.model import (
     ForgetFailure,
     Observed,
     PauseWorkload,
+    Permit,
     Problem,
     ReleaseHold,
     RememberFailure,
@@ -308,10 +309,20 @@ def _lost(turn: Turn) -> None:
 
 
 def _may_start(turn: Turn) -> bool:
-    withheld = next((p for p in turn.seen.permits if not p.start or p.must_abort), None)
+    withheld = next((p for p in turn.seen.permits if (not p.start or p.must_abort) and not _outlived(turn, p)), None)
     if withheld is not None:
-        turn.wait(f"Permit{withheld.source}", withheld.why, until=withheld.until, way_out=f"linnet promote --override {turn.name}")
+        turn.wait(
+            f"Permit{withheld.source}",
+            withheld.why,
+            until=withheld.until,
+            within=withheld.patience,
+            way_out=f"linnet promote --override {turn.name}",
+        )
     return withheld is None
+
+
+def _outlived(turn: Turn, permit: Permit) -> bool:
+    return permit.patience is not None and turn.waited(f"Permit{permit.source}") >= permit.patience
 
 
 def _held(turn: Turn) -> None:

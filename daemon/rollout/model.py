@@ -126,6 +126,7 @@ class Permit(Fact, frozen=True, kw_only=True):
     must_abort: bool = False
     why: str = ""
     until: float | None = None
+    patience: float | None = None  # seconds after which a release starts all the same
 
 
 class Command(Fact, frozen=True, kw_only=True):

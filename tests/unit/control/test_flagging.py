@@ -1,11 +1,19 @@
 """Flags that move with the traffic: which one, where, how far, and what people's hands on them mean."""
 
+import asyncio
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 
-from tests.unit.control.world import CONFIGMAPS, Object, World, flag_file, flag_source
+from daemon.control.flagsources import KubeObjects
+from daemon.rollout.clock import epoch
+from flags.errors import Retryable
+from tests.unit.control.world import CONFIGMAPS, DEPLOYMENTS, Object, World, flag_file, flag_source
 
 RULE = "linnet-new"
 
@@ -25,6 +33,34 @@ def edit(world: World, change: Any) -> None:
     body = file(world)
     change(body)
     world.patch(CONFIGMAPS, "flags", {"data": {"flags.json": json.dumps(body)}}, user="bob")
+
+
+def raise_share(body: Object, percent: int) -> None:
+    rule = json.dumps(body["$evaluators"][RULE])
+    body["$evaluators"][RULE] = json.loads(rule.replace(", 40]", f", {percent}]").replace(", 60]", f", {100 - percent}]"))
+
+
+class Source:
+    """The way to a flag source, which may be cut."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.wrote: list[str] = []
+
+
+@contextmanager
+def unreachable(world: World) -> Iterator[Source]:
+    source, real = Source(), KubeObjects._guarded
+
+    async def guarded(self: KubeObjects, verb: str, ref: Any, operations: Any) -> Any:
+        if source.away:
+            raise Retryable("connection refused")
+        if verb == "PATCH":
+            source.wrote.append(ref.name)
+        return await real(self, verb, ref, operations)
+
+    with mock.patch.object(KubeObjects, "_guarded", guarded):
+        yield source
 
 
 async def opened(world: World, *more: Object, settle: str = "0s", **flag: Any) -> None:
@@ -151,15 +187,135 @@ async def test_a_flag_that_everybody_has_is_left_alone_with_a_note(world: World)
     assert world.get(CONFIGMAPS, "flags")["data"] == before
 
 
-async def test_an_error_of_the_source_is_said_and_waited_for(world: World) -> None:
-    """A missing file is named in the wait; once it is there, the step goes on."""
+@pytest.mark.parametrize(
+    ("fault", "reason", "says"),
+    [
+        ("no file", "FlagNotFound", "ConfigMap shop/flags does not exist"),
+        ("no flag", "FlagNotFound", "has no flag 'new'"),
+        ("disabled", "FlagInvalid", "Set it to ENABLED"),
+        ("foreign rule", "FlagInvalid", "it is not Linnet's to change"),
+        ("another's", "FlagBusy", "is driven by Canary"),
+    ],
+)
+async def test_a_flag_that_cannot_be_moved_is_refused_before_anything_is_written(world: World, fault: str, reason: str, says: str) -> None:
+    """Condition, Event and the way out, with no canary, no share and nothing at the source; repaired, the release starts by itself."""
     await opened(world)
-    world.delete(CONFIGMAPS, "flags")
+    before = world.get(CONFIGMAPS, "flags")
+    spoil(world, fault)
+    spoilt = world.find(CONFIGMAPS, "flags")
     world.release("app:v2")
+    message = await world.told("Refused", "Deployment")
+    assert says in message
+    assert "leave flag new out" in message
+    await world.until(lambda: stalled(world) == reason, "the condition says so")
+    assert "rollout" not in world.status()
+    assert world.share() is None
+    assert len(world.list(DEPLOYMENTS)) == 1
+    assert (world.find(CONFIGMAPS, "flags") or {}).get("data") == (spoilt or {}).get("data")
+    if spoilt is None:
+        world.apply(flag_file())
+    else:
+        world.patch(CONFIGMAPS, "flags", {"data": before["data"], "metadata": {"annotations": {"linnet.dev/flag.new": None}}}, user="bob")
+    await exposed(world)
+    assert rules(world) == [RULE]
+
+
+def spoil(world: World, fault: str) -> None:
+    """Somebody makes the flag one that cannot be moved."""
+    match fault:
+        case "no file":
+            world.delete(CONFIGMAPS, "flags")
+        case "no flag":
+            edit(world, lambda body: body["flags"].pop("new"))
+        case "disabled":
+            edit(world, lambda body: body["flags"]["new"].update(state="DISABLED"))
+        case "foreign rule":
+            edit(world, lambda body: body["flags"]["new"].update(targeting={"if": [{"in": [{"var": "plan"}, ["beta"]]}, "on", "off"]}))
+        case _:
+            mark = {"annotations": {"linnet.dev/flag.new": "here/shop/rival/uid-1"}}
+            world.patch(CONFIGMAPS, "flags", {"metadata": mark}, user="bob")
+
+
+def stalled(world: World) -> str | None:
+    conditions = world.status().get("conditions") or []
+    return next((c["reason"] for c in conditions if c["type"] == "Stalled" and c["status"] == "True"), None)
+
+
+async def test_a_source_that_does_not_answer_holds_the_step_and_then_the_release_goes_back(world: World) -> None:
+    """Nobody refuses what may answer in a second: the weight is there, the flag is waited for, the deadline ends it."""
+    with unreachable(world) as source:
+        await opened(world)
+        source.away = True
+        world.release("app:v2")
+        await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "FlagSettling", "it waits for the flag")
+        assert world.share() == 20
+        assert "connection refused" in world.status()["waiting"]["message"]
+        world.say("abort")
+        await world.phases("Held", "Idle")
+        assert source.wrote == []
+        assert "Flag" not in world.status()["sentence"], "what was never on did not come back"
+
+
+async def test_a_flag_that_vanishes_under_a_release_is_said_and_waited_for(world: World) -> None:
+    """A file that is deleted for a moment ends nothing; the step goes on once it is back."""
+    await opened(world)
+    world.release("app:v2")
+    await exposed(world)
+    world.delete(CONFIGMAPS, "flags")
     await world.until(
-        lambda: "flags" in str((world.status().get("waiting") or {}).get("message")) and "not exist" in str(world.status()), "it is said"
+        lambda: "not exist" in str((world.status().get("waiting") or {}).get("message")) and "exposedAt" not in world.status()["rollout"],
+        "it is said",
     )
     assert world.share() == 20
     world.apply(flag_file())
     await exposed(world)
     assert rules(world) == [RULE]
+
+
+async def test_a_flag_raised_by_hand_is_left_as_it_is(world: World) -> None:
+    """It holds and says so, look after look, and writes nothing over the person's share."""
+    await opened(world)
+    world.release("app:v2")
+    await exposed(world)
+    edit(world, lambda body: raise_share(body, 90))
+    await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "FlagRaised", "it is said")
+    seen = world.get(CONFIGMAPS, "flags")["metadata"]["resourceVersion"]
+    for _ in range(5):
+        await asyncio.sleep(0.3)  # five readings
+    assert world.get(CONFIGMAPS, "flags")["metadata"]["resourceVersion"] == seen
+    assert world.status()["waiting"]["reason"] == "FlagRaised"
+
+
+async def test_each_of_two_sources_is_written_and_put_back(world: World) -> None:
+    """One step moves flags of both, one abort takes both back, and each file is what it was."""
+    flags = [{"name": "new"}, {"name": "other", "sourceRef": {"name": "second"}}]
+    steps = [{"weight": 20, "dwell": {"minDuration": "1ms"}}, {"pause": {}}]
+    world.open(
+        flag_file(), flag_source(), flag_file("second"), flag_source("second", name="second"), canary_spec={"flags": flags, "steps": steps}
+    )
+    await world.adopted()
+    before = [world.get(CONFIGMAPS, name)["data"] for name in ("flags", "second")]
+    world.release("app:v2")
+    await exposed(world)
+    assert (rules(world), rules(world, "second")) == ([RULE], ["linnet-other"])
+    assert world.status()["flagsText"] == "new=100, other=100"
+    world.say("abort")
+    await world.phases("Held", "Idle")
+    assert [world.get(CONFIGMAPS, name)["data"] for name in ("flags", "second")] == before
+    assert "Flags new, other back at 0 after" in world.status()["sentence"]
+    assert not world.status().get("flagsText")
+
+
+async def test_a_settle_counts_from_the_write_and_not_from_the_wish(world: World) -> None:
+    """The source was away for longer than its own settle: what was written a moment ago is not taken to be seen."""
+    with unreachable(world) as source:
+        await opened(world, settle="2s")
+        world.release("app:v2")
+        source.away = True
+        await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "FlagSettling", "it waits for the flag")
+        await asyncio.sleep(2.5)  # the settle would be over, had the wish been a write
+        source.away = False
+        await world.until(lambda: rules(world) == [RULE], "it is written")
+        written = time.time()
+        await exposed(world)
+        assert epoch(world.status()["rollout"]["exposedAt"]) >= written + 1.5

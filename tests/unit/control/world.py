@@ -225,6 +225,7 @@ def quickly() -> Any:
     with (
         mock.patch("daemon.control.reconcile.SHOWN_WITHIN", 0.1),
         mock.patch("daemon.control.flagging.FRESH", 0.3),
+        mock.patch("daemon.control.flagging.LOOK_AGAIN", 0.5),
     ):
         yield
 

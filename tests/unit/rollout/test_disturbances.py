@@ -935,3 +935,19 @@ def test_a_dwell_longer_than_the_rule_for_no_data_does_not_delay_the_rule() -> N
     began = w.now
     w.settle()
     assert w.now - began < 600
+
+
+def test_leave_that_is_withheld_for_a_while_only_runs_out() -> None:
+    """What should be over in a moment holds a release for its time, with a deadline that stays where it is, and not for ever."""
+    w = world(Version("v2"))
+    w.permits = (m.Permit(source="Annotations", start=False, why="the Canary is about to follow", patience=60.0),)
+    w.apply("v2")
+    began = w.now
+    w.turn()
+    assert w.status.waiting is not None
+    until = w.status.waiting.until
+    w.seconds(30)
+    assert w.phase == "Idle"
+    assert w.status.waiting.until == until
+    w.run(lambda w: w.phase == "Starting")
+    assert 60 <= w.now - began < 63
