@@ -16,7 +16,7 @@ from analyzers.errors import AnalysisError, TickOrderError
 from analyzers.gauge_judge import GaugeJudge
 from analyzers.histogram_judge import GATE_REQUESTS, HistogramJudge
 from analyzers.metric_judge import Gate, MetricJudge, MetricState
-from analyzers.options import JudgeConfig, Kind, MetricConfig
+from analyzers.options import JudgeConfig, Kind, MetricConfig, Strictness
 from analyzers.ramp import Signals, next_weight
 from analyzers.ratio_judge import RatioJudge
 from analyzers.reasons import Reasons
@@ -262,7 +262,8 @@ class Judge:
         waits = self._waits(say, tick, total, settled=settled, warm=warm)
         if not any(r.code is Code.DATA_PROBLEM for r in waits) and self._nothing_seen(tick):
             return hold, Verdict.NO_DATA, retreat, (say.no_canary_traffic(s.unseen_expected),)
-        if not waits and found.fine and self._baked(tick):
+        provable = self._config.strictness is Strictness.WIDEN or all(m.margins.provable for m in self._metrics.values())
+        if not waits and found.fine and provable and self._baked(tick):
             return Action.PROMOTE, Verdict.PASS, retreat, (say.proven(),)
         if self._past_deadline():
             return self._at_deadline(say, found.missing, retreat)
@@ -274,7 +275,7 @@ class Judge:
         if waits:
             return hold, pending, retreat, waits
         if found.fine:
-            return Action.ADVANCE, pending, retreat, (say.baking(),)
+            return Action.ADVANCE, pending, retreat, (say.baking() if provable else say.too_few_units(),)
         return Action.ADVANCE, pending, retreat, (say.more(found.missing, self._metrics),)
 
     def _waits(self, say: Reasons, tick: Tick, total: float, *, settled: bool, warm: bool) -> tuple[Reason, ...]:

@@ -53,6 +53,14 @@ class Reasons:
         how = "copies of requests" if self._tick.assignment is Assignment.MIRRORED else "selected requests"
         return Reason(code=Code.NOT_RANDOM, text=f"the canary gets {how} only: bad news count, good ones do not")
 
+    def too_few_units(self) -> Reason:
+        canaries = self._tick.units[0] if self._tick.units else 1
+        return Reason(
+            code=Code.TOO_FEW_UNITS,
+            text=f"with {canaries} canary pods a slow node cannot be told from a slow release: more pods, or `strictness: Widen`",
+            numbers={"canary_units": float(canaries)},
+        )
+
     def baking(self) -> Reason:
         ramp = self._config.ramp
         minutes = _minutes(ramp.bake_seconds) if ramp else ""
