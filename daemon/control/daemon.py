@@ -11,6 +11,7 @@ import socket
 import time
 import uuid
 from collections import Counter
+from typing import Final
 
 import msgspec
 
@@ -52,6 +53,10 @@ log = logging.getLogger("linnet.daemon")
 
 Key = tuple[str, str]
 
+# A Lease lasts 15 s and a pod is given 30: both are over before somebody else acts, or ends this process.
+LAST_WORDS: Final = 2.0  # seconds for Events, and for looking up who hears of what, before the Lease is given back
+LAST_MESSAGES: Final = 8.0  # seconds after that in which waiting messages still go out
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What `linnet run` is started with; each is also a value of the chart."""
@@ -86,15 +91,22 @@ class Daemon:
             log.info("linnet serves %s/metrics and leads as %s", url, self._identity)
             client = Client(transport, field_manager=names.FIELD_MANAGER)
             caches = self._caches = Caches(client, self.options.namespaces, self.options.catalogue_namespace)
+            notifier = Notifier(self._sent)
             async with asyncio.TaskGroup() as group:
                 informers = group.create_task(caches.run(), name="informers")
-                await caches.wait_synced(self.options.sync_deadline)
-                self._problem = ""
-                await self._lead(client, caches)
-                informers.cancel()
+                messages = group.create_task(notifier.run(), name="messages")
+                try:
+                    await caches.wait_synced(self.options.sync_deadline)
+                    self._problem = ""
+                    await self._lead(client, caches, notifier)
+                finally:
+                    # Here and not in the leading work: what is told already needs no Lease, and delays no other replica.
+                    await notifier.drain(LAST_MESSAGES)
+                    messages.cancel()
+                    informers.cancel()
 
-    async def _lead(self, client: Client, caches: Caches) -> None:
-        leader = _Leader(self, client, caches)
+    async def _lead(self, client: Client, caches: Caches, notifier: Notifier) -> None:
+        leader = _Leader(self, client, caches, notifier)
         if not self.options.leader_election:
             self.metrics.lead(leading=True)
             await leader.work()
@@ -118,6 +130,14 @@ class Daemon:
         for phase in set(counts) | {"Idle", "Progressing", "Held"}:
             self.metrics.phases.labels(phase).set(counts.get(phase, 0))
 
+    def _sent(self, outcome: Outcome) -> None:
+        self.metrics.sent(outcome)
+        if outcome.problem:
+            message = outcome.message
+            log.warning(
+                "%s/%s: %s to %s: %s: %s", message.namespace, message.name, message.kind, outcome.route, outcome.fate, outcome.problem
+            )
+
     @property
     def identity(self) -> str:
         return self._identity
@@ -126,19 +146,19 @@ class Daemon:
 class _Leader:
     """What runs while leading: built anew for each term, so that nothing of a former term is believed."""
 
-    def __init__(self, daemon: Daemon, client: Client, caches: Caches) -> None:
+    def __init__(self, daemon: Daemon, client: Client, caches: Caches, notifier: Notifier) -> None:
         self._daemon = daemon
         self._client = client
         self._caches = caches
+        self._notifier = notifier
 
     async def work(self) -> None:
         options, client, caches = self._daemon.options, self._client, self._caches
         http = Http()
         recorder = EventRecorder(client, instance=self._daemon.identity)
-        notifier = Notifier(self._sent)
         catalogue = Catalogue(caches, options.catalogue_namespace)
         secrets = SecretReader(client)
-        teller = Teller(recorder, notifier, catalogue, secrets, options.cluster_name)
+        teller = Teller(recorder, self._notifier, catalogue, secrets, options.cluster_name)
         templates = Templates()
         reconciler = self._reconciler(http, secrets, catalogue, teller, templates)
         canaries: Controller[Key] = Controller(
@@ -149,12 +169,11 @@ class _Leader:
         adoptions: Controller[Key] = Controller("adoption", adopter.reconcile, observe=self._daemon.metrics.reconciled)
         stops = Wakeups(caches, canaries.queue, adoptions.queue, options.catalogue_namespace).subscribe()
         async with asyncio.TaskGroup() as last:
-            words = last.create_task(recorder.run())  # outlives the rest, so that what was done is told
+            # These outlive the rest, so that what was done is told.
+            words = [last.create_task(coroutine) for coroutine in (recorder.run(), teller.run())]
             try:
                 async with asyncio.TaskGroup() as group:
                     for coroutine in (
-                        notifier.run(),
-                        teller.run(),
                         self._judges.run(),
                         self._prospects.run(),
                         self._witnesses.run(),
@@ -166,17 +185,10 @@ class _Leader:
                 for stop in stops:
                     stop()
                 with contextlib.suppress(TimeoutError):
-                    await recorder.flush(2.0)
-                words.cancel()
+                    await asyncio.gather(recorder.flush(LAST_WORDS), teller.drain(LAST_WORDS))
+                for task in words:
+                    task.cancel()
                 await http.close()
-
-    def _sent(self, outcome: Outcome) -> None:
-        self._daemon.metrics.sent(outcome)
-        if outcome.problem:
-            message = outcome.message
-            log.warning(
-                "%s/%s: %s to %s: %s: %s", message.namespace, message.name, message.kind, outcome.route, outcome.fate, outcome.problem
-            )
 
     def _woken(self, key: Key) -> None:
         self._wake(key)

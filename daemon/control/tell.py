@@ -1,6 +1,7 @@
 """News to people: Kubernetes Events on the Canary and on the Deployment, and messages to the notifiers that asked."""
 
 import asyncio
+import contextlib
 import logging
 from typing import Final, get_args
 
@@ -53,6 +54,17 @@ class Teller:
                 await self._send(resolved, message)
             except Exception:
                 log.exception("%s/%s: %s not sent", message.namespace, message.name, message.kind)  # one message must not end the others
+            finally:
+                self._outbox.task_done()
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the bound is the point of the call
+        """Wait until all that was told is handed to the notifier, while `run` still runs. False when the time came first."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._outbox.join()
+                return True
+        log.warning("about %d messages were told to nobody: the daemon ends", self._outbox.qsize() + 1)
+        return False
 
     def tell(self, resolved: Resolved, decision: Decision) -> None:
         """Returns at once."""

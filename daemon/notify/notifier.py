@@ -97,11 +97,17 @@ class Notifier:
                         group.create_task(self._serve(lane), name=f"notify {lane.route}")
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - the bound is the point of the call
-        """Wait until nothing is queued, at most so long: a rollback's message should leave before the process does."""
+        """Wait until nothing is queued, at most so long: a rollback's message should leave before the process does.
+
+        What is then still waiting is given up, and told as dropped.
+        """
         try:
             async with asyncio.timeout(timeout):
                 await self._quiet.wait()
         except TimeoutError:
+            for lane in self._lanes.values():
+                while lane.waiting:
+                    self._tell(lane, lane.waiting.popleft(), "Dropped", problem="the process ends")
             return False
         return True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from daemon.api.sources import SecretRef
+from daemon.control import daemon
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube import config
 from daemon.kube.client import Client
@@ -21,15 +23,19 @@ from tests.unit.control.world import World, linnet
 
 
 class Hooks:
-    """A webhook that keeps what it got: (path, body)."""
+    """A webhook that keeps what it got: (path, body). While it is not `open`, what is posted to it hangs."""
 
     def __init__(self) -> None:
         self.got: list[tuple[str, Any]] = []
         self.port = 0
+        self.open = asyncio.Event()
+        self.open.set()
         self._news = asyncio.Event()
 
     async def take(self, request: web.Request) -> web.Response:
-        self.got.append((request.path, json.loads(await request.read())))
+        body = json.loads(await request.read())
+        await self.open.wait()
+        self.got.append((request.path, body))
         self._news.set()
         return web.Response(text="ok")
 
@@ -160,3 +166,38 @@ async def test_a_changed_secret_is_read_again_within_a_minute(tmp_path: Path) ->
         assert await reader.read(SHOP, ref) == "new"
         with pytest.raises(SecretMissing, match="has no key token"):
             await reader.read(SHOP, SecretRef(name="hooks", key="token"))
+
+
+async def test_messages_that_wait_when_the_daemon_is_stopped_still_go_out(tmp_path: Path, hooks: Hooks) -> None:
+    """A leader that is stopped while a webhook is slow hands over all that was told, and in order."""
+    async with AsyncExitStack() as stack:
+        world = World(tmp_path)
+        await stack.enter_async_context(world.running())
+        async with world.linnet(leader_election=True):
+            world.secret("hooks", url=hooks.url("slow"))
+            world.apply(notifier("one"))
+            hooks.open.clear()
+            await released(world, {"notifierRef": {"name": "one"}})
+            asyncio.get_running_loop().call_soon(hooks.open.set)
+        kinds = [next(k for k in ("starts", "step 1/", "rolled back") if k in text) for text in hooks.texts("/slow")]
+        assert (kinds[0], kinds[-1]) == ("starts", "rolled back"), kinds
+
+
+async def test_a_webhook_that_hangs_does_not_keep_the_daemon_from_ending(
+    tmp_path: Path, hooks: Hooks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Messages have a budget: at its end what is left is logged as dropped, by kind and Notifier, and the process goes."""
+    monkeypatch.setattr(daemon, "LAST_MESSAGES", 0.3)
+    async with AsyncExitStack() as stack:
+        world = World(tmp_path)
+        await stack.enter_async_context(world.running())
+        hooks.open.clear()
+        async with asyncio.timeout(60):
+            async with world.linnet(leader_election=True):
+                world.secret("hooks", url=hooks.url("hung"))
+                world.apply(notifier("one"))
+                await released(world, {"notifierRef": {"name": "one"}})
+        dropped = [r.getMessage() for r in caplog.records if "Dropped" in r.getMessage()]
+        assert any("RolledBack to shop/one" in text for text in dropped), dropped
+        assert hooks.texts("/hung") == []
+        hooks.open.set()
