@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from analyzers.errors import ConfigError
 from analyzers.options import JudgeConfig, Kind, MetricConfig, Strictness, Worse
@@ -20,6 +21,9 @@ from analyzers.stats.histogram import survival
 from analyzers.stats.mixture import Array
 from analyzers.stats.ratio import Margin
 from analyzers.stats.units import LEAST_UNITS, PRECISE, UnitEffects, estimate
+
+Counts = NDArray[Any]
+"""Of whatever number type the harness has."""
 
 BLOCK_SECONDS: Final = 300.0
 PRIOR_PHI: Final = 1.5
@@ -41,10 +45,10 @@ class History:
     units) of a gauge.
     """
 
-    events: Array | None = None
-    requests: Array | None = None
-    buckets: Array | None = None
-    values: Array | None = None
+    events: Counts | None = None
+    requests: Counts | None = None
+    buckets: Counts | None = None
+    values: Counts | None = None
 
 
 def learn(config: JudgeConfig, history: Mapping[str, History]) -> JudgeConfig:
@@ -184,7 +188,7 @@ def _fit(metric: MetricConfig, rps: float, config: JudgeConfig) -> MetricConfig:
     return metric
 
 
-def before(metric: MetricConfig, events: Array, requests: Array, *, window: int) -> MetricConfig:
+def before(metric: MetricConfig, events: Counts, requests: Counts, *, window: int) -> MetricConfig:
     """For a switch from 0 to 100 %: the last `window` ticks are the control, with a margin as wide as ten earlier windows swing."""
     count = events.shape[0] // window
     if count < LEAST_WINDOWS:
@@ -196,7 +200,7 @@ def before(metric: MetricConfig, events: Array, requests: Array, *, window: int)
     return msgspec.structs.replace(metric, before=ticks, before_ratio=ratio)
 
 
-def _pair(metric: MetricConfig, events: Array | None, requests: Array | None) -> tuple[Array, Array]:
+def _pair(metric: MetricConfig, events: Counts | None, requests: Counts | None) -> tuple[Array, Array]:
     if events is None or requests is None or events.shape != requests.shape or events.ndim != 2:
         raise ConfigError(f"history of {metric.name}: give events and requests of one shape, (ticks, units)")
     return np.asarray(events, dtype=np.float64), np.asarray(requests, dtype=np.float64)

@@ -221,8 +221,8 @@ def _statistic(canary: Array, baseline: Array, shift: float, target: float) -> f
 def _root(canary: Array, baseline: Array, low: float, high: float, target: float, *, flat: bool = False) -> float:
     """Where z falls to `target` (`flat`: where it leaves it again); z falls in steps as the shift rises."""
     below, above = _statistic(canary, baseline, low, target) - target, _statistic(canary, baseline, high, target) - target
-    if below <= 0:
-        return low
+    if below <= 0:  # so few points cannot reach that confidence
+        return -math.inf if target else low
     if above >= 0:
         return high
     while high - low > 1e-6 * max(1.0, abs(low) + abs(high)):
