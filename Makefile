@@ -28,7 +28,7 @@ demo-real: venv ## the same show on a real Kubernetes, built on the spot (ARGS="
 	@$(BIN)/python -m tests.testbed.demo $(ARGS)
 
 unit: venv ## the fast suites alone
-	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/sandbox tests/docs $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal tests/unit tests/sandbox tests/docs tests/mutants $(ARGS)
 
 test: venv ## everything that can run here; what is missing is listed at the end
 	@$(BIN)/python -m tests.testbed.run $(ARGS)
