@@ -7,10 +7,11 @@ release just applied cannot be satisfied by the one before.
 
 from typing import Final, Literal, NamedTuple
 
-from daemon.api.status import Condition, Phase, VerdictStatus
+from daemon.api.status import Condition, Phase, VerdictStatus, Waiting
 
 Status = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT: Final = 4096
+GATE: Final = "GateNotWired"  # the only condition that is there for some Canaries alone: those with gated flags
 
 
 class Standing(NamedTuple):
@@ -82,6 +83,31 @@ def conditions(
         )
         for name, (status, why) in states.items()
     ]
+
+
+def gate_condition(
+    previous: list[Condition], *, phase: Phase, waiting: Waiting | None, generation: int, revision: str | None, now: str
+) -> Condition:
+    """Of a Canary with gated flags: whether its pods can tell their track. What was found in one release holds until the next."""
+    before = next((c for c in previous if c.type == GATE), None)
+    if waiting is not None and waiting.reason == GATE:
+        status, reason, message = "True", "TrackMissing", waiting.message
+    elif phase in ("Progressing", "Paused", "Inconclusive", "Promoting"):
+        status, reason, message = "False", "TrackSeen", "a canary pod of this revision gets its track from Linnet"
+    elif before is not None and before.status == "False":
+        status, reason, message = "False", before.reason, before.message
+    else:
+        status, reason, message = "Unknown", "NotLookedAt", "looked at in the first canary pod, before the first step"
+    known: Status = "True" if status == "True" else "False" if status == "False" else "Unknown"
+    return Condition(
+        type=GATE,
+        status=known,
+        reason=reason,
+        message=message[:MESSAGE_LIMIT],
+        observed_generation=generation,
+        observed_revision=revision,
+        last_transition_time=_since(before, known, revision, now),
+    )
 
 
 def _since(old: Condition | None, status: Status, revision: str | None, now: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from daemon.api import fields, names, rules
-from daemon.api.conditions import STANDINGS
+from daemon.api.conditions import GATE, STANDINGS
 from daemon.api.kinds import KINDS, Kind
 from daemon.api.schema import INT_OR_STRING, STRUCT, Node, tree
 from daemon.api.structure import planned_message
@@ -65,6 +65,7 @@ CONDITIONS: Final[Mapping[str, str]] = {
     "Stalled": "Nothing moves without somebody's change; the message says what.",
     "Promoted": "The revision in observedRevision is stable. Unknown while it is not decided.",
     "Failed": "The revision in observedRevision was rolled back. Unknown while it is not decided.",
+    GATE: "Of a Canary with gated flags: its pods do not get the track that opens the gate. Unknown before the first canary pod was looked at.",
 }
 
 

@@ -22,6 +22,7 @@ from daemon.control.catalogue import Catalogue
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
 from daemon.control.flagsources import FlagSources
+from daemon.control.gates import GateProbe
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.metrics import Metrics
@@ -207,7 +208,7 @@ class _Leader:
             client=client,
             caches=caches,
             resolver=Resolver(caches, catalogue, templates),
-            observer=Observer(caches, revisions, templates, routers, flags, self._judges),
+            observer=Observer(caches, revisions, templates, routers, flags, self._judges, GateProbe(client, caches, templates)),
             executor=Executor(client, caches, revisions, templates, routers, flags),
             judges=self._judges,
             flags=flags,

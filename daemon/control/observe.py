@@ -10,6 +10,7 @@ from daemon.api.status import RestoreEntry
 from daemon.control.caches import Caches
 from daemon.control.flagging import FlagBoard
 from daemon.control.following import following
+from daemon.control.gates import GateProbe
 from daemon.control.judging import JudgeBoard
 from daemon.control.resolve import Resolved
 from daemon.kube.objects import Deployment
@@ -34,6 +35,7 @@ class Observer:
         routers: dict[str, Router],
         flags: FlagBoard,
         judges: JudgeBoard,
+        gates: GateProbe,
     ) -> None:
         self._caches = caches
         self._revisions = revisions
@@ -41,6 +43,7 @@ class Observer:
         self._routers = routers
         self._flags = flags
         self._judges = judges
+        self._gates = gates
         self._managers: dict[tuple[str, str], tuple[str, str]] = {}  # of a Deployment: version, GitOps tool
 
     async def observe(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
@@ -59,6 +62,7 @@ class Observer:
             pod_ratio=resolved.pod_ratio,
             routes=self._routes(resolved, undo),
             flags=await self._flag_views(resolved),
+            gate=await self._gates.fault(resolved),
             autoscaler=self._autoscaler(resolved),
             floor_written=any(e.kind == "HorizontalPodAutoscaler" for e in undo),
             judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,

@@ -13,8 +13,8 @@ import msgspec
 
 from analyzers.ticks import Code
 from daemon.api import names
-from daemon.api.conditions import conditions
-from daemon.api.status import CanaryStatus, RestoreEntry, RolloutStatus, Waiting
+from daemon.api.conditions import conditions, gate_condition
+from daemon.api.status import CanaryStatus, Condition, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.execute import Executor
@@ -24,7 +24,7 @@ from daemon.control.observe import Observer
 from daemon.control.outlook import outlook
 from daemon.control.permits import HoldProbe
 from daemon.control.prospects import Prospects
-from daemon.control.resolve import Resolved, Resolver
+from daemon.control.resolve import Resolved, Resolver, gated
 from daemon.control.tell import Teller
 from daemon.kube import errors
 from daemon.kube.client import Client
@@ -173,17 +173,30 @@ class Reconciler:
             restore=list(undo),
             plan=plan,
             forecast=forecast,
-            conditions=conditions(
-                canary.status.conditions,
-                phase=status.phase,
-                verdict=status.verdict,
-                sentence=sentence or (waiting.message if waiting else "") or plan,
-                generation=canary.metadata.generation,
-                revision=status.observed_revision,
-                now=stamp(now),
-                refused=stuck,
-            ),
+            conditions=[
+                *conditions(
+                    canary.status.conditions,
+                    phase=status.phase,
+                    verdict=status.verdict,
+                    sentence=sentence or (waiting.message if waiting else "") or plan,
+                    generation=canary.metadata.generation,
+                    revision=status.observed_revision,
+                    now=stamp(now),
+                    refused=stuck,
+                ),
+                *self._gate(resolved, status, now),
+            ],
         )
+
+    def _gate(self, resolved: Resolved, status: CanaryStatus, now: float) -> list[Condition]:
+        """The condition of those Canaries whose flags have a gate."""
+        if not gated(resolved.spec):
+            return []
+        before, generation = resolved.canary.status.conditions, resolved.canary.metadata.generation
+        revision = status.observed_revision
+        return [
+            gate_condition(before, phase=status.phase, waiting=status.waiting, generation=generation, revision=revision, now=stamp(now))
+        ]
 
     def _latest(self, canary: ours.Canary) -> ours.Canary:
         """The Canary with what the last pass found and did not think worth a write yet."""

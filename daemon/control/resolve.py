@@ -18,7 +18,7 @@ from daemon.kube.objects import Deployment, HTTPRoute, Service
 from daemon.rollout.model import Problem
 from daemon.traffic.httproute import names_service, several_backends
 from daemon.traffic.router import Scope
-from daemon.workloads import preflight
+from daemon.workloads import gate, preflight
 from daemon.workloads.canary import Identity
 from daemon.workloads.revisions import Templates
 
@@ -75,7 +75,7 @@ class Resolver:
             problems.append(identity)
             identity = Identity(altered=None)
         elif not problems:
-            problems += self._shape(canary, deployment, service, identity, pod_ratio=pod_ratio)
+            problems += self._shape(canary, spec, deployment, service, identity, pod_ratio=pod_ratio)
         return msgspec.structs.replace(
             found,
             service=service,
@@ -284,10 +284,19 @@ class Resolver:
         return found
 
     def _shape(
-        self, canary: ours.Canary, deployment: Deployment, service: Service | None, identity: Identity, *, pod_ratio: bool
+        self,
+        canary: ours.Canary,
+        spec: CanarySpec,
+        deployment: Deployment,
+        service: Service | None,
+        identity: Identity,
+        *,
+        pod_ratio: bool,
     ) -> list[Problem]:
         template: dict[str, Any] = self._templates.decode(deployment.spec.template)
         found = preflight.foreign_controller(deployment) + preflight.pod_shape(template)
+        pretending = gate.pretends(template) if gated(spec) else None
+        found += [pretending] if pretending is not None else []
         found += preflight.name_lengths(deployment.name, service.name if service and not pod_ratio else None)
         found += preflight.selectors(template, canary.name, identity, self._caches.policies.store.by("namespace", canary.namespace))
         found += preflight.autoscaler(self._caches.autoscaler_of(deployment), identity)
@@ -295,6 +304,11 @@ class Resolver:
             taken = self._caches.services.store.get(canary.namespace, names.canary_service(service.name))
             found += preflight.taken(canary.name, taken)
         return found
+
+
+def gated(spec: CanarySpec) -> bool:
+    """Whether any flag is shown to the canary's requests alone."""
+    return any((f.mode or "Gated") == "Gated" for f in spec.flags or [])
 
 
 def _no_service(deployment: Deployment) -> Problem:

@@ -159,6 +159,7 @@ class Observed(Fact, frozen=True, kw_only=True):
     pod_ratio: bool = False
     routes: tuple[RouteView, ...] = ()
     flags: tuple[FlagView, ...] = ()
+    gate: str = ""  # why the flags' gate would not open for the canary's pods
     autoscaler: AutoscalerView | None = None
     floor_written: bool = False
     judge: JudgeView | None = None

@@ -95,6 +95,9 @@ def starting(turn: Turn) -> None:
     if canary is None or canary.available < wanted or not attached:
         _wait_start(turn, wanted)
         return
+    if turn.seen.gate and turn.flags:
+        _wait_gate(turn)
+        return
     turn.enter("Progressing")
     turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
 
@@ -114,6 +117,18 @@ def _wait_start(turn: Turn, wanted: int) -> None:
     turn.wait(reason, message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
     if turn.overdue:
         rollback.begin(turn, "CapacityTimeout" if reason == "Capacity" else "RouteTimeout", f"{message}, for too long")
+
+
+def _wait_gate(turn: Turn) -> None:
+    """Gated flags that the canary would not see: it would be judged with them off, and everybody get them unjudged."""
+    turn.wait(
+        "GateNotWired",
+        turn.seen.gate,
+        until=turn.stage_deadline(),
+        way_out=f"keep admission webhooks from the environment of canary pods (docs: how-to/flags-flagd), or linnet abort {turn.name}",
+    )
+    if turn.overdue:
+        rollback.begin(turn, "GateNotWired", f"{turn.seen.gate}, for too long")
 
 
 def progressing(turn: Turn) -> None:

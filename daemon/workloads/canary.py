@@ -17,6 +17,7 @@ from daemon.kube.objects import Deployment, Service, ServicePort
 from daemon.kube.patch import Operation, at_version, pointer, replace, test
 from daemon.kube.resources import DEPLOYMENTS, SERVICES
 from daemon.workloads.errors import NameTaken
+from daemon.workloads.gate import tell_track
 from daemon.workloads.gitops import unclaimed
 from daemon.workloads.revisions import label_value
 
@@ -60,8 +61,7 @@ def render(
     metadata["labels"] = pod_labels(template, canary, revision, identity)
     pod["metadata"] = metadata
     spec = pod.setdefault("spec", {})
-    for container in spec.get("containers") or []:
-        _tell_track(container)
+    tell_track(spec)
     body: dict[str, Any] = {
         "replicas": replicas,
         "selector": {"matchLabels": selector(canary, revision)},
@@ -79,13 +79,6 @@ def render(
         },
         "spec": body,
     }
-
-
-def _tell_track(container: dict[str, Any]) -> None:
-    """The app hands its track to the flag SDK; the pod tells it by the downward API."""
-    env = [e for e in container.get("env") or [] if e.get("name") != names.TRACK_ENV]
-    source = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{names.TRACK}']"}}
-    container["env"] = [*env, {"name": names.TRACK_ENV, "valueFrom": source}]
 
 
 async def ensure(client: Client, current: Deployment | None, body: Mapping[str, Any], replicas: int) -> None:
