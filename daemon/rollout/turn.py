@@ -221,11 +221,13 @@ class Turn:
     def see_flags(self) -> None:
         """Brings the flags that were taken up to what is seen. One that was given up as it is stays as it was written."""
         views = {v.name: v for v in self.flags}
+        opened = {v.name for v in self.seen.flags if v.open}
         kept = {f.name for f in self.plan.flags if f.on_promotion != "Remove"} if self.status.phase == "Promoting" else set()
         self.set(
             flags=[
                 f if view is None or (view.percent is None and f.name in kept) else _as_seen(f, view)
                 for f in self.status.flags
+                if f.name not in opened  # it was never ours: a daemon that had forgotten that set out to write it
                 for view in [views.get(f.name)]
             ]
         )

@@ -399,6 +399,19 @@ def test_a_flag_that_is_open_to_everyone_is_left_alone() -> None:
     assert "flag new-checkout is open to everyone already" in " ".join(w.told("Started") + w.told("Step"))
 
 
+def test_a_flag_that_turns_out_to_be_open_is_not_said_to_be_moved() -> None:
+    """Found at the first write, or by a daemon that forgot it: no message and no column claims a share of ours."""
+    w = world(Version("v2"), spec=flagged())
+    w.broken = {m.SetFlag}  # refused by the source
+    w.apply("v2")
+    w.run(lambda w: w.status.waiting is not None and w.status.waiting.reason == "FlagSettling")
+    w.flags[0].open = True
+    w.settle()
+    assert w.status.stable_revision == "v2"
+    assert "at 100 %" not in " ".join(w.told("Step"))
+    assert "new-checkout" not in w.status.sentence
+
+
 def test_an_abort_does_not_wait_for_a_flag_source_that_is_down() -> None:
     """The weight goes at once; after five seconds the rest goes on; the flag is tried until it is back."""
     w = placed("Progressing")
