@@ -16,7 +16,6 @@ import pytest
 from analyzers.history import History, before, learn
 from analyzers.judge import Judge
 from analyzers.options import JudgeConfig, MetricConfig, RampConfig, conversion, latency
-from analyzers.series import CounterTracker, RawSeries, Role, Sample
 from analyzers.ticks import Action, Answer, ArmCounts, Assignment, BucketCounts, Code, MetricCounts, SplitCounts, Tick, Verdict
 from bench.judge_policies import Linnet, configured
 from bench.judge_world import EDGES, Run, Service, always, past
@@ -155,40 +154,6 @@ def test_lost_orders_are_found_with_business_margins() -> None:
     assert answers[0].reasons[0].metric == "orders"
 
 
-# T9: series that are born at their first event
-
-
-def _newborn(run: int) -> int:
-    """+1 pp spread over 100 error series of one pod (Zipf), each exported from its first event on; harm until the rollback."""
-    rng, judge = np.random.default_rng([SEED, run]), Judge(config())
-    tracker = CounterTracker(metric="errors", arms=("canary", "baseline"), scrape_seconds=15.0)
-    kinds = 1.0 / np.arange(1, 101)
-    kinds /= kinds.sum()
-    totals, failed, harmed = {"canary": 0, "baseline": 0}, {"canary": np.zeros(100), "baseline": np.zeros(100)}, 0
-    for k in range(1, 160):
-        for arm, share, rate in (("canary", 0.05, 0.011), ("baseline", 0.95, 0.001)):
-            n = int(rng.poisson(1500 * share)) if k > 1 else 0
-            x = rng.multinomial(int(rng.binomial(n, rate)), kinds)
-            totals[arm] += n
-            failed[arm] = failed[arm] + x
-            harmed += n if arm == "canary" and k > 5 else 0  # after the warm-up
-            pod = {"pod": arm}
-            tracker.add(arm, Role.TOTAL, [RawSeries(labels=pod, samples=(Sample(k * 15.0, totals[arm]),))])
-            born = [j for j in range(100) if failed[arm][j]]
-            series = [RawSeries(labels={**pod, "path": str(j)}, samples=(Sample(k * 15.0, failed[arm][j]),)) for j in born]
-            tracker.add(arm, Role.ERRORS, series)
-        found = tracker.counts(k).arms
-        arms = {"errors": MetricCounts(found["canary"], found["baseline"])}
-        if judge.tick(Tick(index=k, at=k * 15.0, weight=5.0, arms=arms)).action is Action.ROLLBACK:
-            break
-    return harmed
-
-
-def test_errors_of_newborn_series_convict_as_early_as_others() -> None:
-    """T9: the first value of a series of a pod that was watched counts in full."""
-    assert np.mean([_newborn(r) for r in range(30)]) <= 1000
-
-
 # T12: something shared
 
 
@@ -269,6 +234,7 @@ def test_selected_requests_convict_an_outage_and_prove_nothing() -> None:
     good = [calm.tick(tick(k, 5, (750, 1), (14_250, 14), assignment=Assignment.SELECTED)) for k in range(40)][-1]
     assert good.action is Action.HOLD
     assert good.metrics[0].log_e_fine == pytest.approx(0.0)
+    assert good.metrics[0].ticks_used == 0
     assert any(r.code is Code.NOT_RANDOM for r in good.reasons)
     answer = _ended(broken, 10, lambda k: tick(k, 5, (750, 700), (14_250, 14), assignment=Assignment.SELECTED))
     assert answer.action is Action.ROLLBACK
@@ -404,3 +370,14 @@ def test_the_state_of_each_test_is_small_and_survives_json() -> None:
     for state in judge.state.metrics.values():
         for part in (state.ratio, state.histogram, state.gauge):
             assert len(msgspec.json.encode(part)) <= 16 * 1024
+
+
+def test_the_two_error_rates_are_not_confused() -> None:
+    """100 : 1 to roll back at 1 %, 20 : 1 to promote at 5 %, each from its own field."""
+    odd = config(max_false_rollback_percent=2.0, max_bad_promotion_percent=10.0)
+    assert (odd.alpha, odd.beta) == (0.02, 0.1)
+    judge = Judge(odd)
+    answers = [judge.tick(tick(k, 5, (750, 1), (14_250, 14))) for k in range(40)]
+    assert answers[-1].log_e_needed == pytest.approx(np.log(50.0))
+    first = next(a for a in answers if a.action is Action.PROMOTE)
+    assert np.log(10.0) <= first.metrics[0].log_e_fine < np.log(20.0)

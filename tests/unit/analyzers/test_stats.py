@@ -170,6 +170,7 @@ def test_a_conclusion_weighs_the_bad_and_demands_all_the_good() -> None:
     found = conclude(shares, {"a": proof, "b": proof, "c": poor}, alpha=0.01, beta=0.05, least_recent_ticks=4)
     assert found.worse
     assert found.total == pytest.approx(6.0 - math.log(3), abs=1e-4)
+    assert found.needed == pytest.approx(math.log(100))
     assert found.missing == ("c",)
     assert not found.fine
 
