@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from scipy.special import stdtr
 
 from analyzers.errors import ConfigError
 from analyzers.stats.alone import DetectorState, EDetector, OneSampleState, OneSampleTest, before_after_ratio
 from analyzers.stats.combine import FineProof, Share, conclude, group_log_e
-from analyzers.stats.gauge import GaugeOptions, GaugeState, GaugeTest
+from analyzers.stats.gauge import GaugeOptions, GaugeState, GaugeTest, student_cdf
 from analyzers.stats.ratio import Use
 from analyzers.stats.split import SplitTest, band_log_e, mirrored_share
 from analyzers.stats.units import UnitEffects, estimate
@@ -38,6 +41,19 @@ def test_a_canary_that_uses_the_same_is_fine() -> None:
     assert _gauge(1.0).peek().log_e_worse < 0
     assert _gauge(1.0, variance=None).peek().log_e_fine > math.log(20)
     assert _gauge(1.0, 4, variance=None).peek().log_e_fine == 0.0
+
+
+@pytest.mark.parametrize("nu", [1, 2, 5, 30, 400])
+@pytest.mark.parametrize("t", [-40.0, -3.0, -0.2, 0.0, 0.7, 2.5, 12.0])
+def test_student_s_distribution_is_scipy_s(nu: Any, t: Any) -> None:
+    """Its own lines spare the daemon a second of imports; they must not cost it a digit."""
+    assert student_cdf(t, nu) == pytest.approx(float(stdtr(nu, t)), rel=1e-9, abs=1e-14)
+
+
+def test_the_judge_needs_no_scipy() -> None:
+    """Importing it takes a second, in which a daemon would answer nobody; the whole package imports quickly without."""
+    code = "import sys, analyzers.judge, analyzers.history, analyzers.evidence, analyzers.planner; print('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout.strip() == "False"
 
 
 def test_half_a_block_is_no_observation() -> None:
