@@ -116,7 +116,9 @@ class Executor:
     # The Deployment.
 
     async def _adopt(self, resolved: Resolved, action: m.Adopt) -> None:
-        self._keep(await hold.adopt(self._client, self._deployment(resolved), resolved.canary.name if action.adopted else None))
+        item, mine = self._deployment(resolved), resolved.canary.name
+        if action.adopted or item.metadata.annotation(names.CANARY_MARK) == mine:  # a second Canary takes no mark of the first's
+            self._keep(await hold.adopt(self._client, item, mine if action.adopted else None))
 
     async def _store_template(self, resolved: Resolved, action: m.StoreTemplate) -> None:
         item = self._deployment(resolved)
@@ -228,11 +230,10 @@ class Executor:
     # The Canary itself.
 
     async def _drop_finalizer(self, resolved: Resolved, _: m.DropFinalizer) -> None:
-        canary, deployment = resolved.canary, resolved.deployment
+        canary = resolved.canary
         for item in self._caches.canary_services(canary.namespace, canary.name):
             await self._client.delete(SERVICES, item.namespace, item.name, uid=item.metadata.uid)
-        if deployment is not None:
-            await self._revisions.forget_all(canary.namespace, deployment.name)
+        await self._revisions.forget_all(canary.namespace, resolved.spec.workload_ref.name, canary.name)
         finalizers = canary.metadata.finalizers or ()
         if names.FINALIZER in finalizers:
             at = pointer("metadata", "finalizers", finalizers.index(names.FINALIZER))

@@ -65,7 +65,7 @@ class Resolver:
         found = Resolved(canary=canary, spec=spec, deployment=deployment)
         problems += self._workload(canary, spec)
         if deployment is None:
-            return msgspec.structs.replace(found, problems=tuple(problems))
+            return self._left_behind(found, problems)
         service = self._service(canary, spec, deployment, problems)
         scopes, pod_ratio = self._routes(canary, spec, service, problems)
         flags = self._flags(canary, spec, problems)
@@ -86,6 +86,20 @@ class Resolver:
             identity=identity,
             problems=tuple(problems),
         )
+
+    def _left_behind(self, found: Resolved, problems: list[Problem]) -> Resolved:
+        """Without its Deployment: what a release under way has written is still to be found, by the undo log and our own Service."""
+        canary = found.canary
+        if canary.status.rollout is None:
+            return msgspec.structs.replace(found, problems=tuple(problems))
+        mine = self._caches.canary_services(canary.namespace, canary.name)
+        stable = mine[0].name.removesuffix(names.CANARY_SUFFIX) if mine else ""
+        service = self._caches.services.store.get(canary.namespace, stable)
+        port = self._port(found.spec, service, problems) if service is not None else None
+        written = sorted({e.name for e in canary.status.restore if e.kind == "HTTPRoute"}) if mine else []
+        scopes = tuple(self._scope(canary, stable, name, port) for name in written)
+        flags = self._flags(canary, found.spec, problems)
+        return msgspec.structs.replace(found, service=service, scopes=scopes, flags=flags, problems=tuple(problems))
 
     def _spec(self, canary: ours.Canary, problems: list[Problem]) -> CanarySpec:
         rollout = canary.status.rollout
@@ -176,10 +190,10 @@ class Resolver:
             return (), False
         port = self._port(spec, service, problems)
         named = [r.name for r in (traffic.routes if traffic else None) or []]
-        scopes = tuple(self._scope(canary, service, name, port) for name in named)
+        scopes = tuple(self._scope(canary, service.name, name, port) for name in named)
         if not named:
             routes = self._caches.routes.store.by("namespace", canary.namespace)
-            scopes = tuple(s for s in (self._scope(canary, service, r.name, port) for r in routes) if names_service(self._route(s), s))
+            scopes = tuple(s for s in (self._scope(canary, service.name, r.name, port) for r in routes) if names_service(self._route(s), s))
         isolated = traffic is not None and traffic.identity == "Isolated"
         if not scopes and mode == "Auto" and not isolated:
             return (), True
@@ -205,8 +219,8 @@ class Resolver:
             problems += self._route_problems(scope)
         return scopes, False
 
-    def _scope(self, canary: ours.Canary, service: Service, route: str, port: int | None) -> Scope:
-        return Scope(namespace=canary.namespace, name=route, stable=service.name, canary=names.canary_service(service.name), port=port)
+    def _scope(self, canary: ours.Canary, service: str, route: str, port: int | None) -> Scope:
+        return Scope(namespace=canary.namespace, name=route, stable=service, canary=names.canary_service(service), port=port)
 
     def _port(self, spec: CanarySpec, service: Service, problems: list[Problem]) -> int | None:
         wanted = spec.traffic.service_ref.port if spec.traffic and spec.traffic.service_ref else None

@@ -20,6 +20,7 @@ import msgspec
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus
 from daemon.rollout import commands, leaving, progress, promotion, report, rollback
+from daemon.rollout.clock import span
 from daemon.rollout.model import (
     Adopt,
     Decision,
@@ -63,7 +64,8 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
             way_out="create it, or delete this Canary",
         )
         other = next((p for p in observed.problems if p.reason == "WorkloadUnsupported"), None)
-        _refuse(turn, (other or missing,))
+        if turn.status.rollout is None or not leaving.abandoned(turn):
+            _refuse(turn, (other or missing,))
     else:
         commands.obey(turn)
         _run(turn)
@@ -128,10 +130,11 @@ def _pending(turn: Turn) -> None:
     one = len(workload.active) == 1 and workload.active[0].revision == workload.revision
     if not (workload.complete and one and workload.available >= workload.replicas):
         words = f": {workload.failing}" if workload.failing else ""
-        turn.wait(
+        _linger(
+            turn,
             "StableNotReady",
             f"{workload.available} of {workload.replicas} pods of the present version are available{words}",
-            way_out="stable is recorded once the Deployment is complete; nothing is held until then",
+            "stable is recorded once the Deployment is complete; nothing is held until then",
         )
         return
     turn.do(StoreTemplate(revision=workload.revision, role="stable"))
@@ -147,9 +150,20 @@ def _unknown_held(turn: Turn) -> bool:
     if all(r.revision == workload.revision for r in workload.active) and workload.active:
         return False
     turn.do(ReleaseHold(revision=workload.revision))
-    turn.wait("HoldReleasing", "held before any version was known to be stable: it is released", way_out="kubectl rollout resume")
+    _linger(turn, "HoldReleasing", "held before any version was known to be stable: it is released", "kubectl rollout resume")
     turn.look_at(turn.now + 1)
     return True
+
+
+def _linger(turn: Turn, reason: str, message: str, way_out: str, *, within: float | None = None) -> None:
+    """A wait at rest for what others are about to do. Nothing is exposed, so its deadline ends in a word to people, said once."""
+    before, patience = turn.status.waiting, turn.plan.progress if within is None else within
+    late = turn.waited(reason) >= patience
+    if late:
+        message = f"{message[:900]}, for longer than {span(patience)}"
+    turn.wait(reason, message, within=patience, way_out=way_out)
+    if late and before is not None and not before.message.endswith(message[-20:]):
+        turn.tell("Waiting", f"{turn.name}: {message}. {way_out}", warning=True)
 
 
 def _refused(turn: Turn) -> bool:
@@ -167,7 +181,8 @@ def _refuse(turn: Turn, problems: Sequence[Problem]) -> None:
     first = problems[0]
     message = "; ".join(p.message for p in problems)
     fresh = turn.status.waiting is None or turn.status.waiting.message != message[:1000]
-    turn.wait(first.reason, message, way_out=first.way_out)
+    under_way = turn.status.rollout is not None  # the Deployment went: it may come back, but nothing serves half a release for good
+    turn.wait(first.reason, message, way_out=first.way_out, within=turn.plan.progress if under_way else None)
     if fresh:
         turn.tell("Refused", f"{message}. {first.way_out}", warning=True)
 
@@ -208,7 +223,7 @@ def _at_rest(turn: Turn) -> None:
         message = "the template is stable again; the hold ends without a canary"
         if turn.waited("HoldReleasing") == 0 and (turn.status.waiting is None or turn.status.waiting.reason != "HoldReleasing"):
             turn.tell("Released", f"{turn.name}: {message}")
-        turn.wait("HoldReleasing", message, way_out="kubectl rollout resume, after annotating linnet.dev/hold=off")
+        _linger(turn, "HoldReleasing", message, "kubectl rollout resume, after annotating linnet.dev/hold=off")
         return
     if _refused(turn):
         return
@@ -226,10 +241,11 @@ def _mixed(turn: Turn) -> bool:
     workload, stable = turn.workload, turn.status.stable_revision
     if len(workload.active) < 2:
         return False
-    turn.wait(
+    _linger(
+        turn,
         "Settling",
         f"pods of {len(workload.active)} versions run: stable {stable} is filled up before {workload.revision} starts",
-        way_out="apply the stable manifest, or linnet.dev/hold=off",
+        "apply the stable manifest, or linnet.dev/hold=off",
     )
     kept = next(r for r in workload.active if r.revision == stable)
     promotion.lock_step(turn, kept, [r for r in workload.active if r is not kept])
@@ -259,7 +275,7 @@ def _accept(turn: Turn) -> None:
         turn.do(StoreTemplate(revision=workload.revision, role="stable"))
         turn.enter("Idle")
     else:
-        turn.wait("HoldOff", "released by its owner (linnet.dev/hold=off)", way_out="remove the annotation to be held again")
+        _linger(turn, "HoldOff", "released by its owner (linnet.dev/hold=off)", "remove the annotation to be held again")
 
 
 def _stable_lost(turn: Turn) -> bool:
@@ -310,15 +326,14 @@ def _lost(turn: Turn) -> None:
 
 def _may_start(turn: Turn) -> bool:
     withheld = next((p for p in turn.seen.permits if (not p.start or p.must_abort) and not _outlived(turn, p)), None)
-    if withheld is not None:
-        turn.wait(
-            f"Permit{withheld.source}",
-            withheld.why,
-            until=withheld.until,
-            within=withheld.patience,
-            way_out=f"linnet promote --override {turn.name}",
-        )
-    return withheld is None
+    if withheld is None:
+        return True
+    reason, way_out = f"Permit{withheld.source}", f"linnet promote --override {turn.name}"
+    if withheld.until is None:
+        _linger(turn, reason, withheld.why, way_out, within=withheld.patience or turn.plan.deadline)
+    else:
+        turn.wait(reason, withheld.why, until=withheld.until, way_out=way_out)
+    return False
 
 
 def _outlived(turn: Turn, permit: Permit) -> bool:

@@ -4,6 +4,7 @@ Exposure first, then the Deployment on its stable template, then pods, our marks
 """
 
 from daemon.rollout import promotion, rollback
+from daemon.rollout.clock import stamp
 from daemon.rollout.model import Adopt, DeleteCanary, DropFinalizer, ReleaseHold, RestoreFlags, RestoreFloor, RestoreRoutes, RestoreTemplate
 from daemon.rollout.turn import Turn
 
@@ -64,17 +65,52 @@ def _leave(turn: Turn) -> None:
 
 def _orphaned(turn: Turn) -> None:
     """The Deployment went with its Canary: what is left of ours in routes and flags goes before the pods (workload-traps A5)."""
+    if turn.status.rollout is None or not _giving_back(turn):
+        _leave(turn)
+
+
+def _giving_back(turn: Turn) -> bool:
+    """Whether routes and flags are still to be put back; given up after the progress deadline."""
     written = [f for f in turn.flags if f.percent is not None]
-    if turn.status.rollout is not None and (written or any(r.weight is not None for r in turn.seen.routes)):
+    if written or any(r.weight is not None for r in turn.seen.routes):
         if any(r.weight is not None for r in turn.seen.routes):
             turn.do(RestoreRoutes())
         if written:
             turn.do(RestoreFlags(names=tuple(f.name for f in written)))
         turn.wait("RouteRestoring", "routes and flags are put back as they were", within=turn.plan.progress, way_out="linnet cleanup")
         turn.look_at(turn.now + 1)
-        if turn.waited("RouteRestoring") < turn.plan.progress:
-            return
-    _leave(turn)
+        return turn.waited("RouteRestoring") < turn.plan.progress
+    return False
+
+
+def abandoned(turn: Turn) -> bool:
+    """A release whose Deployment is gone and does not come back ends: True once nobody waits for it any more.
+
+    Until the deadline the canary is all that serves, and keeps its share: `kubectl replace --force` is back within seconds. A release that
+    is on its way back waits for nothing.
+    """
+    gone, under_way = "WorkloadMissing", turn.status.phase != "RollingBack"
+    if turn.rollout.rollback_reason != gone:
+        if under_way and turn.waited(gone) < turn.plan.progress:
+            return False
+        if under_way:
+            turn.set(verdict=None)
+            told = f"{turn.name} {turn.rollout.revision} ends: its Deployment was deleted and did not come back"
+            turn.tell("Superseded", told, warning=True)
+        turn.roll(rollback_reason=gone, rollback_cause="its Deployment was deleted", stage_started_at=stamp(turn.now))
+    if _giving_back(turn):
+        return True
+    if turn.seen.strays or turn.seen.canary:
+        turn.do(DeleteCanary())
+        turn.wait("CanaryLeaving", "pods of the canary end", within=turn.plan.progress, way_out="linnet cleanup")
+        turn.look_at(turn.now + 1)
+        return True
+    if rollback.floor_lifted(turn):
+        return True
+    rollback.remember(turn, gone)
+    turn.set(rollout=None, routes=[], flags=[], weight=0)
+    turn.enter("Idle")
+    return False
 
 
 def leftovers(turn: Turn) -> None:

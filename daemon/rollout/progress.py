@@ -158,7 +158,12 @@ def progressing(turn: Turn) -> None:
 
 
 def _wait_permit(turn: Turn, withheld: Permit) -> None:
-    turn.wait(f"Permit{withheld.source}", withheld.why or "leave is withheld", until=withheld.until, way_out=f"linnet abort {turn.name}")
+    """Until its giver's time, or for as long as the judgement may last; leave that never comes ends the release (promise P6)."""
+    reason, why = f"Permit{withheld.source}", withheld.why or "leave is withheld"
+    turn.wait(reason, why, until=withheld.until, within=None if withheld.until else turn.plan.deadline, way_out=f"linnet abort {turn.name}")
+    late = turn.now >= withheld.until + turn.plan.deadline if withheld.until else turn.waited(reason) >= turn.plan.deadline
+    if late:
+        rollback.begin(turn, "PermitTimeout", f"{why}, for too long")
 
 
 def exposed(turn: Turn) -> bool:

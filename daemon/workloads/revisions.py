@@ -167,9 +167,11 @@ class Revisions:
             await self._client.delete(CONTROLLER_REVISIONS, namespace, item.name, uid=item.metadata.uid)
             self._store.drop(item.key)
 
-    async def forget_all(self, namespace: str, workload: str) -> None:
-        """Every stored template of a workload that Linnet gives up."""
+    async def forget_all(self, namespace: str, workload: str, canary: str | None = None) -> None:
+        """Every stored template of a workload that Linnet gives up; with `canary` those that were stored for it."""
         for item in self.of(namespace, workload):
+            if canary is not None and item.metadata.label(names.OWNER) != label_value(canary):
+                continue
             await self._client.delete(CONTROLLER_REVISIONS, namespace, item.name, uid=item.metadata.uid)
             self._store.drop(item.key)
 

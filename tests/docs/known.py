@@ -39,8 +39,9 @@ def group_names() -> frozenset[str]:
 
 @cache
 def words() -> frozenset[str]:
-    """Capitalised words of the code: reasons, phases, kinds, enum values; and the reasons that are made from kinds."""
+    """Capitalised words of the code: reasons, phases, kinds, enum values; and the reasons that are made from kinds and from givers of leave."""
     made = {f"{kind.name}{end}" for kind in KINDS for end in ("Missing", "NotAdmitted")}
+    made |= {f"Permit{giver}" for giver in re.findall(r"""Permit\(source="(\w+)\"""", source())}
     return frozenset(_WORD.findall(source())) | made
 
 
@@ -111,7 +112,7 @@ def _in(folder: str, pattern: str) -> frozenset[str]:
 
 def waits() -> frozenset[str]:
     """Reasons of `status.waiting` that the core gives, and the problems that keep a release from starting."""
-    core = _in("daemon/rollout", r"""turn\.wait\(\s*"([A-Z]\w+)\"""")
+    core = _in("daemon/rollout", r"""(?:turn\.wait\(|_linger\(turn,|_linger\(\s*turn,)\s*"([A-Z]\w+)\"""")
     return core | _in("daemon", r"""reason="([A-Z]\w+)",\s*message=""")
 
 

@@ -13,11 +13,12 @@ from tests.unit.rollout.world import World
 
 UNDER_WAY = ("Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling", "RollingBack")
 # A wait with another end than a time: a person whom the owner named, or somebody else's word.
+BY_PEOPLE = ("PausedByOwner", "ScaledToZero", "Rejected", "Bypassed", "StableLost")
 WITHOUT_UNTIL = ("PausedByPerson", "PausedByStep")
 
 
 def check_all(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
-    for check in (p1, p2_forward, p2_fall, p2_back, p3, p3_forward, p3_back, whole_steps, p4, p5, p6, p9, lengths):
+    for check in (p1, p2_forward, p2_fall, p2_back, p3, p3_forward, p3_back, whole_steps, p4, p5, p6, p6_at_rest, p9, lengths):
         check(world, seen, before, decision)
 
 
@@ -192,7 +193,7 @@ def p6(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
     assert waiting.message, waiting
     assert not waiting.message.rstrip().endswith(":"), waiting
     assert waiting.way_out, f"{waiting.reason} has no way out"
-    ends = waiting.until is not None or waiting.reason in WITHOUT_UNTIL or waiting.reason.startswith("Permit")
+    ends = waiting.until is not None or waiting.reason in WITHOUT_UNTIL
     assert ends, f"{waiting.reason} has no deadline"
     if (
         waiting.until is not None
@@ -205,6 +206,16 @@ def p6(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
             assert epoch(waiting.until) <= epoch(before.waiting.until) + 0.002, f"{waiting.reason} moves its own deadline"
     if decision.again_in is not None:
         assert decision.again_in > 0
+
+
+def p6_at_rest(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """At rest, too: a wait without a deadline is one that only people end, and it says how."""
+    waiting = decision.status.waiting
+    if waiting is None or decision.status.rollout is not None or seen.workload is None:
+        return
+    assert waiting.way_out, f"{waiting.reason} has no way out"
+    refused = any(p.reason == waiting.reason for p in seen.problems)
+    assert waiting.until is not None or refused or waiting.reason in BY_PEOPLE, f"{waiting.reason} has no deadline"
 
 
 def p9(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:

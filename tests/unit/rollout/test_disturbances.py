@@ -964,3 +964,29 @@ def test_leave_that_is_withheld_for_a_while_only_runs_out() -> None:
     assert w.status.waiting.until == until
     w.run(lambda w: w.phase == "Starting")
     assert 60 <= w.now - began < 63
+
+
+@pytest.mark.parametrize("step", ["advance", "promote"])
+def test_leave_that_never_comes_ends_the_release(step: str) -> None:
+    """Withheld without a time, it is waited for as long as the judgement may last; then everything goes back, with the reason."""
+    w = releasing(Version("v2"))
+    w.permits = (m.Permit(source="Group", **{step: False}, why="orders is not ready"),)
+    w.run(lambda w: w.status.waiting is not None and w.status.waiting.reason == "PermitGroup")
+    assert w.status.waiting is not None and w.status.waiting.until is not None
+    w.settle()
+    assert w.status.verdict is not None and w.status.verdict.reason == "PermitTimeout"
+    assert w.status.stable_revision == "v1"
+    w.as_found()
+
+
+def test_a_wait_at_rest_that_lasts_too_long_is_told_once() -> None:
+    """Nothing is exposed, so nothing is taken back: people hear of it, and of its end nothing more."""
+    w = releasing(Version("v2"))
+    w.permits = (m.Permit(source="Group", start=False, why="orders is not ready"),)
+    w.seconds(3 * 3600, step=60)
+    assert w.status.rollout is None
+    assert [t for t in w.told("Waiting") if "orders is not ready" in t] == w.told("Waiting")
+    assert len(w.told("Waiting")) == 1
+    w.permits = ()
+    w.settle()
+    assert w.status.stable_revision == "v2"
