@@ -1,7 +1,6 @@
 """What a judged metric is: which counters are errors, which are everything, and how to tell the arms apart.
 
-Presets are ordered candidates, because services name the same thing differently; the source's own series decide which
-one is meant. Margins are written as people say them ("0.5pp", "10%", "1.1x").
+Margins are written as people say them ("0.5pp", "10%", "1.1x").
 """
 
 from __future__ import annotations
@@ -204,39 +203,6 @@ class GaugeMetric(_Metric, frozen=True, kw_only=True):
 
 
 AnyMetric: TypeAlias = RatioMetric | HistogramMetric | UsageMetric | GaugeMetric
-
-
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One convention for counting requests and failures."""
-
-    convention: str
-    errors: str
-    total: str
-
-
-def _by_label(counter: str, label: str, convention: str) -> Candidate:
-    """`label!=""` in the total makes a candidate apply only where the label exists."""
-    return Candidate(convention=convention, errors=f'{counter}{{{label}=~"5.."}}', total=f'{counter}{{{label}!=""}}')
-
-
-HTTP_ERROR_RATIO: Final[tuple[Candidate, ...]] = (
-    _by_label("http_requests_total", "code", "client libraries, label code"),
-    _by_label("http_requests_total", "status", "client libraries, label status"),
-    _by_label("http_requests_total", "status_code", "client libraries, label status_code"),
-    _by_label("http_server_request_duration_seconds_count", "http_response_status_code", "OpenTelemetry"),
-    _by_label("http_server_requests_seconds_count", "status", "Spring Boot, Micrometer"),
-)
-TRAEFIK_ERROR_RATIO: Final[tuple[Candidate, ...]] = (_by_label("traefik_service_requests_total", "code", "Traefik, per backend service"),)
-PRESETS: Final[Mapping[str, tuple[Candidate, ...]]] = {"HTTPErrorRatio": HTTP_ERROR_RATIO, "TraefikErrorRatio": TRAEFIK_ERROR_RATIO}
-
-
-def preset_metrics(preset: str, metric: RatioMetric | None = None, *, name: str = "errors") -> tuple[RatioMetric, ...]:
-    """The preset's candidates, best first, with margins, weight, lag and arms taken from `metric` where given."""
-    candidates = PRESETS.get(preset)
-    if candidates is None:
-        raise ConfigError(f"metrics[{name}].preset is {preset!r}: this version knows {', '.join(sorted(PRESETS))}")
-    blank = metric or RatioMetric(name=name, errors=Selector("errors"), total=Selector("total"))
-    return tuple(msgspec.structs.replace(blank, errors=parse_selector(c.errors), total=parse_selector(c.total)) for c in candidates)
 
 
 def traefik_arms(services: Mapping[str, str]) -> dict[str, tuple[Matcher, ...]]:

@@ -161,12 +161,22 @@ class Metric(Model, frozen=True, kw_only=True):
     name: Name
     preset: Word | None = None
     ratio: RatioMetric | None = None
-    histogram: Annotated[Query | None, planned("Latency from histogram buckets.")] = None
-    gauge: Annotated[Query | None, planned("A value per pod.")] = None
+    histogram: Annotated[
+        Query | None, doc("The `_bucket` counter of a classic histogram (latency, size): its distribution must not move up.")
+    ] = None
+    gauge: Annotated[Query | None, doc("A value per pod (the length of a queue) that must not grow.")] = None
     source_ref: LocalRef | None = None
     arm_labels: ArmLabels | None = None
-    lag: Annotated[Duration | None, planned("Delay from exposure to outcome.")] = None
-    direction: Annotated[Literal["LowerIsBetter", "HigherIsBetter"] | None, planned("Which way is worse.")] = None
+    lag: Annotated[
+        Duration | None,
+        doc(
+            "From a request to its outcome; so long after each change of weight the metric is not looked at. 0s; 5m where higher is better."
+        ),
+    ] = None
+    direction: Annotated[
+        Literal["LowerIsBetter", "HigherIsBetter"] | None,
+        doc("HigherIsBetter: `ratio.errors` counts what is wanted (orders), and fewer are worse. Default LowerIsBetter."),
+    ] = None
     rollback_if_worse_by: Annotated[Margin | None, doc("Tolerated: 0.5pp, 10% or 1.1x.")] = None
     promote_if_within: Annotated[Margin | None, doc("Acceptable: 1pp, 25% or 1.25x.")] = None
 

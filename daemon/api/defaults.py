@@ -34,6 +34,7 @@ WEIGHTS: Final = (5, 25, 50)
 ERRORS: Final = Metric(name="errors", preset="HTTPErrorRatio")
 TOLERATED: Final = "1.1x+0.02pp"
 ACCEPTABLE: Final = "1.25x+0.3pp"
+RELATIVE: Final = {"latency": ("1.05x", "1.25x"), "usage": ("1.1x", "1.25x"), "wanted": ("1.05x", "1.1x")}
 
 _OUTCOMES: Final = Outcomes(
     inconclusive=Outcome(action="Wait", then_after="24h", then="Rollback"),
@@ -139,7 +140,8 @@ def _full_flag(flag: Flag) -> Flag:
 def _full_metric(metric: Metric) -> Metric:
     sourced = _sourced(metric, LocalRef(name=DEFAULT_SOURCE))
     if metric.rollback_if_worse_by is None and metric.promote_if_within is None:
-        return msgspec.structs.replace(sourced, rollback_if_worse_by=TOLERATED, promote_if_within=ACCEPTABLE)
+        tolerated, acceptable = _usual_margins(metric)
+        return msgspec.structs.replace(sourced, rollback_if_worse_by=tolerated, promote_if_within=acceptable)
     return sourced
 
 
@@ -157,3 +159,12 @@ def _full_route(route: NotifyRoute) -> NotifyRoute:
     if route.on:
         return route
     return msgspec.structs.replace(route, on=["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"])
+
+
+def _usual_margins(metric: Metric) -> tuple[str, str]:
+    """By what is measured: a share of failures, a duration, what a request takes, a share of wanted outcomes."""
+    if metric.histogram is not None or metric.preset == "HTTPLatency":
+        return RELATIVE["latency"]
+    if metric.gauge is not None or metric.preset == "CPUPerRequest":
+        return RELATIVE["usage"]
+    return RELATIVE["wanted"] if metric.direction == "HigherIsBetter" else (TOLERATED, ACCEPTABLE)

@@ -75,6 +75,9 @@ FACTOR: Final = Rule(
     message="a factor below 1x would refuse even a canary as good as stable; write 1.1x or 10% for 'a tenth worse'",
 )
 
+# Presets whose values are not shares of requests.
+RELATIVE_PRESETS: Final = ["HTTPLatency", "CPUPerRequest"]
+_RELATIVE: Final = f"has(self.histogram) || has(self.gauge) || (has(self.preset) && self.preset in {RELATIVE_PRESETS})"
 OWN_PARAMETERS: Final = ["query", "time", "timeout"]
 
 _RELEASE: Final = (
@@ -151,6 +154,19 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
         Rule(
             rule=f"{_count(METRIC_KINDS)} == 1",
             message=f"a metric has exactly one of {', '.join(METRIC_KINDS)}; for errors: preset: HTTPErrorRatio",
+        ),
+        Rule(
+            rule="!has(self.direction) || self.direction == 'LowerIsBetter' || has(self.ratio)",
+            message="HigherIsBetter goes with ratio, whose errors then count what is wanted; remove it",
+            field=".direction",
+        ),
+        *(
+            Rule(
+                rule=f"!has(self.{name}) || !self.{name}.endsWith('pp') || !({_RELATIVE})",
+                message="percentage points are for shares of requests; write 10% or 1.1x",
+                field=f".{name}",
+            )
+            for name in ("rollbackIfWorseBy", "promoteIfWithin")
         ),
     ),
     "Analysis": (
@@ -293,10 +309,6 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Strategy", "baseline"): "use Stable",
     ("Strategy", "placement"): "use SideBySide",
     ("ReleaseSpec", "mode"): "use Enforce",
-    ("Metric", "histogram"): "use preset or ratio",
-    ("Metric", "gauge"): "use preset or ratio",
-    ("Metric", "lag"): "leave it out and give the last step a longer dwell",
-    ("Metric", "direction"): "leave it out; a higher ratio is worse",
     ("Analysis", "judge"): "use Statistical",
     ("Analysis", "templates"): "use metrics with ratio",
     ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",

@@ -18,7 +18,7 @@ from daemon.api.quantities import parse_duration, parse_margin
 from daemon.api.sources import FlagSourceSpec, HttpAuth, MetricSourceSpec, NotifierSpec
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
 
-PRESETS: Final = ("HTTPErrorRatio", "TraefikErrorRatio")
+PRESETS: Final = ("HTTPErrorRatio", "HTTPLatency", "CPUPerRequest", "TraefikErrorRatio")
 _NOT_CANARIED: Final = {
     "StatefulSet": "its pods have an identity each and cannot run twice side by side",
     "DaemonSet": "its pods are one for a node and cannot run twice side by side",
@@ -238,7 +238,15 @@ def _metric(metric: Metric, path: str) -> Errors:
         near = nearest(metric.preset, list(PRESETS))
         way_out = f"did you mean {near}?" if near else f"this version has {', '.join(PRESETS)}; or give a ratio"
         yield _error(f"{path}.preset", metric.preset, f"{metric.preset!r} is not a preset; {way_out}")
+    if metric.direction == "HigherIsBetter" and metric.ratio is None:
+        yield _error(
+            f"{path}.direction", metric.direction, "HigherIsBetter goes with ratio, whose errors then count what is wanted; remove it"
+        )
     yield from _margins(metric, path)
+    if metric.histogram is not None or metric.gauge is not None or metric.preset in rules.RELATIVE_PRESETS:
+        for name, text in (("rollbackIfWorseBy", metric.rollback_if_worse_by), ("promoteIfWithin", metric.promote_if_within)):
+            if text is not None and text.endswith("pp"):
+                yield _error(f"{path}.{name}", text, f"{text}: percentage points are for shares of requests; write 10% or 1.1x")
 
 
 def _margins(metric: Metric, path: str) -> Errors:

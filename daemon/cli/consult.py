@@ -125,7 +125,7 @@ class Consultation:
         except (AnalysisError, ValueError) as e:
             return bad(what, f"metric {metric.name}: {e}", "linnet lint says the same")
         if answer.metric is not None:
-            return ok(what, f"metric {metric.name}: found {answer.metric.total}")
+            return ok(what, f"metric {metric.name}: found {answer.metric.anchor}")
         if answer.failure is not None:
             return bad(what, f"metric {metric.name}: {answer.failure.message}", "a release would wait for data: NoData")
         near = await self._names(resolved)

@@ -14,11 +14,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from analyzers.collector import BASELINE, Collected, Collector, resolve
+from analyzers.channels import BucketsDifferError
+from analyzers.collector import BASELINE, CANARY, Collected, Collector, resolve
 from analyzers.errors import AnalysisError
 from analyzers.evidence import EvidenceLog
 from analyzers.judge import Judge
-from analyzers.metrics import RatioMetric
+from analyzers.metrics import AnyMetric, HistogramMetric
 from analyzers.sources.protocol import MetricSource
 from analyzers.ticks import Action, Answer, Code, Problem, ProblemKind
 from daemon.api.quantities import parse_duration
@@ -88,7 +89,13 @@ class _Session:
                 self._absent("ProviderError", str(e))
                 await asyncio.sleep(self._interval)
                 continue
-            break
+            try:
+                await self._follow()
+            except BucketsDifferError as e:
+                # The canary showed its first buckets, and they are others: both are compared anew at the bounds they share.
+                self._absent("ProviderError", str(e))
+
+    async def _follow(self) -> None:
         while True:
             await self._tick()
             await asyncio.sleep(self._until_next())
@@ -117,19 +124,20 @@ class _Session:
                 self.evidence, self._judge, last = resumed, judge, resumed.last_index
         self._collector = Collector(self._source, metrics, scrape_seconds=self._interval, last_index=last)
 
-    async def _metrics(self, source: MetricSource) -> tuple[RatioMetric, ...]:
+    async def _metrics(self, source: MetricSource) -> tuple[AnyMetric, ...]:
         analysis = self.resolved.spec.analysis
-        chosen = []
+        chosen: list[AnyMetric] = []
         for metric in (analysis.metrics if analysis else None) or []:
             found = candidates(metric, self.resolved)
-            if len(found) == 1:
-                chosen.append(found[0])
+            only = found[0] if len(found) == 1 else None
+            if only is not None and not isinstance(only, HistogramMetric):
+                chosen.append(only)
                 continue
             pair = arms(self.ports.caches, self.resolved, self.revision)
             if pair is None:
                 raise AnalysisError("no pods of both versions to ask for metrics", reason="NoPods", retryable=True)
-            baseline = next(a for a in pair if a.name == BASELINE)
-            answer = await resolve(source, found, baseline, now=self.ports.clock())
+            by_name = {a.name: a for a in pair}
+            answer = await resolve(source, found, by_name[BASELINE], now=self.ports.clock(), other=by_name[CANARY])
             if answer.metric is None:
                 why = answer.failure.message if answer.failure else "; ".join(answer.tried)
                 raise AnalysisError(f"metric {metric.name}: {why}", reason="MetricMissing", retryable=True)

@@ -1,12 +1,13 @@
 """What is measured in one rollout: the source, the metrics and the arms, from the spec and the caches."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from analyzers.collector import BASELINE, CANARY, ArmTargets
-from analyzers.metrics import Matcher, MatchOp, RatioMetric, Selector, margins, parse_selector, preset_metrics
-from analyzers.options import JudgeConfig
+from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, MatchOp, RatioMetric, margins, parse_selector
+from analyzers.options import JudgeConfig, Worse, conversion
+from analyzers.presets import preset_metrics
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.prometheus import build as build_prometheus
 from analyzers.sources.protocol import MetricSource, Target
@@ -65,31 +66,46 @@ async def prometheus_options(item: ours.MetricSource, secrets: SecretReader) -> 
     return options
 
 
-def candidates(metric: Metric, resolved: Resolved) -> tuple[RatioMetric, ...]:
+def candidates(metric: Metric, resolved: Resolved) -> tuple[AnyMetric, ...]:
     """What `metric` may mean, best first: one where the spec names counters, several for a preset."""
-    tolerated, unacceptable = margins(metric.rollback_if_worse_by, metric.promote_if_within, name=metric.name)
+    field = f"metrics[{metric.name}]"
     arms: dict[str, tuple[Matcher, ...]] = {}
     if metric.arm_labels is not None:
         arms = {
-            BASELINE: _matchers(metric.arm_labels.stable, f"metrics[{metric.name}].armLabels.stable"),
-            CANARY: _matchers(metric.arm_labels.canary, f"metrics[{metric.name}].armLabels.canary"),
+            BASELINE: _matchers(metric.arm_labels.stable, f"{field}.armLabels.stable"),
+            CANARY: _matchers(metric.arm_labels.canary, f"{field}.armLabels.canary"),
         }
-    blank = RatioMetric(
-        name=metric.name,
-        errors=Selector("errors"),
-        total=Selector("total"),
-        tolerated=tolerated,
-        unacceptable=unacceptable,
-        arm_matchers=arms,
+    given = None
+    if metric.rollback_if_worse_by is not None:
+        given = margins(metric.rollback_if_worse_by, metric.promote_if_within, name=metric.name)
+    lag = parse_duration(metric.lag) if metric.lag else 0.0
+    if metric.preset is not None:
+        return preset_metrics(metric.preset, name=metric.name, margins=given, lag=lag, arms=arms, router_arms=traefik_arms(resolved))
+    more: dict[str, Any] = {"name": metric.name, "lag": lag, "arm_matchers": arms}
+    if given is not None:
+        more |= {"tolerated": given[0], "unacceptable": given[1]}
+    if metric.histogram is not None:
+        return (HistogramMetric(buckets=parse_selector(metric.histogram, field=f"{field}.histogram"), **more),)
+    if metric.gauge is not None:
+        return (GaugeMetric(value=parse_selector(metric.gauge, field=f"{field}.gauge"), **more),)
+    return (_ratio(metric, more, field),)
+
+
+def _ratio(metric: Metric, more: dict[str, Any], field: str) -> RatioMetric:
+    """Wanted outcomes (orders) come late and in whole shares: their margins are relative, and they are waited for."""
+    if metric.ratio is None:
+        raise ValueError(f"{field} has none of preset, ratio, histogram and gauge")
+    wanted = metric.direction == "HigherIsBetter"
+    usual = conversion(metric.name)
+    defaults = {"tolerated": usual.tolerated, "unacceptable": usual.unacceptable} if wanted else {}
+    if wanted and metric.lag is None:
+        more = {**more, "lag": usual.lag}
+    return RatioMetric(
+        errors=parse_selector(metric.ratio.errors, field=f"{field}.ratio.errors"),
+        total=parse_selector(metric.ratio.total, field=f"{field}.ratio.total"),
+        worse=Worse.LOWER if wanted else Worse.HIGHER,
+        **{**defaults, **more},
     )
-    if metric.ratio is not None:
-        errors = parse_selector(metric.ratio.errors, field=f"metrics[{metric.name}].ratio.errors")
-        total = parse_selector(metric.ratio.total, field=f"metrics[{metric.name}].ratio.total")
-        return (msgspec.structs.replace(blank, errors=errors, total=total),)
-    preset = metric.preset or "HTTPErrorRatio"
-    if preset == "TraefikErrorRatio" and not arms:
-        blank = msgspec.structs.replace(blank, arm_matchers=traefik_arms(resolved))
-    return preset_metrics(preset, blank, name=metric.name)
 
 
 def _matchers(text: str, field: str) -> tuple[Matcher, ...]:
@@ -115,7 +131,7 @@ def interval_of(resolved: Resolved) -> float:
     return max(wanted, parse_duration(scrape.interval)) if scrape is not None and scrape.interval else wanted
 
 
-def judge_config(resolved: Resolved, metrics: tuple[RatioMetric, ...]) -> JudgeConfig:
+def judge_config(resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> JudgeConfig:
     """The judge's options, frozen at the start of a rollout."""
     analysis = resolved.spec.analysis
     if analysis is None:

@@ -191,7 +191,11 @@ class Prospects:
         own = next((m for _, m in chosen if m is not None and not m.arm_matchers), None)
         if own is not None or not any(m is not None for _, m in chosen):
             return own
-        usual = candidates(Metric(name="pods", preset="HTTPErrorRatio"), resolved)
+        usual = [
+            m
+            for m in candidates(Metric(name="pods", preset="HTTPErrorRatio"), resolved)
+            if isinstance(m, RatioMetric) and not m.arm_matchers
+        ]
         return (await resolve(source, usual, arm, now=self._ports.clock(), deadline=DEADLINE)).metric
 
     def _routers(self, resolved: Resolved) -> list[tuple[str, Selector]]:

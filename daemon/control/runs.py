@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from analyzers.evidence import EvidenceLog
-from analyzers.metrics import RatioMetric
+from analyzers.metrics import AnyMetric
 from analyzers.options import JudgeConfig
 from daemon.api import names
 from daemon.control import objects as ours
@@ -102,14 +102,14 @@ def _spec(resolved: Resolved, revision: str, started_at: str, parameters: str) -
     return {"canaryRef": {"name": resolved.canary.name}, "revision": revision, "startedAt": started_at, "parameters": parameters}
 
 
-def parameters_of(config: JudgeConfig, metrics: tuple[RatioMetric, ...]) -> str:
+def parameters_of(config: JudgeConfig, metrics: tuple[AnyMetric, ...]) -> str:
     """What the judge was given, as JSON: the options, and for each metric the counters that were found to mean it."""
-    queries = {m.name: {"errors": str(m.errors), "total": str(m.total), "arms": _arms(m)} for m in metrics}
+    queries = {m.name: {**{str(role): str(s) for role, s in m.selectors.items()}, "arms": _arms(m)} for m in metrics}
     text = msgspec.json.encode({"config": config, "queries": queries}, order="deterministic").decode()
     return text if len(text) <= PARAMETERS_LIMIT else msgspec.json.encode({"digest": hashlib.sha256(text.encode()).hexdigest()}).decode()
 
 
-def _arms(metric: RatioMetric) -> dict[str, str]:
+def _arms(metric: AnyMetric) -> dict[str, str]:
     return {arm: ",".join(str(m) for m in matchers) for arm, matchers in metric.arm_matchers.items()}
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from analyzers.collector import BASELINE, CANARY, ArmTargets, CollectedTick, Collector, resolve
 from analyzers.errors import AnalysisError, ConfigError
-from analyzers.metrics import Matcher, MatchOp, parse_selector, preset_metrics
+from analyzers.metrics import Matcher, MatchOp, parse_selector
+from analyzers.presets import preset_metrics
 from analyzers.series import RawSeries, Sample
 from analyzers.sources.protocol import Failure, FailureKind, Outcome, Partial, Query, Samples
 from analyzers.ticks import ProblemKind
@@ -151,7 +152,7 @@ async def test_a_preset_resolves_to_what_the_service_has() -> None:
     assert "no samples" in found.tried[0]
     nothing = await resolve(PodSource([]), preset_metrics("HTTPErrorRatio"), ARMS[1], now=600.0)
     assert nothing.metric is None
-    assert len(nothing.tried) == 5
+    assert len(nothing.tried) == 6
     source.fail_with = [AWAY]
     assert (await resolve(source, candidates, ARMS[1], now=600.0)).failure == AWAY
 

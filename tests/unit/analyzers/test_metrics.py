@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzers.errors import ConfigError
-from analyzers.metrics import PRESETS, Matcher, MatchOp, Selector, margins, parse_margin, parse_selector, preset_metrics, traefik_arms
+from analyzers.metrics import Matcher, MatchOp, RatioMetric, Selector, margins, parse_margin, parse_selector, traefik_arms
 from analyzers.options import MetricConfig
 from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin
 
@@ -70,19 +70,6 @@ def test_margins_have_defaults_and_room_between_them() -> None:
         margins("1pp", "0.5pp")
 
 
-def test_presets_are_ordered_candidates() -> None:
-    """Each can be parsed; an unknown name lists the known ones."""
-    assert [m.total.name for m in preset_metrics("HTTPErrorRatio")] == [
-        "http_requests_total", "http_requests_total", "http_requests_total",
-        "http_server_request_duration_seconds_count", "http_server_requests_seconds_count",
-    ]  # fmt: skip
-    for name in PRESETS:
-        for metric in preset_metrics(name):
-            assert metric.errors.name == metric.total.name
-    with pytest.raises(ConfigError, match="TraefikErrorRatio"):
-        preset_metrics("Nginx")
-
-
 def test_traefik_tells_arms_apart_by_its_backend_service() -> None:
     """The router's own counters carry no pod of ours."""
     arms = traefik_arms({"canary": "shop-canary-80@kubernetesgateway"})
@@ -92,5 +79,5 @@ def test_traefik_tells_arms_apart_by_its_backend_service() -> None:
 
 def test_a_metric_gives_the_judge_its_part() -> None:
     """Name, margins, weight and lag arrive unchanged."""
-    metric = preset_metrics("HTTPErrorRatio")[0]
+    metric = RatioMetric(name="errors", errors=Selector("e"), total=Selector("t"))
     assert metric.config(usual_rate=0.001) == MetricConfig(name="errors", usual_rate=0.001)

@@ -147,6 +147,7 @@ class Pages:
         self.asked: list[tuple[str, dict[str, str], dict[str, str]]] = []  # path, headers, form
         self.matrix: list[Object] = []
         self.counters: Callable[[str], tuple[int, int]] | None = None  # address -> total, errors, instead of the pods'
+        self.text: Callable[[str], str] | None = None  # address -> the whole page
 
     def pod(self, address: str) -> Object | None:
         return next((p for p in self._store.state(PODS).values() if status_of(p).get("podIP") == address), None)
@@ -155,6 +156,8 @@ class Pages:
         transport = request.transport
         address = transport.get_extra_info("sockname")[0] if transport else ""
         self.asked.append((request.path, dict(request.headers), {"address": address}))
+        if self.text is not None:
+            return web.Response(text=self.text(address), status=self.status)
         if self.counters is not None:
             return web.Response(text=_page(*self.counters(address)), status=self.status)
         pod = self.pod(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -259,6 +260,57 @@ async def test_a_bad_canary_is_rolled_back_and_a_new_revision_starts_anew(court:
         board.follow(msgspec.structs.replace(court.resolved, canary=canary), 20, settled=True, foreign="")
         assert board.view(KEY, REVISION) is None
         assert board.view(KEY, "ccccc") is None
+
+
+# Latency.
+
+LATENCY = {"name": "latency", "preset": "HTTPLatency"}
+SLOW = {0.1: 0.5, 0.5: 0.8, 1.0: 0.95, 5.0: 1.0}  # bound -> share of requests below it
+QUICK = {0.1: 0.8, 0.5: 0.95, 1.0: 0.99, 5.0: 1.0}
+
+
+def page(total: int, shares: dict[float, float]) -> str:
+    lines = [f'http_requests_total{{code="200"}} {total}', 'http_requests_total{code="500"} 0']
+    lines += [f'http_request_duration_seconds_bucket{{le="{edge}"}} {int(total * share)}' for edge, share in shares.items()]
+    return "\n".join([*lines, *([f'http_request_duration_seconds_bucket{{le="+Inf"}} {total}'] if shares else [])]) + "\n"
+
+
+def edges(board: JudgeBoard) -> tuple[float, ...]:
+    log = evidence(board)
+    return next((m.edges for m in read(log.pack()).config.metrics if m.name == "latency"), ()) if log is not None else ()
+
+
+async def test_a_canary_that_is_only_slow_is_taken_back_for_its_latency(court: Court) -> None:
+    """Not one request fails; the metric that decided is named. Without that metric in the spec it is not taken back."""
+    for metrics, action in (
+        ([METRIC | {"preset": "HTTPErrorRatio"}, LATENCY], "Rollback"),
+        ([METRIC | {"preset": "HTTPErrorRatio"}], "Promote"),
+    ):
+        court.now = START
+        court.bench.pages.text = lambda address: page(int(court.now - START) * 1000 + 5000, SLOW if address == "127.0.0.2" else QUICK)
+        _, resolved = court.bench.resolve({**ANALYSIS, "metrics": metrics}, court.bench.scrape())
+        court.runs.kept.clear()
+        async with court.sitting() as board:
+            board.follow(exposed(resolved, 50), 50, settled=True, foreign="", fresh=True)
+            await court.until(partial(evidence, board))
+            view = await court.passes(board, lambda view: view.action in {"Rollback", "Promote"})
+        assert view.action == action
+        assert view.culprit == ("latency" if action == "Rollback" else "")
+
+
+async def test_a_canary_with_other_buckets_is_compared_where_both_have_bounds(court: Court) -> None:
+    """It shows its first ones only after the judging began: the comparison starts anew, at the bounds that both share."""
+    canary: dict[float, float] = {}
+    court.bench.pages.text = lambda address: page(int(court.now - START) * 1000 + 5000, canary if address == "127.0.0.2" else QUICK)
+    _, resolved = court.bench.resolve({**ANALYSIS, "metrics": [LATENCY]}, court.bench.scrape())
+    async with court.sitting() as board:
+        board.follow(exposed(resolved, 50), 50, settled=True, foreign="", fresh=True)
+        await court.until(lambda: edges(board) == (0.1, 0.5, 1.0, 5.0))
+        await court.pass_by(2, board)
+        canary |= {0.1: 0.8, 0.25: 0.9, 0.5: 0.95, 1.0: 0.99}
+        court.now += 1
+        await court.until(lambda: edges(board) == (0.1, 0.5, 1.0))
+        await court.pass_by(2, board)
 
 
 async def test_one_judges_fault_does_not_end_the_others(court: Court, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,8 +14,8 @@ import trustme
 from aiohttp import web
 
 from analyzers.collector import Collector
-from analyzers.metrics import RatioMetric, Selector
-from analyzers.options import JudgeConfig
+from analyzers.metrics import AnyMetric, HistogramMetric, Selector
+from analyzers.options import JudgeConfig, Kind, Worse
 from analyzers.sources.protocol import Failure, NoData, Query
 from analyzers.ticks import ArmCounts, MetricCounts
 from daemon.api import names
@@ -100,9 +100,10 @@ class Bench:
         assert resolved.problems == ()
         assert resolved.metric_source is not None
         source = await source_of(resolved.metric_source, self.http, Secrets())
-        chosen: list[RatioMetric] = []
+        chosen: list[AnyMetric] = []
         for metric in (resolved.spec.analysis.metrics if resolved.spec.analysis else None) or []:
-            chosen += candidates(metric, resolved)[:1]
+            first = candidates(metric, resolved)[0]
+            chosen.append(msgspec.structs.replace(first, edges=(0.1, 0.5, 1.0)) if isinstance(first, HistogramMetric) else first)
         pair = arms(caches, resolved, REVISION)
         assert pair is not None
         config = judge_config(resolved, tuple(chosen))
@@ -133,6 +134,7 @@ def forms(asked: list[Any]) -> str:
 
 RATIO = {"errors": 'orders_total{state="failed"}', "total": "orders_total"}
 MARGINS = {"rollbackIfWorseBy": "2pp", "promoteIfWithin": "10pp"}
+RELATIVE = {"rollbackIfWorseBy": "1.1x", "promoteIfWithin": "1.25x"}
 LABELS = {"stable": 'track="stable"', "canary": 'track="canary"'}
 
 
@@ -142,6 +144,8 @@ def metric(**changes: Any) -> Object:
 
 QUERIES: list[tuple[str, Object, str, str]] = [
     ("preset", {"metrics": [{"name": "errors", "preset": "TraefikErrorRatio"}]}, "traefik_service_requests_total", "orders_total"),
+    ("histogram", metric(ratio=None, histogram="latency_bucket", **RELATIVE), "latency_bucket", "orders_total"),
+    ("gauge", metric(ratio=None, gauge="queue_length", **RELATIVE), "queue_length", "orders_total"),
     ("ratio.total", metric(ratio={**RATIO, "total": "carts_total"}), "carts_total", "orders_total{track"),
     ("armLabels.stable", metric(armLabels={**LABELS, "stable": 'track="old"'}), 'track=~"canary|old"', 'track=~"canary|stable"'),
     ("armLabels.canary", metric(armLabels={**LABELS, "canary": 'track="new"'}), 'track=~"new|stable"', 'track=~"canary|stable"'),
@@ -192,6 +196,10 @@ CONFIG: list[tuple[str, Object, Any, Any]] = [
     ("name", metric(name="orders"), lambda c: c.metrics[0].name, "orders"),
     ("rollbackIfWorseBy", metric(rollbackIfWorseBy="0.1pp"), lambda c: c.metrics[0].tolerated.slack, 0.001),
     ("promoteIfWithin", metric(promoteIfWithin="7pp"), lambda c: c.metrics[0].unacceptable.slack, 0.07),
+    ("lag", metric(lag="2m"), lambda c: c.metrics[0].lag, 120.0),
+    ("direction", metric(direction="HigherIsBetter"), lambda c: c.metrics[0].worse, Worse.LOWER),
+    ("histogram", metric(ratio=None, histogram="latency_bucket", **RELATIVE), lambda c: c.metrics[0].kind, Kind.HISTOGRAM),
+    ("gauge", metric(ratio=None, gauge="queue_length", **RELATIVE), lambda c: c.metrics[0].kind, Kind.GAUGE),
     ("maxFalseRollbackPercent", {**metric(), "maxFalseRollbackPercent": 0.5}, lambda c: c.max_false_rollback_percent, 0.5),
     ("maxBadPromotionPercent", {**metric(), "maxBadPromotionPercent": 2}, lambda c: c.max_bad_promotion_percent, 2.0),
     ("interval", {**metric(), "interval": "5s"}, lambda c: c.scrape_seconds, 5.0),

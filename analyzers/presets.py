@@ -1,0 +1,178 @@
+"""Golden signals by name: what a service or its router counts, under the names that client libraries and routers give it.
+
+A preset is a list of conventions, best first; the series that a service has decide which one is meant. What a convention
+gives is an ordinary metric of selectors, which can be printed as PromQL and put into a dashboard beside the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+from analyzers.errors import ConfigError
+from analyzers.metrics import (
+    COSTLIER,
+    SLOWER,
+    TOO_SLOW,
+    AnyMetric,
+    HistogramMetric,
+    Matcher,
+    RatioMetric,
+    Selector,
+    UsageMetric,
+    parse_selector,
+)
+from analyzers.series import Role
+from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin
+
+Kind = Literal["ratio", "histogram", "usage"]
+DEFAULTS: Final[Mapping[Kind, tuple[Margin, Margin]]] = {
+    "ratio": (TOLERATED, UNACCEPTABLE),
+    "histogram": (SLOWER, TOO_SLOW),
+    "usage": (COSTLIER, TOO_SLOW),
+}
+
+
+class Convention(msgspec.Struct, frozen=True, kw_only=True):
+    """One way of counting. `tried` is what the tests hold it against, empty where nothing real was at hand.
+
+    `router`: counted by the router for each backend, so that the arms are told apart by its labels and not by pods.
+    """
+
+    name: str
+    selectors: Mapping[str, str]
+    tried: str = ""
+    router: bool = False
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True):
+    kind: Kind
+    purpose: str
+    conventions: tuple[Convention, ...]
+
+
+def _errors(counter: str, label: str, name: str, **more: str | bool) -> Convention:
+    """`label!=""` in the total makes a convention apply only where the label exists."""
+    selectors = {Role.TOTAL: f'{counter}{{{label}!=""}}', Role.ERRORS: f'{counter}{{{label}=~"5.."}}'}
+    return msgspec.convert({"name": name, "selectors": selectors, **more}, Convention)
+
+
+_TRAEFIK_ERRORS: Final = _errors("traefik_service_requests_total", "code", "Traefik, per backend service", tried="Traefik", router=True)
+_LIBRARY: Final = "prometheus-client"
+PRESETS: Final[Mapping[str, Preset]] = {
+    "HTTPErrorRatio": Preset(
+        kind="ratio",
+        purpose="Requests answered with 5xx, of all.",
+        conventions=(
+            _errors("http_requests_total", "code", "client libraries, label code", tried=_LIBRARY),
+            _errors("http_requests_total", "status", "client libraries, label status", tried=_LIBRARY),
+            _errors("http_requests_total", "status_code", "client libraries, label status_code", tried=_LIBRARY),
+            _errors("http_server_request_duration_seconds_count", "http_response_status_code", "OpenTelemetry"),
+            _errors("http_server_requests_seconds_count", "status", "Spring Boot, Micrometer"),
+            _TRAEFIK_ERRORS,
+        ),
+    ),
+    "HTTPLatency": Preset(
+        kind="histogram",
+        purpose="How long requests take: the whole distribution must not move up.",
+        conventions=(
+            Convention(
+                name="client libraries", selectors={Role.BUCKETS: "http_request_duration_seconds_bucket"}, tried=_LIBRARY
+            ),
+            Convention(name="OpenTelemetry", selectors={Role.BUCKETS: "http_server_request_duration_seconds_bucket"}),
+            Convention(name="Spring Boot, Micrometer", selectors={Role.BUCKETS: "http_server_requests_seconds_bucket"}),
+            Convention(
+                name="Traefik, per backend service",
+                selectors={Role.BUCKETS: "traefik_service_request_duration_seconds_bucket"},
+                tried="Traefik",
+                router=True,
+            ),
+        ),
+    ),
+    "CPUPerRequest": Preset(
+        kind="usage",
+        purpose="Seconds of CPU that a request takes, as the process counts them.",
+        conventions=(
+            Convention(
+                name="client libraries",
+                selectors={Role.TOTAL: "http_requests_total", Role.USED: "process_cpu_seconds_total"},
+                tried=_LIBRARY,
+            ),
+            Convention(
+                name="OpenTelemetry and process metrics",
+                selectors={Role.TOTAL: "http_server_request_duration_seconds_count", Role.USED: "process_cpu_seconds_total"},
+            ),
+        ),
+    ),
+    "TraefikErrorRatio": Preset(kind="ratio", purpose="Requests answered with 5xx, as the router counts them.", conventions=(_TRAEFIK_ERRORS,)),
+}  # fmt: skip
+
+
+def preset_metrics(
+    preset: str,
+    *,
+    name: str = "errors",
+    margins: tuple[Margin, Margin] | None = None,
+    lag: float = 0.0,
+    arms: Mapping[str, tuple[Matcher, ...]] | None = None,
+    router_arms: Mapping[str, tuple[Matcher, ...]] | None = None,
+) -> tuple[AnyMetric, ...]:
+    """The preset's candidates, best first. `arms` are the owner's own labels for all of them; `router_arms` those of the router's
+    counters.
+    """
+    found = PRESETS.get(preset)
+    if found is None:
+        raise ConfigError(f"metrics[{name}].preset is {preset!r}: this version knows {', '.join(sorted(PRESETS))}")
+    own = {False: arms or {}, True: arms or router_arms or {}}
+    return tuple(metric_of(found, c, name=name, margins=margins, lag=lag, arms=own[c.router]) for c in found.conventions)
+
+
+def metric_of(
+    preset: Preset,
+    convention: Convention,
+    *,
+    name: str,
+    margins: tuple[Margin, Margin] | None = None,
+    lag: float = 0.0,
+    arms: Mapping[str, tuple[Matcher, ...]] | None = None,
+) -> AnyMetric:
+    tolerated, unacceptable = margins or DEFAULTS[preset.kind]
+    picked = {role: parse_selector(text) for role, text in convention.selectors.items()}
+    common = {"name": name, "tolerated": tolerated, "unacceptable": unacceptable, "lag": lag, "arm_matchers": dict(arms or {})}
+    match preset.kind:
+        case "ratio":
+            return RatioMetric(errors=picked[Role.ERRORS], total=picked[Role.TOTAL], **common)  # type: ignore[arg-type]
+        case "histogram":
+            return HistogramMetric(buckets=picked[Role.BUCKETS], **common)  # type: ignore[arg-type]
+        case "usage":
+            return UsageMetric(used=picked[Role.USED], total=picked[Role.TOTAL], **common)  # type: ignore[arg-type]
+
+
+def convention_of(preset: str, metric: AnyMetric) -> Convention | None:
+    """Which convention of a preset a found metric is."""
+    found = PRESETS.get(preset)
+    wanted = {role: str(selector) for role, selector in metric.selectors.items()}
+    return (
+        next((c for c in found.conventions if {r: str(parse_selector(t)) for r, t in c.selectors.items()} == wanted), None)
+        if found
+        else None
+    )
+
+
+def promql(metric: AnyMetric, matchers: tuple[Matcher, ...] = (), *, window: str = "5m") -> str:
+    """One arm's value for a dashboard. The judge itself reads raw samples: rates are extrapolated, and quantiles interpolated."""
+
+    def rate(selector: Selector, by: str = "") -> str:
+        return f"sum{by}(rate({selector.where(matchers)}[{window}]))"
+
+    match metric:
+        case RatioMetric():
+            return f"{rate(metric.errors)} / {rate(metric.total)}"
+        case HistogramMetric():
+            return f"histogram_quantile(0.9, {rate(metric.buckets, ' by (le) ')})"
+        case UsageMetric():
+            return f"{rate(metric.used)} / {rate(metric.total)}"
+        case _:
+            return f"avg({metric.anchor.where(matchers)})"
