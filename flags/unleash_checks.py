@@ -117,9 +117,14 @@ def _moved(seen: View, found: Strategy | None, arm: Arm) -> Drift | None:
         return Drift(direction=direction, text=f"{where} is at {found.percent} %, not at {arm.percent} %")
     if found.conditions != arm.conditions or sorted(found.segments) != sorted(arm.segments):
         return Drift(direction=_direction(found, arm), text=f"{where} has other constraints than Linnet wrote")
-    if any(found.parameters.get(key) != arm.parameters[key] for key in ("groupId", "stickiness")):
+    if found.parameters.get("groupId") != arm.parameters["groupId"] or not _sticks(found, arm):
         return Drift(direction="other", text=f"{where} has another group id or stickiness than Linnet wrote")
     return None
+
+
+def _sticks(found: Strategy, arm: Arm) -> bool:
+    """By the field that we chose; a share that a person took down from 100 % still sticks by what goes with 100 %."""
+    return found.parameters.get("stickiness") in (arm.parameters["stickiness"], "default" if found.written == "100" else None)
 
 
 def _direction(found: Strategy, arm: Arm) -> Direction:

@@ -13,6 +13,7 @@ from tests.testbed.controlplane import ControlPlane
 from tests.testbed.gateway import Gateway
 from tests.testbed.linnet import Linnet
 from tests.testbed.nodes import NodeAgent
+from tests.testbed.unleash import Unleash, missing
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +42,16 @@ def front(stage: Stage) -> Iterator[Shop]:
     yield shop
     shop.close()
     shop.plane.kubectl("delete", "namespace", shop.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def unleash(control_plane: ControlPlane) -> Iterator[Unleash]:
+    """A real Unleash in the cluster's network, where daemon and pods reach it."""
+    reason = missing()
+    if reason:
+        pytest.skip(reason)
+    server = Unleash()
+    try:
+        yield server.start()
+    finally:
+        server.stop()

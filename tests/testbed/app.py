@@ -6,7 +6,8 @@ Linnet's. Everything is set by the environment:
 
     LINNET_IMAGE      `shop:v2`, `shop:bad-3` (3 % errors), `shop:slow-200` (200 ms), `shop:flagbad-3` (3 % errors where the flag is on)
     ERROR_PERCENT     overrides the image's share;  STARTUP_SECONDS (3), DRAIN_SECONDS (10), PORT (8080)
-    FLAG_FILE, FLAG_KEY   a flagd file and the flag that switches the new code on;  LINNET_TRACK  handed to flagd as `track`
+    FLAG_FILE, FLAG_KEY   a flagd file and the flag that switches the new code on;  LINNET_TRACK  handed to the flag's SDK as `track`
+    UNLEASH_URL, UNLEASH_TOKEN   instead of a file: an Unleash and a backend token, asked by its own SDK each second
     POD_NAME, LINNET_POD_IP, LINNET_TESTBED_LOGS   set by the node agent (the first by the manifest)
 
 Requests: `/` and any other path answer; `?sleep=2` holds one for two seconds; `X-User` is the flag's targeting key, `X-Request-Id` is logged.
@@ -19,7 +20,9 @@ import json
 import os
 import random
 import re
+import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,10 @@ class Flag:
         self._engine = FlagdCore()
         self._seen: tuple[int, int] | None = None
 
+    async def run(self, app: web.Application) -> AsyncIterator[None]:
+        """A file needs nothing that runs."""
+        yield
+
     def on(self, user: str) -> bool | None:
         """Is the flag on for this user? None without a flag."""
         if self.file is None:
@@ -57,6 +64,34 @@ class Flag:
             return False
 
 
+class UnleashFlag:
+    """The same, by Unleash's own SDK as an app uses it: polling in the background, evaluating in memory."""
+
+    def __init__(self, url: str, token: str, key: str, track: str) -> None:
+        self.url, self.token, self.key, self.track = url, token, key, track
+        self._client: Any = None
+
+    async def run(self, app: web.Application) -> AsyncIterator[None]:
+        from UnleashClient.cache import FileCache
+        from UnleashClient.clients.async_unleash_client import AsyncUnleashClient
+
+        with tempfile.TemporaryDirectory() as folder:
+            client = AsyncUnleashClient(
+                url=f"{self.url}/api",
+                app_name="shop",
+                refresh_interval=1,
+                metrics_interval=1,
+                request_timeout=2,
+                custom_headers={"Authorization": self.token},
+                cache=FileCache("shop", directory=folder),
+            )
+            async with client as self._client:
+                yield
+
+    def on(self, user: str) -> bool:
+        return bool(self._client.is_enabled(self.key, {"userId": user, "properties": {"track": self.track}}))
+
+
 class Shop:
     """State of one process of the app."""
 
@@ -65,7 +100,10 @@ class Shop:
         self.version = self.image.rpartition(":")[2]
         self.track = env.get("LINNET_TRACK", "")
         self.pod = env.get("POD_NAME") or env.get("HOSTNAME", "local")
-        self.flag = Flag(env.get("FLAG_FILE", ""), env.get("FLAG_KEY", "new-checkout"), self.track)
+        key = env.get("FLAG_KEY", "new-checkout")
+        self.flag: Flag | UnleashFlag = Flag(env.get("FLAG_FILE", ""), key, self.track)
+        if "UNLEASH_URL" in env:
+            self.flag = UnleashFlag(env["UNLEASH_URL"], env["UNLEASH_TOKEN"], key, self.track)
         found = re.match(r"(bad|slow|flagbad)-([0-9.]+)", self.version)
         kind, number = (found[1], float(found[2])) if found else ("", 0.0)
         self.error_percent = float(env.get("ERROR_PERCENT") or (number if "bad" in kind else 0.0))
@@ -93,7 +131,14 @@ class Shop:
             status = 503  # not ready: who sends requests to a pod without asking its probe sees it
         self.requests.labels(str(status)).inc()
         self.latency.observe(time.monotonic() - started)
-        seen = {"pod": self.pod, "version": self.version, "track": self.track, "flag": flag, "status": status}
+        seen = {
+            "user": request.headers.get("X-User", ""),
+            "pod": self.pod,
+            "version": self.version,
+            "track": self.track,
+            "flag": flag,
+            "status": status,
+        }
         if self.log is not None:
             line = {"time": time.time(), "id": request.headers.get("X-Request-Id", ""), "path": request.path, **seen}
             self.log.write(json.dumps(line) + "\n")
@@ -112,6 +157,7 @@ class Shop:
 
 def application(shop: Shop) -> web.Application:
     app = web.Application()
+    app.cleanup_ctx.append(shop.flag.run)
     app.router.add_get("/readyz", shop.ready)
     app.router.add_get("/healthz", shop.healthy)
     app.router.add_get("/metrics", shop.metrics)

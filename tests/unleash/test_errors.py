@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from flags.errors import Drifted, FlagError, Forbidden, Invalid, Missing, Retryable
-from flags.model import FlagRef
+from flags.model import Converged, FlagRef
 from flags.provider import DEADLINE
 from tests.testbed.unleash import BACKEND, PROJECT, Unleash
 from tests.unit.flags.contract import gated
@@ -195,6 +195,17 @@ async def test_a_person_who_writes_in_between_is_never_overwritten(world: Unleas
     assert caught.value.direction == "lower"
     assert world.ours()["parameters"]["rollout"] == "3"
     assert (await world.provider.read(world.flag)).written_by.startswith("bob-")
+
+
+async def test_a_full_share_that_a_person_lowers_is_lower_and_nothing_else(world: UnleashWorld) -> None:
+    """At 100 % other fields are written than below: a person who types 5 there changed the share alone."""
+    await world.provider.apply(world.flag, gated(100), None)
+    world.person_sets(5)
+    assert (await world.provider.read(world.flag)).percent == 5
+    assert isinstance(await world.provider.verify(world.flag, gated(5), 0.0), Converged)
+    with pytest.raises(Drifted) as caught:
+        await world.provider.verify(world.flag, gated(100), 0.0)
+    assert caught.value.direction == "lower"
 
 
 async def test_the_brake_works_while_people_edit(world: UnleashWorld) -> None:
