@@ -75,7 +75,7 @@ class PrometheusSource:
 
     def __init__(self, options: PrometheusOptions, http: HttpClient) -> None:
         self._options, self._http = options, http
-        self._headers = _headers(options)
+        self._headers = request_headers(options)
         self._slots = asyncio.Semaphore(CONCURRENT)
         self._apart = False
 
@@ -125,7 +125,7 @@ def build(options: PrometheusOptions, http: HttpClient) -> PrometheusSource:
     return PrometheusSource(options, http)
 
 
-def _headers(options: PrometheusOptions) -> dict[str, str]:
+def request_headers(options: PrometheusOptions) -> dict[str, str]:
     headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json", **options.headers}
     if options.bearer_token:
         headers["Authorization"] = f"Bearer {options.bearer_token}"

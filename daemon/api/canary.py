@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from daemon.api.analysis import StepAnalysis, TemplateUse
 from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, ObjectName, Percent, Query, Risk, Word, doc, planned
 
 EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"]
@@ -117,7 +118,7 @@ class Step(Model, frozen=True, kw_only=True):
     dwell: Dwell | None = None
     pause: Pause | None = None
     approval: Annotated[Approval | None, planned("Waits for a person.")] = None
-    analysis: Annotated[LocalRef | None, planned("A blocking AnalysisRun.")] = None
+    analysis: Annotated[StepAnalysis | None, doc("A template that must succeed before the next step.")] = None
     match: Annotated[StepMatch | None, planned("Requests with these headers, cookies or this cohort, no weight.")] = None
     mirror: Annotated[Percent | None, planned("Copies requests to the canary.")] = None
     scale: Annotated[Percent | None, planned("Canary pods without traffic.")] = None
@@ -201,10 +202,10 @@ class Analysis(Model, frozen=True, kw_only=True):
 
     judge: Annotated[
         Literal["Statistical", "TemplatesOnly"] | None,
-        doc("Statistical compares arms at every scrape.", planned_values=("TemplatesOnly",)),
+        doc("Statistical compares arms at every scrape; templates can then only stop a release. TemplatesOnly: they alone decide."),
     ] = None
     metrics: Annotated[list[Metric], msgspec.Meta(max_length=16)] | None = None
-    templates: Annotated[Annotated[list[LocalRef], msgspec.Meta(max_length=8)] | None, planned("Threshold templates.")] = None
+    templates: Annotated[Annotated[list[TemplateUse], msgspec.Meta(max_length=8)] | None, doc("Checks with thresholds.")] = None
     max_false_rollback_percent: Risk | None = None
     max_bad_promotion_percent: Risk | None = None
     interval: Annotated[Duration | None, doc("Time between looks; the scrape interval. Default 15s.")] = None

@@ -99,7 +99,8 @@ def effective(spec: CanarySpec) -> CanarySpec:
         flags=[_full_flag(flag) for flag in full.flags or []],
         analysis=msgspec.structs.replace(
             analysis,
-            metrics=[_full_metric(metric) for metric in analysis.metrics or []],
+            # What no judge looks at is not asked for; a profile may still name metrics for those who compare.
+            metrics=[] if analysis.judge == "TemplatesOnly" else [_full_metric(metric) for metric in analysis.metrics or []],
             outcomes=_full_outcomes(analysis.outcomes or _OUTCOMES),
         ),
         notify=[_full_route(route) for route in full.notify or []],

@@ -7,7 +7,7 @@ same in Python for the merged spec, where profile and object have met; one table
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from daemon.api import fields, names, sources
+from daemon.api import analysis, fields, names, sources
 
 Key = tuple[str, str]
 
@@ -42,6 +42,9 @@ _MEANINGS: Final = (
     (sources.SecretKey, "a key: letters, digits and any of - . _"),
     (sources.Url, "http:// or https:// with host and path, without query and without a password"),
     (sources.MetricsPath, "a path that begins with /"),
+    (analysis.ArgName, "letters, digits, '-', '_' and '.'"),
+    (analysis.MetricPattern, "the name of a metric, with '*' for any characters"),
+    (analysis.HeaderName, "the name of a header: letters, digits, '-' and '_'"),
 )
 MEANING: Final[dict[str, str]] = {get_args(alias)[1].pattern: meaning for alias, meaning in _MEANINGS}
 
@@ -66,6 +69,10 @@ _UNDECLARED = "s.flags.all(f, has(self.flags) && self.flags.exists(g, g.name == 
 
 # Said without duration(), which would complain of a malformed one a second time.
 POSITIVE: Final = Rule(rule="self.matches('[1-9]')", message="must be longer than 0s; leave it out for the default")
+COUNT: Final = Rule(
+    rule="type(self) == int ? (int(self) >= -1 && int(self) <= 10000) : string(self).matches('^([0-9]{1,5}|-1|[{][{] *args[.][-A-Za-z0-9_.]+ *[}][}])$')",
+    message="must be a whole number up to 10000, or one arg that becomes one",
+)
 PORT: Final = Rule(
     rule="type(self) == int ? (int(self) >= 1 && int(self) <= 65535) : string(self).matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
     message="must be a port number from 1 to 65535 or a port's name",
@@ -221,6 +228,23 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".unleash",
         ),
     ),
+    "Provider": (
+        Rule(
+            rule=f"{_count(('prometheus', 'web'))} == 1 || has(self.job)",
+            message="needs exactly one of prometheus and web",
+        ),
+    ),
+    "TemplateArg": (Rule(rule="!has(self.value) || !has(self.valueFrom)", message="has value and valueFrom; keep one"),),
+    "Arg": (Rule(rule="has(self.value) != has(self.valueFrom)", message="needs exactly one of value and valueFrom"),),
+    "ArgFrom": (Rule(rule="has(self.secretKeyRef) != has(self.fieldRef)", message="needs exactly one of secretKeyRef and fieldRef"),),
+    "ThresholdRange": (Rule(rule="has(self.min) || has(self.max)", message="needs min, max or both"),),
+    "TemplateMetric": (
+        Rule(
+            rule="!has(self.thresholdRange) || !(has(self.successCondition) || has(self.failureCondition))",
+            message="goes without successCondition and failureCondition; keep one way to say it",
+            field=".thresholdRange",
+        ),
+    ),
     "HttpAuth": (
         Rule(
             rule="has(self.bearerSecretRef) != has(self.basic)",
@@ -255,6 +279,13 @@ FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
     ("Dwell", "minDuration"): (POSITIVE,),
     ("ReleaseSpec", "progressDeadline"): (POSITIVE,),
     ("Analysis", "interval"): (POSITIVE,),
+    ("TemplateMetric", "interval"): (POSITIVE,),
+    ("TemplateMetric", "count"): (COUNT,),
+    ("TemplateMetric", "failureLimit"): (COUNT,),
+    ("TemplateMetric", "inconclusiveLimit"): (COUNT,),
+    ("TemplateMetric", "consecutiveErrorLimit"): (COUNT,),
+    ("TemplateMetric", "consecutiveSuccessLimit"): (COUNT,),
+    ("TemplateUse", "interval"): (POSITIVE,),
     ("Analysis", "deadline"): (POSITIVE,),
     ("Outcome", "thenAfter"): (POSITIVE,),
     ("Metric", "rollbackIfWorseBy"): (FACTOR,),
@@ -271,6 +302,8 @@ LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
     ("Analysis", "templates"): ("name",),
     ("AnalysisTemplateSpec", "metrics"): ("name",),
     ("AnalysisTemplateSpec", "args"): ("name",),
+    ("TemplateUse", "args"): ("name",),
+    ("StepAnalysis", "args"): ("name",),
     ("CanaryStatus", "conditions"): ("type",),
     ("CanaryStatus", "arms"): ("name",),
     ("CanaryStatus", "metrics"): ("name",),
@@ -284,6 +317,7 @@ SETS: Final[frozenset[Key]] = frozenset(
         ("FlagSourceSpec", "allowedFlags"),
         ("NotifierSpec", "allowedNamespaces"),
         ("CanaryProfileSpec", "allowedNamespaces"),
+        ("AnalysisTemplateSpec", "allowedNamespaces"),
     }
 )
 # A key of a named list must be in every entry, so these alone have a default in the schema.
@@ -292,7 +326,6 @@ KEY_DEFAULTS: Final[dict[Key, str]] = {("RouteRef", "group"): "gateway.networkin
 # What works today instead of what is planned.
 INSTEAD: Final[dict[Key, str]] = {
     ("Step", "approval"): "use pause and linnet resume",
-    ("Step", "analysis"): "use spec.analysis.metrics, which judge in every step",
     ("Step", "match"): "use a step with a small weight",
     ("Step", "mirror"): "use a step with a small weight",
     ("Step", "scale"): "use a step with weight; the canary is sized for it",
@@ -309,11 +342,9 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Strategy", "baseline"): "use Stable",
     ("Strategy", "placement"): "use SideBySide",
     ("ReleaseSpec", "mode"): "use Enforce",
-    ("Analysis", "judge"): "use Statistical",
-    ("Analysis", "templates"): "use metrics with ratio",
+    ("TemplateUse", "when"): "use Background or BeforeFirstStep",
+    ("Provider", "job"): "use web, and let a service of your own run the job",
     ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
-    ("AnalysisTemplateSpec", "metrics"): "use spec.analysis.metrics of the Canary",
-    ("AnalysisTemplateSpec", "args"): "use spec.analysis.metrics of the Canary",
     ("FlagSourceSpec", "type"): "use Flagd or Unleash",
     ("FlagSourceSpec", "launchDarkly"): "use flagd or unleash",
     ("FlagSourceSpec", "http"): "use flagd or unleash",

@@ -147,6 +147,7 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     step_started_at: Time | None = None  # the wish of this step was first written
     exposed_at: Time | None = None  # weight, flags and settle of this step are done: samples count from here
     weight_reached: int = 0
+    checks_from: Time | None = None  # the canary's pods are there: templates before the first step are measured from here
     judge_from: Time | None = None  # the first exposure: samples count from here
     requests_before: int = 0  # canary requests judged before this step
     no_data_since: Time | None = None

@@ -180,5 +180,7 @@ def _size_problems(node: Node, value: Any) -> Iterator[str]:
     for limit in (node.get("maxLength"), node.get("maxItems"), node.get("maxProperties")):
         if limit is not None and len(value) > limit:
             yield f"has {len(value)} {unit}, more than {limit}"
+    if isinstance(value, list) and len(value) < node.get("minItems", 0):
+        yield f"has {len(value)} entries: too few, at least {node['minItems']}"
     if isinstance(value, str) and len(value) < node.get("minLength", 0):
         yield f"{value!r} is too short: at least {node['minLength']} characters"

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from daemon.api import names, rules
+from daemon.api import names, rules, templates
+from daemon.api.analysis import AnalysisTemplateSpec, Arg, TemplateUse
 from daemon.api.canary import Analysis, CanarySpec, Flag, Metric, NotifyRoute, Outcome, Outcomes, ReleaseSpec, Step, Traffic, WorkloadRef
 from daemon.api.errors import ApiError, FieldError, InvalidObjectError
 from daemon.api.fields import Model
@@ -41,6 +42,7 @@ def validate(spec: Model, *, path: str = "spec") -> list[FieldError]:
         CanaryProfileSpec: _release,
         MetricSourceSpec: _metric_source,
         FlagSourceSpec: _flag_source,
+        AnalysisTemplateSpec: _template,
         NotifierSpec: lambda _spec, _path: iter(()),
     }
     check = checks.get(type(spec))
@@ -122,6 +124,8 @@ def _release(spec: ReleaseSpec, path: str) -> Errors:
     yield from _flags(spec.flags or [], f"{path}.flags")
     if spec.analysis is not None:
         yield from _analysis(spec.analysis, f"{path}.analysis")
+        if spec.analysis.judge == "TemplatesOnly":
+            yield from _templates_only(spec.analysis, spec.steps or [], path)
     yield from _positive(spec.progress_deadline, f"{path}.progressDeadline")
     yield from _notify(spec.notify or [], f"{path}.notify")
 
@@ -190,6 +194,8 @@ def _step(step: Step, path: str) -> Errors:
         yield from _positive(step.dwell.min_duration, f"{path}.dwell.minDuration")
     if step.pause is not None:
         yield from _positive(step.pause.duration, f"{path}.pause.duration")
+    if step.analysis is not None:
+        yield from _args(step.analysis.args or [], f"{path}.analysis.args")
     for index, flag in enumerate(step.flags or []):
         if flag.percent is None and flag.cohorts is None:
             yield _error(f"{path}.flags[{index}].percent", None, f"is missing: say what share sees {flag.name}, 0 to 100", "Required")
@@ -227,6 +233,45 @@ def _analysis(analysis: Analysis, path: str) -> Errors:
                 yield _error(f"{path}.{name}", value, text)
     if analysis.outcomes is not None:
         yield from _outcomes(analysis.outcomes, f"{path}.outcomes")
+
+    for index, use in enumerate(analysis.templates or []):
+        yield from _template_use(use, f"{path}.templates[{index}]")
+
+
+def _templates_only(analysis: Analysis, steps: list[Step], path: str) -> Errors:
+    """Something must measure until the end, and nothing counts requests."""
+    measured = any(use.when in (None, "Background") for use in analysis.templates or [])
+    if not measured and not (steps and steps[-1].analysis is not None):
+        text = "TemplatesOnly needs a template that judges to the end: name one in templates, or make the last step an analysis"
+        yield _error(f"{path}.analysis.judge", analysis.judge, text)
+    for index, step in enumerate(steps):
+        if step.dwell is not None and step.dwell.min_requests is not None:
+            text = "counts requests, which only judge Statistical does; use minDuration, or a template that measures them"
+            yield _error(f"{path}.steps[{index}].dwell.minRequests", step.dwell.min_requests, text)
+
+
+def _template_use(use: TemplateUse, path: str) -> Errors:
+    yield from _args(use.args or [], f"{path}.args")
+    yield from _positive(use.interval, f"{path}.interval")
+    wanted = use.threshold_range
+    if wanted is not None and wanted.min is None and wanted.max is None:
+        yield _error(f"{path}.thresholdRange", None, "needs min, max or both")
+    if wanted is not None and wanted.min is not None and wanted.max is not None and wanted.min > wanted.max:
+        yield _error(f"{path}.thresholdRange", wanted.min, f"min {wanted.min:g} is above max {wanted.max:g}: no value could pass")
+
+
+def _args(given: list[Arg], path: str) -> Errors:
+    for index, arg in enumerate(given):
+        if (arg.value is None) == (arg.value_from is None):
+            yield _error(f"{path}[{index}]", arg.name, f"arg {arg.name!r} needs exactly one of value and valueFrom", "NotOneKind")
+        source = arg.value_from
+        if source is not None and (source.secret_key_ref is None) == (source.field_ref is None):
+            yield _error(f"{path}[{index}].valueFrom", arg.name, "needs exactly one of secretKeyRef and fieldRef", "NotOneKind")
+
+
+def _template(spec: AnalysisTemplateSpec, path: str) -> Errors:
+    for fault in templates.faults(spec):
+        yield _error(f"{path}.{fault.path}", fault.value, fault.message)
 
 
 def _metric(metric: Metric, path: str) -> Errors:

@@ -35,9 +35,16 @@ def _address(_: click.Context, option: click.Parameter, value: str) -> str:
 @click.option("--leader-election/--no-leader-election", default=True, show_default=True, help="Lead by a Lease.")
 @click.option("--lease-name", default="linnet", show_default=True)
 @click.option("--lease-namespace", help="Default: the catalogue namespace.")
+@click.option(
+    "--allow-address",
+    "allow_addresses",
+    multiple=True,
+    metavar="NETWORK",
+    help="Let templates speak to this network (127.0.0.0/8, say) although its addresses are refused (repeatable).",
+)
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
-def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options: str | bool | None) -> None:
+def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options: str | bool | tuple[str, ...] | None) -> None:
     """Run the daemon: watch, decide, act, until SIGTERM."""
     import msgspec
 
@@ -48,9 +55,19 @@ def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options:
         trust.tell_requests()
     except trust.TrustError as e:
         raise click.ClickException(str(e)) from e
+    _refuse_wrong_networks(options["allow_addresses"])
     logs.configure(log_level, "json" if log_format == "json" else "console")
     daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces}, Options))
     sys.exit(asyncio.run(_until_signal(daemon)))
+
+
+def _refuse_wrong_networks(networks: object) -> None:
+    from daemon.control.guard import Guard
+
+    try:
+        Guard(networks if isinstance(networks, tuple) else ())
+    except ValueError as e:
+        raise click.BadParameter(f"{e}; write a network such as 10.0.0.0/8 or 127.0.0.1/32", param_hint="--allow-address") from e
 
 
 async def _until_signal(daemon: "Daemon") -> int:

@@ -60,6 +60,7 @@ class Caches:
         self.metric_sources: Informer[ours.MetricSource] = Informer(client, ours.METRIC_SOURCES, namespaces=wide)
         self.flag_sources: Informer[ours.FlagSource] = Informer(client, ours.FLAG_SOURCES, namespaces=wide)
         self.notifiers: Informer[ours.Notifier] = Informer(client, ours.NOTIFIERS, namespaces=wide)
+        self.templates: Informer[ours.AnalysisTemplate] = Informer(client, ours.ANALYSIS_TEMPLATES, namespaces=wide)
         self.deployments: Informer[Deployment] = Informer(client, res.DEPLOYMENTS, namespaces=scope, indexes={"ours": _by_our_owner})
         self.replica_sets: Informer[ReplicaSet] = Informer(
             client, res.REPLICA_SETS, namespaces=scope, indexes={"controller": _by_controller}
@@ -91,6 +92,7 @@ class Caches:
             self.metric_sources,
             self.flag_sources,
             self.notifiers,
+            self.templates,
             self.deployments,
             self.replica_sets,
             self.pods,

@@ -14,7 +14,7 @@ from daemon.control.caches import Caches
 from daemon.kube.informer import Informer
 from daemon.rollout.model import Problem
 
-Catalogued = TypeVar("Catalogued", ours.Profile, ours.MetricSource, ours.FlagSource, ours.Notifier)
+Catalogued = TypeVar("Catalogued", ours.Profile, ours.MetricSource, ours.FlagSource, ours.Notifier, ours.AnalysisTemplate)
 
 
 class Catalogue:
@@ -27,6 +27,9 @@ class Catalogue:
 
     def metric_source(self, namespace: str, name: str) -> ours.MetricSource | Problem:
         return self._find(self._caches.metric_sources, namespace, name)
+
+    def template(self, namespace: str, name: str) -> ours.AnalysisTemplate | Problem:
+        return self._find(self._caches.templates, namespace, name)
 
     def notifier(self, namespace: str, name: str) -> ours.Notifier | Problem:
         return self._find(self._caches.notifiers, namespace, name)

@@ -19,10 +19,13 @@ from daemon.api import names
 from daemon.control.adopt import Adopter
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
+from daemon.control.checking import CheckBoard
+from daemon.control.checking import Ports as CheckPorts
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
 from daemon.control.flagsources import FlagSources
 from daemon.control.gates import GateProbe
+from daemon.control.guard import Guard, GuardedHttp
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.metrics import Metrics
@@ -72,6 +75,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     lease_name: str = "linnet"
     lease_namespace: str | None = None
     workers: int = 4
+    allow_addresses: tuple[str, ...] = ()
     sync_deadline: float = 60.0
 
 
@@ -178,6 +182,7 @@ class _Leader:
                         self._judges.run(),
                         self._prospects.run(),
                         self._witnesses.run(),
+                        self._checks.run(),
                         canaries.run(),
                         adoptions.run(),
                     ):
@@ -190,6 +195,7 @@ class _Leader:
                 for task in words:
                     task.cancel()
                 await http.close()
+                await self._web.close()
 
     def _woken(self, key: Key) -> None:
         self._wake(key)
@@ -198,6 +204,10 @@ class _Leader:
         client, caches = self._client, self._caches
         self._judges = JudgeBoard(
             Ports(caches=caches, http=http, secrets=secrets, runs=RunStore(client), wake=self._woken),
+        )
+        self._web = GuardedHttp(Guard(self._daemon.options.allow_addresses))
+        self._checks = CheckBoard(
+            CheckPorts(catalogue=catalogue, http=http, web=self._web, secrets=secrets, runs=RunStore(client), wake=self._woken)
         )
         self._prospects = Prospects(ProspectPorts(caches=caches, http=http, secrets=secrets, wake=self._woken))
         self._witnesses = Witnesses()
@@ -208,9 +218,12 @@ class _Leader:
             client=client,
             caches=caches,
             resolver=Resolver(caches, catalogue, templates),
-            observer=Observer(caches, revisions, templates, routers, flags, self._judges, GateProbe(client, caches, templates)),
+            observer=Observer(
+                caches, revisions, templates, routers, flags, self._judges, GateProbe(client, caches, templates), self._checks
+            ),
             executor=Executor(client, caches, revisions, templates, routers, flags),
             judges=self._judges,
+            checks=self._checks,
             flags=flags,
             probe=HoldProbe(client, sources=SourceProbe(http, secrets), volumes=VolumeProbe(client, templates)),
             prospects=self._prospects,

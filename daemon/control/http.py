@@ -44,9 +44,13 @@ class Http:
             self._session = aiohttp.ClientSession(
                 trust_env=False,  # it would read logins from ~/.netrc; proxies are chosen below
                 headers={"User-Agent": f"linnet/{__version__}"},
-                connector=aiohttp.TCPConnector(limit=200, limit_per_host=16, keepalive_timeout=60),
+                connector=self.connector(),
             )
         return self._session
+
+    def connector(self) -> aiohttp.TCPConnector:
+        """How connections are made; a subclass may be choosier about addresses."""
+        return aiohttp.TCPConnector(limit=200, limit_per_host=16, keepalive_timeout=60)
 
     async def request(self, method: str, url: str, *, headers: Mapping[str, str], data: bytes | None, deadline: float) -> HttpReply:
         """TimeoutError past the deadline, OSError for any failure of the transport; every status is a reply."""

@@ -10,7 +10,7 @@ from analyzers.options import JudgeConfig, Worse, conversion
 from analyzers.presets import preset_metrics
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.prometheus import build as build_prometheus
-from analyzers.sources.protocol import MetricSource, Target
+from analyzers.sources.protocol import HttpClient, MetricSource, Target
 from analyzers.sources.scrape import ScrapeOptions
 from analyzers.sources.scrape import build as build_scrape
 from daemon.api.canary import Metric
@@ -33,8 +33,13 @@ async def source_of(item: ours.MetricSource, http: Http, secrets: SecretReader) 
     """The source of a MetricSource object; SecretMissing where it names one that is not there, TrustError for a bad certificate."""
     if item.spec.type == "Scrape":
         return build_scrape(ScrapeOptions(), http.direct())
+    return build_prometheus(await prometheus_options(item, secrets), await client_of(item, http, secrets))
+
+
+async def client_of(item: ours.MetricSource, http: Http, secrets: SecretReader) -> HttpClient:
+    """The client that trusts what a MetricSource trusts, and is whom it says."""
     tls = await _tls(item, secrets)
-    return build_prometheus(await prometheus_options(item, secrets), http if tls == Tls() else http.with_tls(tls))
+    return http if tls == Tls() else http.with_tls(tls)
 
 
 async def _tls(item: ours.MetricSource, secrets: SecretReader) -> Tls:

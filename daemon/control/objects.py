@@ -3,7 +3,7 @@
 from typing import Final
 
 from daemon.api import names
-from daemon.api.analysis import AnalysisRunSpec, AnalysisRunStatus
+from daemon.api.analysis import AnalysisRunSpec, AnalysisRunStatus, AnalysisTemplateSpec
 from daemon.api.canary import CanarySpec
 from daemon.api.fields import LocalRef
 from daemon.api.kinds import CanaryProfileSpec
@@ -34,6 +34,10 @@ class Notifier(KubeObject, frozen=True, kw_only=True):
     spec: NotifierSpec
 
 
+class AnalysisTemplate(KubeObject, frozen=True, kw_only=True):
+    spec: AnalysisTemplateSpec
+
+
 class AnalysisRun(KubeObject, frozen=True, kw_only=True):
     spec: AnalysisRunSpec = AnalysisRunSpec(canary_ref=LocalRef(name="unknown"), revision="unknown", started_at="")
     status: AnalysisRunStatus = AnalysisRunStatus()
@@ -44,4 +48,5 @@ PROFILES: Final = custom(names.GROUP, names.VERSION, "canaryprofiles", "CanaryPr
 METRIC_SOURCES: Final = custom(names.GROUP, names.VERSION, "metricsources", "MetricSource", MetricSource)
 FLAG_SOURCES: Final = custom(names.GROUP, names.VERSION, "flagsources", "FlagSource", FlagSource)
 NOTIFIERS: Final = custom(names.GROUP, names.VERSION, "notifiers", "Notifier", Notifier)
+ANALYSIS_TEMPLATES: Final = custom(names.GROUP, names.VERSION, "analysistemplates", "AnalysisTemplate", AnalysisTemplate)
 ANALYSIS_RUNS: Final = custom(names.GROUP, names.VERSION, "analysisruns", "AnalysisRun", AnalysisRun)

@@ -8,6 +8,7 @@ import msgspec
 from daemon.api import names
 from daemon.api.status import RestoreEntry
 from daemon.control.caches import Caches
+from daemon.control.checking import CheckBoard
 from daemon.control.flagging import FlagBoard
 from daemon.control.following import following
 from daemon.control.gates import GateProbe
@@ -36,6 +37,7 @@ class Observer:
         flags: FlagBoard,
         judges: JudgeBoard,
         gates: GateProbe,
+        checks: CheckBoard | None = None,
     ) -> None:
         self._caches = caches
         self._revisions = revisions
@@ -44,6 +46,7 @@ class Observer:
         self._flags = flags
         self._judges = judges
         self._gates = gates
+        self._checks = checks
         self._managers: dict[tuple[str, str], tuple[str, str]] = {}  # of a Deployment: version, GitOps tool
 
     async def observe(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
@@ -66,6 +69,7 @@ class Observer:
             autoscaler=self._autoscaler(resolved),
             floor_written=any(e.kind == "HorizontalPodAutoscaler" for e in undo),
             judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,
+            checks=self._checks.views(canary.key, rollout.revision) if self._checks is not None and rollout is not None else (),
             command=_command(resolved),
             permits=tuple(p for p in (following(resolved),) if p is not None),
             problems=self._problems(resolved),

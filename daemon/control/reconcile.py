@@ -17,6 +17,7 @@ from daemon.api.conditions import conditions, gate_condition
 from daemon.api.status import CanaryStatus, Condition, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
+from daemon.control.checking import CheckBoard
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
 from daemon.control.judging import JudgeBoard
@@ -45,7 +46,17 @@ SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
 EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
 # Waits of one kind: going from one to the other tells people nothing that they must know within seconds.
 EVIDENCE: Final = frozenset(
-    {"Dwell", "Requests", "Evidence", Code.WARMING_UP, Code.SETTLING, Code.BASELINE_SICK, Code.MORE_EVIDENCE_NEEDED, Code.PROVEN_FINE}
+    {
+        "Dwell",
+        "Requests",
+        "Evidence",
+        "Checking",
+        Code.WARMING_UP,
+        Code.SETTLING,
+        Code.BASELINE_SICK,
+        Code.MORE_EVIDENCE_NEEDED,
+        Code.PROVEN_FINE,
+    }
 )
 ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
 LEAVING: Final = frozenset({"TrafficReturning", "RouteRestoring", "RouteReporting", "Draining", "CanaryLeaving"})
@@ -72,6 +83,7 @@ class Reconciler:
         observer: Observer,
         executor: Executor,
         judges: JudgeBoard,
+        checks: CheckBoard,
         flags: FlagBoard,
         probe: HoldProbe,
         prospects: Prospects,
@@ -85,6 +97,7 @@ class Reconciler:
         self._observer = observer
         self._executor = executor
         self._judges = judges
+        self._checks = checks
         self._flags = flags
         self._probe = probe
         self._prospects = prospects
@@ -117,6 +130,7 @@ class Reconciler:
         self._teller.tell(resolved, decision)
         trouble = await self._act(resolved, decision)
         await self._judge(resolved, decision, seen, before)
+        await self._checks.follow(resolved, decision.status)
         return self._next(key, decision, trouble=trouble)
 
     def _next(self, key: Key, decision: Decision, *, trouble: bool) -> Result | None:
@@ -259,7 +273,8 @@ class Reconciler:
                 self._judges.forget(key)
                 self._flags.rest(key)
             return
-        if rollout.judge_from is None:
+        analysis = resolved.spec.analysis
+        if rollout.judge_from is None or (analysis is not None and analysis.judge == "TemplatesOnly"):
             return
         foreign = status.waiting.message if status.waiting is not None and status.waiting.reason == "RouteTakenBack" else ""
         settled = rollout.exposed_at is not None or status.phase in ("Promoting", "Settling")
@@ -285,6 +300,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._judges.forget(key)
+        self._checks.drop(key)
         self._flags.forget(key)
         self._prospects.forget(key)
         self._restored.pop(key, None)

@@ -14,6 +14,7 @@ from daemon.api.validation import validate
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
+from daemon.control.checks import CheckUse, checks_of
 from daemon.kube.objects import Deployment, HTTPRoute, Service
 from daemon.rollout.model import Problem
 from daemon.traffic.httproute import names_service, several_backends
@@ -43,6 +44,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     pod_ratio: bool = False
     flags: tuple[FlagUse, ...] = ()
     metric_source: ours.MetricSource | None = None
+    checks: tuple[CheckUse, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -70,6 +72,7 @@ class Resolver:
         scopes, pod_ratio = self._routes(canary, spec, service, problems)
         flags = self._flags(canary, spec, problems)
         source = self._metric_source(canary, spec, problems)
+        checks = checks_of(self._catalogue, canary, spec, problems)
         identity = preflight.identity(deployment, service, pod_ratio=pod_ratio)
         if isinstance(identity, Problem):
             problems.append(identity)
@@ -83,6 +86,7 @@ class Resolver:
             pod_ratio=pod_ratio,
             flags=flags,
             metric_source=source,
+            checks=checks,
             identity=identity,
             problems=tuple(problems),
         )
@@ -281,6 +285,8 @@ class Resolver:
 
     def _metric_source(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> ours.MetricSource | None:
         metrics = (spec.analysis.metrics if spec.analysis else None) or []
+        if spec.analysis is not None and spec.analysis.judge == "TemplatesOnly":
+            return None
         wanted = {m.source_ref.name if m.source_ref else "default" for m in metrics}
         if len(wanted) > 1:
             problems.append(

@@ -11,6 +11,7 @@ from analyzers.evidence import EvidenceLog
 from analyzers.metrics import AnyMetric
 from analyzers.options import JudgeConfig
 from daemon.api import names
+from daemon.api.analysis import TemplateRun, TemplateRuns
 from daemon.control import objects as ours
 from daemon.control.resolve import Resolved
 from daemon.kube import errors
@@ -65,6 +66,30 @@ class RunStore:
             except errors.NotFound:
                 await self._created(canary, self._body(resolved, revision, spec, status))
         self._there[uid] = name
+
+    async def templates(self, resolved: Resolved, revision: str) -> tuple[TemplateRun, ...]:
+        """What the templates of this rollout measured, as far as it was stored; that of an earlier try is none of it."""
+        run = await self._client.find(ours.ANALYSIS_RUNS, resolved.canary.namespace, run_name(resolved.canary.name, revision))
+        rollout = resolved.canary.status.rollout
+        stored = run.status.templates if run is not None else None
+        if stored is None or rollout is None or stored.rollout_started_at != rollout.started_at:
+            return ()
+        return tuple(stored.runs)
+
+    async def save_templates(self, resolved: Resolved, revision: str, runs: list[TemplateRun]) -> None:
+        """Beside the evidence, in a patch of its own: neither write waits for, or undoes, the other."""
+        canary, rollout = resolved.canary, resolved.canary.status.rollout
+        if rollout is None:
+            return
+        stored = TemplateRuns(rollout_started_at=rollout.started_at, runs=runs)
+        status: dict[str, Any] = {"templates": msgspec.to_builtins(stored), "updatedAt": stamp(self._now())}
+        name = run_name(canary.name, revision)
+        try:
+            await self._client.merge_patch(ours.ANALYSIS_RUNS, canary.namespace, name, {"status": status})
+        except errors.NotFound:
+            body = self._body(resolved, revision, _spec(resolved, revision, rollout.started_at, ""), status)
+            if not await self._created(canary, body):
+                await self._client.merge_patch(ours.ANALYSIS_RUNS, canary.namespace, name, {"status": status})
 
     async def _created(self, canary: ours.Canary, body: dict[str, Any]) -> bool:
         """False where it is there already."""

@@ -35,6 +35,7 @@ class Wakeups:
             caches.profiles,
             caches.metric_sources,
             caches.flag_sources,
+            caches.templates,
         )
         return [
             self._on(caches.canaries, self._canary),

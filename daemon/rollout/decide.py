@@ -19,7 +19,7 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus
-from daemon.rollout import commands, leaving, progress, promotion, report, rollback
+from daemon.rollout import checks, commands, leaving, progress, promotion, report, rollback
 from daemon.rollout.clock import span
 from daemon.rollout.model import (
     Adopt,
@@ -53,6 +53,7 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     """
     turn = Turn(name or spec.workload_ref.name, plan_of(spec, gitops=bool(observed.gitops)), status, observed, now)
     turn.spec = _snapshot(spec)
+    turn.seen = msgspec.structs.replace(observed, judge=checks.judged(turn))
     if status.rollout is not None:
         turn.see_flags()
     if observed.deleting:

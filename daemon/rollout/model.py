@@ -114,6 +114,19 @@ class JudgeView(Fact, frozen=True, kw_only=True):
     needed_odds: float = 100.0
     culprit: str = ""
     seconds_more: float | None = None
+    checks: str = ""  # what the templates measured, as a clause
+
+
+class CheckView(Fact, frozen=True, kw_only=True):
+    """One template of this release, as far as it was measured."""
+
+    template: str
+    moment: Literal["Background", "BeforeFirstStep", "Step"]
+    step: int | None = None
+    phase: Literal["Pending", "Running", "Successful", "Failed", "Inconclusive"] = "Pending"
+    text: str = ""  # the metric that decides, with its value
+    absent: Literal["", "NoData", "ProviderError"] = ""
+    good_at: float | None = None  # since when the newest measurement of every metric that goes on is good
 
 
 class Permit(Fact, frozen=True, kw_only=True):
@@ -163,6 +176,7 @@ class Observed(Fact, frozen=True, kw_only=True):
     autoscaler: AutoscalerView | None = None
     floor_written: bool = False
     judge: JudgeView | None = None
+    checks: tuple[CheckView, ...] = ()
     permits: tuple[Permit, ...] = ()
     command: Command | None = None
     problems: tuple[Problem, ...] = ()

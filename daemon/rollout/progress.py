@@ -8,7 +8,7 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import exposure, promotion, rollback, sentence
+from daemon.rollout import checks, exposure, promotion, rollback, sentence
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import EnsureCanary, LiftFloor, Permit, SetWeight, StoreTemplate
 from daemon.rollout.steps import OutcomePlan
@@ -59,6 +59,8 @@ def derailed(turn: Turn) -> bool:
         rollback.begin(turn, "Aborted", abort.why)
     elif canary is not None and canary.fatal:
         rollback.begin(turn, "PodsFailing", canary.failing)
+    elif judge is not None and judge.code == checks.FAILED:
+        rollback.begin(turn, checks.FAILED, judge.text)
     elif judge is not None and judge.action == "Rollback" and rollout.exposed_at is not None:
         rollback.begin(turn, "Worse", judge.text)
     elif (pulled := next((f for f in turn.flags if f.drift == "lower"), None)) is not None:
@@ -98,6 +100,8 @@ def starting(turn: Turn) -> None:
     if turn.seen.gate and turn.flags:
         _wait_gate(turn)
         return
+    if not checks.passed_before(turn):
+        return
     turn.enter("Progressing")
     turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
 
@@ -136,6 +140,9 @@ def progressing(turn: Turn) -> None:
     if derailed(turn):
         return
     if not exposed(turn):
+        return
+    if checks.undecided(turn):
+        _give_up(turn, checks.INCONCLUSIVE)
         return
     if not _dwelt(turn):
         return
@@ -222,6 +229,10 @@ def _dwelt(turn: Turn) -> bool:
             way_out=f"linnet promote|abort {turn.name}",
         )
         return False
+    if not checks.step_passed(turn):
+        if not _outcome_due(turn):
+            checks.wait(turn, _deadline(turn))
+        return False
     return True
 
 
@@ -259,18 +270,21 @@ def _outcome_due(turn: Turn) -> bool:
     deadline = _deadline(turn)
     decided = turn.seen.judge is not None and turn.seen.judge.action == "Promote"
     if deadline is not None and turn.now >= deadline and not decided:
-        turn.enter("Inconclusive")
-        text = sentence.inconclusive(turn)
-        turn.set(
-            sentence=text,
-            verdict=VerdictStatus(
-                result="Inconclusive", revision=turn.rollout.revision, reason="Deadline", sentence=text, at=stamp(turn.now)
-            ),
-        )
-        turn.roll(stage_started_at=stamp(turn.now))
-        turn.tell("Inconclusive", text, warning=True)
+        _give_up(turn, "Deadline")
         return True
     return False
+
+
+def _give_up(turn: Turn, reason: str) -> None:
+    """No proof either way: the owner's rule, later evidence or a person decides."""
+    turn.enter("Inconclusive")
+    text = sentence.inconclusive(turn)
+    revision = turn.rollout.revision
+    turn.set(
+        sentence=text, verdict=VerdictStatus(result="Inconclusive", revision=revision, reason=reason, sentence=text, at=stamp(turn.now))
+    )
+    turn.roll(stage_started_at=stamp(turn.now))
+    turn.tell("Inconclusive", text, warning=True)
 
 
 def _carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, words: str) -> bool:

@@ -11,7 +11,7 @@ from math import inf
 import msgspec
 
 from daemon.api.status import PromotionStage, VerdictStatus
-from daemon.rollout import lockstep, rollback, sentence
+from daemon.rollout import checks, lockstep, rollback, sentence
 from daemon.rollout.capacity import pods_for, settle_sizes, weight_for
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import (
@@ -74,7 +74,7 @@ def _derailed(turn: Turn) -> bool:
     elif workload.replicas == 0 and workload.paused and rollout.promotion != "Rolling":
         rollback.begin(turn, "ScaledToZero", "the Deployment was scaled to zero")
     elif judge is not None and judge.action == "Rollback" and rollout.promote_reason == "Proven":
-        rollback.begin(turn, "Worse", judge.text)
+        rollback.begin(turn, checks.FAILED if judge.code == checks.FAILED else "Worse", judge.text)
     elif any(p.must_abort for p in turn.seen.permits):
         why = next(p.why for p in turn.seen.permits if p.must_abort)
         rollback.begin(turn, "Aborted", why)

@@ -111,6 +111,9 @@ def inconclusive(turn: Turn) -> str:
     """What is known, what is missing, how much longer, and how to decide."""
     judge = turn.seen.judge
     metric = _main(judge)
+    if judge is not None and judge.action == "Inconclusive":  # a template's own word
+        head = f"{subject(turn)} held at {weight_now(turn)} % after {span(turn.elapsed(turn.rollout.started_at))}"
+        return f"{head}: {judge.text}; decide: linnet promote|abort {turn.name}."
     known = _evidence(judge, prefix=": ")
     bound = f" (now: {metric.bound})" if metric and metric.bound else ""
     more = f"; about {span(judge.seconds_more)} more" if judge and judge.seconds_more else ""
@@ -146,7 +149,9 @@ def _counts(metric: MetricView) -> str:
 
 def _evidence(judge: JudgeView | None, *, prefix: str) -> str:
     metric = _main(judge)
-    return f"{prefix}{_counts(metric)}" if metric and metric.canary_total else ""
+    parts = [_counts(metric)] if metric and metric.canary_total else []
+    parts += [judge.checks] if judge and judge.checks else []
+    return f"{prefix}{'; '.join(parts)}" if parts else ""
 
 
 def _flags_after(turn: Turn) -> str:

@@ -29,6 +29,7 @@ class StepPlan(Fact, frozen=True, kw_only=True):
     requests: int = 0  # canary requests seen in it
     pause: float | None = None  # seconds; None = no pause
     endless: bool = False  # a pause that a person ends
+    check: str = ""  # a template that must succeed before the next step
 
 
 class OutcomePlan(Fact, frozen=True, kw_only=True):
@@ -56,6 +57,9 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
     provider_error: OutcomePlan
     restore: bool  # the stable template is written back after a rollback
     hold_always: bool = False
+    statistical: bool = True  # arms are compared; else the templates alone decide
+    background: tuple[str, ...] = ()  # templates that are measured from the first exposure on
+    before: tuple[str, ...] = ()  # templates that must succeed before it
 
     @property
     def peak(self) -> int:
@@ -88,6 +92,9 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         provider_error=_outcome(outcomes.provider_error),
         restore=full.on_rollback == "Restore" or (full.on_rollback != "Hold" and not gitops),
         hold_always=full.hold == "Always",
+        statistical=analysis.judge != "TemplatesOnly",
+        background=tuple(t.name for t in analysis.templates or [] if t.when in (None, "Background")),
+        before=tuple(t.name for t in analysis.templates or [] if t.when == "BeforeFirstStep"),
     )
 
 
@@ -129,11 +136,12 @@ def _step(index: int, step: Step, weight: int, flags: Mapping[str, int]) -> Step
     pause = step.pause
     return StepPlan(
         index=index,
-        name=step.name or f"{weight}%",
+        name=step.name or (step.analysis.name if step.analysis else f"{weight}%"),
         weight=weight,
         flags=flags,
         dwell=parse_duration(dwell.min_duration) if dwell and dwell.min_duration else 0.0,
         requests=(dwell.min_requests or 0) if dwell else 0,
         pause=parse_duration(pause.duration) if pause and pause.duration else None,
         endless=pause is not None and pause.duration is None,
+        check=step.analysis.name if step.analysis else "",
     )

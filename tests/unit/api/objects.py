@@ -12,7 +12,7 @@ from daemon.api import names
 GOOD: dict[str, dict[str, Any]] = {
     "Canary": {"workloadRef": {"name": "checkout"}},
     "CanaryProfile": {"allowedNamespaces": ["*"]},
-    "AnalysisTemplate": {"metrics": []},
+    "AnalysisTemplate": {"metrics": [{"name": "up", "provider": {"prometheus": {"query": "up"}}}]},
     "AnalysisRun": {"canaryRef": {"name": "checkout"}, "revision": "7f9c2", "startedAt": "2026-01-01T00:00:00Z"},
     "MetricSource": {"type": "Prometheus", "prometheus": {"url": "http://prometheus.monitoring:9090"}},
     "FlagSource": {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json"}}},
@@ -38,6 +38,17 @@ FULL_CANARY: dict[str, Any] = {
         {"name": "half", "weight": 50, "flags": [{"name": "new-checkout", "percent": 50}], "dwell": {"minDuration": "10m"}},
         {"name": "flag", "flags": [{"name": "new-checkout", "percent": 100}]},
         {"name": "wait", "pause": {}},
+        {
+            "name": "check",
+            "analysis": {
+                "name": "smoke",
+                "args": [
+                    {"name": "service", "value": "checkout"},
+                    {"name": "token", "valueFrom": {"secretKeyRef": {"name": "smoke", "key": "token"}}},
+                    {"name": "team", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['team']"}}},
+                ],
+            },
+        },
     ],
     "flags": [{"name": "new-checkout", "key": "newCheckout", "sourceRef": {"name": "flagd"}, "mode": "Gated", "onPromotion": "Keep"}],
     "analysis": {
@@ -57,6 +68,19 @@ FULL_CANARY: dict[str, Any] = {
             {"name": "latency", "histogram": "http_request_duration_seconds_bucket"},
             {"name": "queue", "gauge": "queue_length"},
         ],
+        "templates": [
+            {
+                "name": "slo",
+                "when": "BeforeFirstStep",
+                "interval": "1m",
+                "thresholdRange": {"min": 0, "max": 0.01},
+                "args": [
+                    {"name": "service", "value": "checkout"},
+                    {"name": "token", "valueFrom": {"secretKeyRef": {"name": "slo", "key": "token"}}},
+                    {"name": "team", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+                ],
+            }
+        ],
         "maxFalseRollbackPercent": 1,
         "maxBadPromotionPercent": 5,
         "interval": "15s",
@@ -73,6 +97,47 @@ FULL_CANARY: dict[str, Any] = {
     "notify": [{"notifierRef": {"name": "slack-payments"}, "events": ["Started", "Paused", "Promoted", "RolledBack"]}],
 }
 
+FULL_TEMPLATE: dict[str, Any] = {
+    "args": [
+        {"name": "service"},
+        {"name": "count", "value": "5"},
+        {"name": "token", "valueFrom": {"secretKeyRef": {"name": "smoke", "key": "token"}}},
+    ],
+    "metrics": [
+        {
+            "name": "success-rate",
+            "interval": "30s",
+            "initialDelay": "1m",
+            "count": "{{args.count}}",
+            "successCondition": "len(result) == 0 || result[0] >= 0.95",
+            "failureCondition": "result[0] < 0.5",
+            "failureLimit": 1,
+            "inconclusiveLimit": 1,
+            "consecutiveErrorLimit": 5,
+            "consecutiveSuccessLimit": 3,
+            "onNoData": "Inconclusive",
+            "provider": {"prometheus": {"query": 'sum(rate(ok{service="{{args.service}}"}[1m]))', "sourceRef": {"name": "prometheus"}}},
+        },
+        {
+            "name": "smoke",
+            "thresholdRange": {"min": 1, "max": 2},
+            "provider": {
+                "web": {
+                    "url": "http://smoke.{{ args.service }}:8080/run?full=1",
+                    "method": "POST",
+                    "headers": [{"key": "Authorization", "value": "Bearer {{args.token}}"}],
+                    "body": "{}",
+                    "jsonPath": "{$.data.ok}",
+                    "timeoutSeconds": 20,
+                }
+            },
+        },
+    ],
+    "dryRun": [{"metricName": "smo*"}],
+    "measurementRetention": [{"metricName": ".*", "limit": 20}],
+    "allowedNamespaces": ["*"],
+}
+
 MORE_GOOD: dict[str, list[dict[str, Any]]] = {
     "Canary": [GOOD["Canary"], FULL_CANARY, {"workloadRef": {"name": "w"}, "traffic": {"mode": "PodRatio"}, "flags": [], "steps": []}],
     "CanaryProfile": [
@@ -83,6 +148,7 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
         },
         {"steps": [{"weight": 5, "flags": [{"name": "from-the-canary", "percent": 10}]}], "flagSourceRef": {"name": "f"}},
     ],
+    "AnalysisTemplate": [GOOD["AnalysisTemplate"], FULL_TEMPLATE],
     "AnalysisRun": [GOOD["AnalysisRun"]],
     "MetricSource": [
         GOOD["MetricSource"],

@@ -1,0 +1,392 @@
+"""Measures the templates of each release: one task a metric, so that one that is slow delays no other, and no reconcile.
+
+Each template is kept as it was when the release began, with what it measured, in the release's `AnalysisRun`: a changed template
+changes the next release, and a restarted daemon goes on where the last one stopped.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from analyzers.errors import AnalysisError
+from analyzers.sources.protocol import Failure, HttpClient
+from analyzers.sources.values import ValueOutcome, WebRequest, prometheus_value, web_value
+from analyzers.templates import args as arguments
+from analyzers.templates import run as rules
+from analyzers.templates.metric import Measurement, Metric, Phase, Result, add, again, due, judge
+from daemon.api import templates
+from daemon.api.analysis import AnalysisTemplateSpec, TemplateMetric, TemplateRun
+from daemon.api.status import CanaryStatus
+from daemon.control.catalogue import Catalogue
+from daemon.control.checks import CheckUse, field_value, public_values
+from daemon.control.http import Http
+from daemon.control.measuring import client_of, prometheus_options
+from daemon.control.resolve import Resolved
+from daemon.control.runs import RunStore
+from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.kube.errors import KubeError
+from daemon.rollout.clock import epoch, stamp
+from daemon.rollout.model import CheckView, Problem
+
+log = logging.getLogger("linnet.checking")
+
+Key = tuple[str, str]
+ERROR_AGAIN: Final = 30.0  # seconds until a metric that ended in errors is measured again
+STORE_EVERY: Final = 2.0  # seconds between two writes of what was measured
+QUERY_DEADLINE: Final = 30.0
+EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
+DECIDED: Final = frozenset({Phase.FAILED, Phase.INCONCLUSIVE})
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    """How the checks reach the world. `web` refuses addresses that templates must not speak to."""
+
+    catalogue: Catalogue
+    http: Http
+    web: HttpClient
+    secrets: SecretReader
+    runs: RunStore
+    wake: Callable[[Key], None]
+    clock: Callable[[], float] = time.time
+
+
+class _Run:
+    """One template of one release."""
+
+    def __init__(self, use: CheckUse, spec: AnalysisTemplateSpec, metrics: tuple[Metric, ...]) -> None:
+        self.use = use
+        self.spec = spec
+        self.metrics = metrics
+        self.results = rules.fresh(metrics)
+        self.started_at: float | None = None
+
+    def stored(self) -> TemplateRun:
+        view = self.view()
+        return TemplateRun(
+            id=self.use.id,
+            template=self.use.name,
+            namespace=self.use.namespace,
+            started_at=None if self.started_at is None else stamp(self.started_at),
+            phase=view.phase,
+            message=view.text,
+            spec=msgspec.to_builtins(self.spec),
+            results=msgspec.to_builtins(self.results),
+        )
+
+    def restore(self, stored: TemplateRun) -> None:
+        results = tuple(msgspec.convert(r, Result) for r in stored.results)
+        if [r.name for r in results] == [m.name for m in self.metrics]:
+            self.results = results
+            self.started_at = None if stored.started_at is None else epoch(stored.started_at)
+
+    def record(self, index: int, found: Measurement) -> None:
+        results = list(self.results)
+        results[index] = add(self.metrics[index], results[index], found)
+        self.results = tuple(results)
+        if any(r.phase in DECIDED and not r.dry_run for r in self.results):
+            self.results = rules.settle(self.metrics, self.results)
+
+    def resume(self, index: int) -> None:
+        """After errors: what was counted stays counted."""
+        results = list(self.results)
+        results[index] = again(results[index])
+        self.results = tuple(results)
+
+    def view(self) -> CheckView:
+        """What the core is told."""
+        use = self.use
+        blank = CheckView(template=use.name, moment=use.moment, step=use.step)
+        pairs = [(m, r) for m, r in zip(self.metrics, self.results, strict=True) if not m.dry_run]
+        for phase in (Phase.FAILED, Phase.INCONCLUSIVE):
+            for metric, result in pairs:
+                if result.phase is phase:
+                    told = "Failed" if phase is Phase.FAILED else "Inconclusive"
+                    return msgspec.structs.replace(blank, phase=told, text=_text(metric, result))
+        open_ = [(m, r) for m, r in pairs if not r.completed or r.phase is Phase.ERROR]
+        for metric, result in open_:
+            absent = _absent(result)
+            if absent:
+                return msgspec.structs.replace(blank, phase="Running", absent=absent, text=_text(metric, result))
+        text = "; ".join(rules.said(m, r) for m, r in pairs)[:900] or "only dry runs"
+        if not open_:
+            return msgspec.structs.replace(blank, phase="Successful", text=text)
+        newest = [r.last for _, r in open_]
+        good = [m.finished_at for m in newest if m is not None and m.phase is Phase.SUCCESSFUL]
+        since = min(good) if len(good) == len(newest) else None
+        begun = any(r.measurements for _, r in pairs)
+        return msgspec.structs.replace(blank, phase="Running" if begun else "Pending", text=text, good_at=since)
+
+
+def _text(metric: Metric, result: Result) -> str:
+    return rules.said(metric, result)[:900]
+
+
+def _absent(result: Result) -> Any:
+    never = result.count == 0 and result.no_data == 0 and result.error > 0
+    if result.phase is Phase.ERROR or never:
+        return "ProviderError"
+    return "NoData" if result.last is not None and result.last.phase is Phase.NO_DATA else ""
+
+
+class _Session:
+    """The templates of one rollout."""
+
+    def __init__(self, ports: Ports, resolved: Resolved, revision: str) -> None:
+        self.ports = ports
+        self.resolved = resolved
+        self.revision = revision
+        self.runs: dict[str, _Run] = {}
+        self.active: set[str] = set()
+        self.views: tuple[CheckView, ...] = ()
+        self.changed = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._begun: set[str] = set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._load()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(), name="templates kept")
+            while True:
+                self.changed.clear()
+                for run in [self.runs[i] for i in sorted(self.active - self._begun) if i in self.runs]:
+                    self._begin(run, group)
+                await self.changed.wait()
+
+    async def _load(self) -> None:
+        """Every template of the release as it is now, or as it was when the release began."""
+        stored: dict[str, TemplateRun] | None = None
+        while stored is None:
+            try:
+                stored = {r.id: r for r in await self.ports.runs.templates(self.resolved, self.revision)}
+            except KubeError as e:
+                log.warning("%s/%s: what its templates measured cannot be read: %s", *self.resolved.canary.key, e)
+                await asyncio.sleep(2)
+        for check in self.resolved.checks:
+            before = stored.get(check.id)
+            try:
+                self.runs[check.id] = self._run(check, before)
+            except (AnalysisError, msgspec.ValidationError) as e:
+                log.warning("%s/%s: template %s: %s", *self.resolved.canary.key, check.name, e)
+        self._publish()
+
+    def _run(self, check: CheckUse, before: TemplateRun | None) -> _Run:
+        spec = check.spec
+        if before is not None and before.spec is not None:
+            spec = msgspec.convert(before.spec, AnalysisTemplateSpec)
+            check = msgspec.structs.replace(check, spec=spec, namespace=before.namespace)
+        if spec is None:
+            raise AnalysisError(f"template {check.name} does not exist", reason="TemplateMissing")
+        values = public_values(check, self._canary())
+        run = _Run(check, spec, tuple(templates.metric_of(spec, templates.fill(m, values)) for m in spec.metrics))
+        if before is not None:
+            run.restore(before)
+        return run
+
+    def _canary(self) -> dict[str, Any]:
+        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self.resolved.canary))
+        return found
+
+    def _begin(self, run: _Run, group: asyncio.TaskGroup) -> None:
+        self._begun.add(run.use.id)
+        if run.started_at is None:
+            run.started_at = self.ports.clock()
+        for index, metric in enumerate(run.metrics):
+            group.create_task(self._follow(run, index), name=f"template {run.use.id} {metric.name}")
+        self._publish()
+
+    async def _follow(self, run: _Run, index: int) -> None:
+        """One metric, until it is complete."""
+        metric = run.metrics[index]
+        while True:
+            result = run.results[index]
+            if result.phase is Phase.ERROR and not metric.dry_run:
+                await asyncio.sleep(ERROR_AGAIN)
+                run.resume(index)
+                continue
+            at = due(metric, result, run.started_at or 0.0)
+            if at is None:
+                return
+            await asyncio.sleep(max(0.0, at - self.ports.clock()))
+            found = await self._measure(run, index)
+            run.record(index, found)
+            self._publish()
+
+    async def _measure(self, run: _Run, index: int) -> Measurement:
+        """One measurement, whatever comes of it."""
+        secrets: list[str] = []
+        try:
+            values = await self._values(run.use, secrets)
+            filled = templates.fill(run.spec.metrics[index], values)
+            metric = templates.metric_of(run.spec, filled)
+            outcome = await self._ask(filled)
+        except (AnalysisError, SecretMissing, KubeError, ValueError, OSError) as e:
+            return self._error(str(e), secrets)
+        except Exception as e:
+            log.exception("%s/%s: template %s, metric %s", *self.resolved.canary.key, run.use.name, run.metrics[index].name)
+            return self._error(f"{type(e).__name__}: {e}", secrets)
+        if isinstance(outcome, Failure):
+            return self._error(outcome.message, secrets)
+        found = judge(metric, outcome.value, self.ports.clock())
+        return msgspec.structs.replace(
+            found, value=arguments.blot(found.value, secrets), message=arguments.blot(found.message, secrets)[:500]
+        )
+
+    def _error(self, message: str, secrets: list[str]) -> Measurement:
+        return Measurement(phase=Phase.ERROR, finished_at=self.ports.clock(), message=arguments.blot(message, secrets)[:500])
+
+    async def _values(self, use: CheckUse, secrets: list[str]) -> dict[str, str]:
+        """Every arg's value, Secrets read anew: a rotated token works at the next measurement."""
+        values: dict[str, str] = {}
+        for own in (use.spec.args if use.spec else None) or []:
+            if own.value is not None:
+                values[own.name] = own.value
+            elif own.value_from is not None and own.name not in [a.name for a in use.given]:
+                values[own.name] = await self.ports.secrets.read(use.namespace, own.value_from.secret_key_ref)
+                secrets.append(values[own.name])
+        for arg in use.given:
+            source = arg.value_from
+            if arg.value is not None:
+                values[arg.name] = arg.value
+            elif source is not None and source.secret_key_ref is not None:
+                values[arg.name] = await self.ports.secrets.read(self.resolved.canary.namespace, source.secret_key_ref)
+                secrets.append(values[arg.name])
+            elif source is not None and source.field_ref is not None:
+                values[arg.name] = field_value(self._canary(), source.field_ref.field_path)
+        return values
+
+    async def _ask(self, metric: TemplateMetric) -> ValueOutcome:
+        prometheus, web = metric.provider.prometheus, metric.provider.web
+        if prometheus is not None:
+            name = prometheus.source_ref.name if prometheus.source_ref else "default"
+            item = self.ports.catalogue.metric_source(self.resolved.canary.namespace, name)
+            if isinstance(item, Problem):
+                raise AnalysisError(item.message, reason=item.reason)
+            options = await prometheus_options(item, self.ports.secrets)
+            client = await client_of(item, self.ports.http, self.ports.secrets)
+            return await prometheus_value(options, prometheus.query, client, at=self.ports.clock(), deadline=QUERY_DEADLINE)
+        if web is None:
+            raise AnalysisError(f"metric {metric.name} has no provider", reason="NoProvider")
+        problem = templates.address_problem(web.url)
+        if problem:
+            raise AnalysisError(f"url {problem}", reason="InvalidAddress")
+        conditions = (metric.success_condition, metric.failure_condition, metric.threshold_range)
+        request = WebRequest(
+            url=web.url,
+            method=web.method or "GET",
+            headers={h.key: h.value for h in web.headers or []},
+            body=web.body,
+            json_path=web.json_path or "",
+            conditioned=any(c is not None for c in conditions),
+            deadline=float(web.timeout_seconds or 10),
+        )
+        return await web_value(request, self.ports.web)
+
+    def _publish(self) -> None:
+        views = tuple(self.runs[i].view() for i in self.runs if self.runs[i].started_at is not None)
+        self._dirty.set()
+        if views != self.views:
+            self.views = views
+            self.ports.wake(self.resolved.canary.key)
+
+    async def _keep(self) -> None:
+        """Stores what changed, soon."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            await self.store()
+            await asyncio.sleep(STORE_EVERY)
+
+    async def store(self) -> None:
+        if not self.runs:
+            return
+        try:
+            await self.ports.runs.save_templates(self.resolved, self.revision, [r.stored() for r in self.runs.values()])
+        except KubeError as e:
+            self._dirty.set()
+            log.warning("%s/%s: what its templates measured is not stored: %s", *self.resolved.canary.key, e)
+
+
+class CheckBoard:
+    """Starts, feeds and ends the sessions. `run` belongs into the leader's TaskGroup."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._ports = ports
+        self._sessions: dict[Key, tuple[_Session, asyncio.Task[None]]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                await asyncio.Event().wait()
+        finally:
+            self._group = None
+            self._sessions.clear()
+
+    def views(self, key: Key, revision: str) -> tuple[CheckView, ...]:
+        found = self._sessions.get(key)
+        return found[0].views if found is not None and found[0].revision == revision else ()
+
+    async def follow(self, resolved: Resolved, status: CanaryStatus) -> None:
+        """Told after each pass: what is to be measured from now on."""
+        key, rollout = resolved.canary.key, status.rollout
+        if rollout is None or status.phase not in {*EXPOSED, "Starting"}:
+            await self.forget(key)
+            return
+        if self._group is None or not resolved.checks:
+            return
+        found = self._sessions.get(key)
+        if found is None or found[0].revision != rollout.revision:
+            await self.forget(key)
+            session = _Session(self._ports, resolved, rollout.revision)
+            found = (session, self._group.create_task(self._guard(session), name=f"templates {key[0]}/{key[1]}"))
+            self._sessions[key] = found
+        session = found[0]
+        session.resolved = resolved
+        active = {c.id for c in resolved.checks if _is_due(c, status)}
+        if active - session.active:
+            session.active |= active
+            session.changed.set()
+
+    async def _guard(self, session: _Session) -> None:
+        """A fault in one release's templates must not end the others'."""
+        while True:
+            try:
+                await session.run()
+            except Exception:
+                log.exception("templates of %s failed; starting over", "/".join(session.resolved.canary.key))
+                await asyncio.sleep(15)
+
+    async def forget(self, key: Key) -> None:
+        """Ends the measurements of a release; what they found is kept."""
+        found = self._sessions.pop(key, None)
+        if found is None:
+            return
+        session, task = found
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+        await session.store()
+
+    def drop(self, key: Key) -> None:
+        """The Canary itself is gone: nothing is kept."""
+        found = self._sessions.pop(key, None)
+        if found is not None:
+            found[1].cancel()
+
+
+def _is_due(check: CheckUse, status: CanaryStatus) -> bool:
+    rollout = status.rollout
+    if rollout is None:
+        return False
+    if check.moment == "BeforeFirstStep":
+        return rollout.checks_from is not None
+    if check.moment == "Background":
+        return rollout.judge_from is not None
+    return rollout.exposed_at is not None and rollout.step == check.step
