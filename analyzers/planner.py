@@ -7,12 +7,13 @@ gives the minutes. The formula was checked against simulation (planned 906 and 9
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
 
 from analyzers.errors import ConfigError
-from analyzers.options import JudgeConfig, MetricConfig
+from analyzers.options import JudgeConfig, Kind, MetricConfig
 from analyzers.stats.mixture import Array
 from analyzers.stats.ratio import FINE_PRIOR, FINE_RATIOS, Margin, count_increment
 
@@ -104,3 +105,40 @@ def _least_share(config: JudgeConfig, metric: MetricConfig, rps: float, p_b: flo
         if requests is not None and requests / (rps * share) / 60.0 <= deadline:
             return percent
     return None
+
+
+def expected_minutes(config: JudgeConfig, rps: float, rates: Mapping[str, float]) -> float | None:
+    """Minutes until a good release is promoted by the adaptive ramp: the climb, then the slowest metric's proof, or the bake.
+
+    `rates` holds each ratio metric's usual share of events. A latency's proof is a number of canary requests that its bound takes;
+    a gauge's, one of blocks. None where nothing is gained at this traffic: say before the start that it cannot be decided.
+    """
+    ramp = config.ramp
+    if ramp is None:
+        raise ConfigError("expected_minutes needs a ramp: steps keep their own time")
+    share = ramp.rungs[-1] / 100.0
+    climb = config.warm_up_seconds + (len(config.weights) - 1) * (ramp.dwell_scrapes + 1) * config.scrape_seconds
+    slowest = 0.0
+    for metric in config.metrics:
+        seconds = _proof_seconds(config, metric, share, rps, rates.get(metric.name, metric.usual_rate or 0.001))
+        if seconds is None:
+            return None
+        slowest = max(slowest, metric.lag + seconds)
+    return max(ramp.bake_seconds, climb + slowest) / 60.0
+
+
+def _proof_seconds(config: JudgeConfig, metric: MetricConfig, share: float, rps: float, p_b: float) -> float | None:
+    match metric.kind:
+        case Kind.GAUGE:
+            return 6 * 60.0
+        case Kind.HISTOGRAM:
+            slower = metric.unacceptable.ratio - 1.0
+            return min(need for bound, need in SLOWER_PROOFS if slower >= bound) / (rps * share) if slower >= SLOWER_PROOFS[0][0] else None
+        case Kind.RATIO:
+            # Swapped arms of equal rates need the same: what is compared is symmetrical at half of the traffic.
+            requests = _prove(config, metric, share, rps * share, p_b)
+            return None if requests is None else requests / (rps * share)
+
+
+SLOWER_PROOFS = ((0.05, 60_000.0), (0.1, 15_000.0), (0.25, 2500.0), (0.5, 900.0), (1.0, 350.0))
+"""(bound, canary requests): about what it takes to show that a release is not so much slower, at p50, p90 and p99."""

@@ -14,6 +14,7 @@ import multiprocessing
 import statistics
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -22,10 +23,12 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from analyzers.judge import Judge
+from analyzers.planner import expected_minutes
 from bench.judge_kinds import KINDS, Kind
 from bench.judge_peers import Argo, Flagger, Kayenta
-from bench.judge_policies import Linnet, configured
-from bench.judge_world import HORIZON, SCRAPE, Past, Run, Seen, Service, past
+from bench.judge_policies import LINNET, Linnet, configured, tick_of
+from bench.judge_world import EDGES, HORIZON, SCRAPE, Past, Run, Seen, Service, past
 
 DEFAULT_RUNS: Final = 40
 
@@ -63,6 +66,7 @@ class Result:
     harm: float
     requests: int
     half: float | None
+    announced: float | None = None
 
 
 def play(kind: Kind, seed: int, policies: Sequence[str]) -> list[Result]:
@@ -96,7 +100,14 @@ def _play(kind: Kind, service: Service, history: Past, name: str, rng: np.random
         harm=harm,
         requests=requests,
         half=None if half is None else half * minute,
+        announced=announced(policy, service) if isinstance(policy, Linnet) else None,
     )
+
+
+def announced(policy: Linnet, service: Service) -> float | None:
+    """Minutes that the planner would have said before the start."""
+    config = policy.judge.config
+    return expected_minutes(config, config.rps or service.rps, {"orders": service.conversion or 0.0})
 
 
 def _job(job: tuple[str, int, tuple[str, ...]]) -> list[Result]:
@@ -114,6 +125,7 @@ def collect(kinds: Sequence[Kind], runs: int, seed: int, policies: Sequence[str]
 
 def figures(results: Iterable[Result]) -> dict[str, Any]:
     found = list(results)
+    told = [r for r in found if r.announced is not None]
     halves = [r.half for r in found if r.half is not None]
     return {
         "runs": len(found),
@@ -123,6 +135,7 @@ def figures(results: Iterable[Result]) -> dict[str, Any]:
         "harm": round(statistics.fmean(r.harm for r in found), 1),
         "canaryRequests": round(statistics.fmean(r.requests for r in found), 1),
         "minutes": round(statistics.fmean(r.minutes for r in found), 2),
+        "withinTwiceAnnounced": sum(r.outcome == "promote" and r.minutes <= 2 * (r.announced or 0.0) for r in told),
         "minutesToHalf": round(statistics.fmean(halves), 2) if halves else None,
     }
 
@@ -145,6 +158,18 @@ def summary(kinds: Sequence[Kind], table: dict[str, dict[str, Any]], policy: str
 def _percent(found: Sequence[dict[str, Any]], what: str) -> float:
     runs = sum(f["runs"] for f in found)
     return round(100.0 * sum(f[what] for f in found) / runs, 2) if runs else 0.0
+
+
+def tick_milliseconds(ticks: int = 200) -> float:
+    """CPU time of the judge alone, on a tick of every kind of metric."""
+    rng = np.random.default_rng(1)
+    service = Service(conversion=0.03)
+    judge, world = Judge(configured(service, past(service, rng))), Run(service, rng)
+    made = [tick_of(world.observe(20.0), (2, 20)) for _ in range(ticks)]
+    before = time.process_time()
+    for one in made:
+        judge.tick(one)
+    return 1000.0 * (time.process_time() - before) / ticks
 
 
 def commit_seed() -> int:
@@ -193,8 +218,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\nseed {seed}, {options.runs} runs of each kind")
     for policy, total in totals.items():
         print(f"{policy:<15}" + "  ".join(f"{name} {value}" for name, value in total.items()))
+    cost = tick_milliseconds()
+    print(f"one tick of one release: {cost:.2f} ms of CPU ({len(LINNET.metrics) + 1} metrics, {len(EDGES) + 1} buckets)")
     if options.json:
-        print(json.dumps({"seed": seed, "runs": options.runs, "kinds": table, "summary": totals}))
+        print(json.dumps({"seed": seed, "runs": options.runs, "tickMilliseconds": round(cost, 3), "kinds": table, "summary": totals}))
     return 0
 
 

@@ -137,7 +137,7 @@ def test_the_bench_ends_with_one_json_object(capsys: pytest.CaptureFixture[str])
     assert judge.main(wanted) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
     judge.main(wanted)
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["kinds"] == first["kinds"]
     assert first["kinds"]["outage"]["linnet"]["rolledBack"] == 2
     assert first["kinds"]["steady"]["linnet"]["promoted"] == 2
     assert set(first["kinds"]["steady"]) == set(judge.POLICIES)

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 
 from analyzers.errors import ConfigError
-from analyzers.planner import WORSE_SEARCH, information, plan
+from analyzers.history import History, learn
+from analyzers.options import JudgeConfig, latency
+from analyzers.planner import WORSE_SEARCH, expected_minutes, information, plan
 from analyzers.stats.ratio import TOLERATED
+from bench.judge_policies import LINNET
+from bench.judge_world import EDGES
 from tests.unit.analyzers.world import World, config, many
 
 
@@ -60,3 +64,22 @@ def test_a_careful_history_costs_more_requests() -> None:
     assert careful.detect_requests is not None
     assert bold.detect_requests is not None
     assert careful.detect_requests > bold.detect_requests
+
+
+def _ramped(rps: float) -> JudgeConfig:
+    """The bench's judge with what a calm history of that traffic fixes."""
+    per_pod = np.full((480, 10), rps * 15.0 / 10)
+    base = msgspec.structs.replace(LINNET, metrics=LINNET.metrics[:1])
+    return learn(base, {"errors": History(events=per_pod * 0.001, requests=per_pod)})
+
+
+def test_the_time_until_a_promotion_is_announced_before_the_start() -> None:
+    """The bake where there is traffic, longer where there is little, and never for a bound that nothing can prove."""
+    assert expected_minutes(_ramped(100.0), 100.0, {"errors": 0.001}) == 15.0
+    quiet = expected_minutes(_ramped(2.0), 2.0, {"errors": 0.001})
+    assert quiet is not None
+    assert 15.0 < quiet < 60.0
+    tight = msgspec.structs.replace(LINNET, metrics=(latency("latency", EDGES, tolerated=0.01, unacceptable=0.02),))
+    assert expected_minutes(tight, 100.0, {}) is None
+    with pytest.raises(ConfigError, match="needs a ramp"):
+        expected_minutes(config(), 100.0, {})
