@@ -5,6 +5,7 @@ writes leaves a world from which the next pass goes on.
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -60,6 +61,7 @@ EVIDENCE: Final = frozenset(
 )
 ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
 LEAVING: Final = frozenset({"TrafficReturning", "RouteRestoring", "RouteReporting", "Draining", "CanaryLeaving"})
+NUMBERS: Final = re.compile(r"\d+")
 STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner"})  # waits at rest that only the owner can end
 Key = tuple[str, str]
 
@@ -351,13 +353,16 @@ def _returns(rollout: RolloutStatus | None) -> bool:
 
 
 def _kind_of(waiting: Waiting | None) -> Waiting | None:
-    """What a wait is for, without its numbers; waits for evidence are of one kind, as are those for stable's roll and the canary's end."""
+    """What a wait is for, without its numbers; waits for evidence are of one kind, as are those for stable's roll and the canary's end.
+
+    Words stay: that an image cannot be pulled is what people look for, and they look at once.
+    """
     if waiting is None:
         return None
     for kind in (EVIDENCE, ROLLING, LEAVING):
         if waiting.reason in kind:
             return Waiting(reason=min(kind), message="")
-    return msgspec.structs.replace(waiting, message="", until=None)
+    return msgspec.structs.replace(waiting, message=NUMBERS.sub("", waiting.message), until=None)
 
 
 def _kept(rollout: RolloutStatus | None, now: float) -> RolloutStatus | None:

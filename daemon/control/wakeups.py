@@ -65,11 +65,14 @@ class Wakeups:
         self._of_workload(item.namespace, item.name)
 
     def _owned(self, item: KubeObject) -> None:
-        """A ReplicaSet or Pod: the canary's carry our label, those of stable are found by their Deployment."""
+        """A ReplicaSet or Pod: the canary's carry our label, those of stable are found by their Deployment, Pods through their ReplicaSet."""
         controller = item.metadata.controller()
         if controller is None or self._ours(item):
             return
-        if controller.kind == "Deployment":
+        if controller.kind == "ReplicaSet":
+            between = self._caches.replica_sets.store.get(item.namespace, controller.name)
+            controller = between.metadata.controller() if between is not None else None
+        if controller is not None and controller.kind == "Deployment":
             self._of_workload(item.namespace, controller.name)
 
     def _neighbour(self, item: KubeObject) -> None:

@@ -11,6 +11,7 @@ from unittest import mock
 import aiohttp
 import pytest
 
+from tests.unit.control.cluster import SHOP
 from tests.unit.control.test_telling import Hooks, notifier
 from tests.unit.control.test_telling import hooks as hooks
 from tests.unit.control.world import CANARIES, DEPLOYMENTS, World, linnet
@@ -82,6 +83,19 @@ async def test_new_numbers_alone_are_no_reason_to_write(world: World) -> None:
     await scrapes(world, 12)
     assert passes(world) > looks
     assert world.get(CANARIES, "web")["metadata"]["resourceVersion"] == version
+
+
+async def test_words_of_the_kubelet_are_shown_at_once(world: World) -> None:
+    """A wait that stays the same but for why is written with its reason, not with the numbers once a minute."""
+    world.node.ready = lambda _pod: False
+    world.open(replicas=1)
+    await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "StableNotReady", "it waits for stable")
+    [pod] = world.list("pods", app="web")
+    waiting = {"reason": "ErrImagePull", "message": "no such image"}
+    state = {"name": "main", "image": "app:v1", "imageID": "", "ready": False, "restartCount": 0, "state": {"waiting": waiting}}
+    body = {"status": {"containerStatuses": [state]}}
+    world.store.patch("pods", SHOP, pod["metadata"]["name"], "merge", body, user="node", subresource="status")
+    await world.until(lambda: "no such image" in world.status()["waiting"]["message"], "the kubelet's words")
 
 
 async def test_numbers_are_brought_up_to_date_once_a_minute(world: World) -> None:
