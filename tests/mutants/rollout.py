@@ -66,6 +66,14 @@ MUTANTS = (
         test=f"{_DISTURBED}::test_no_flag_of_a_step_rises_while_the_source_of_another_is_away",
     ),
     Mutant(
+        name="a-person-s-share-is-noted-as-ours",
+        protects="P8 no fight",
+        path="daemon/rollout/turn.py",
+        old="written=status.written if view.drift else view.percent,",
+        new="written=view.percent,",
+        test=f"{_DISTURBED}::test_what_a_person_raised_is_not_written_over",
+    ),
+    Mutant(
         name="flags-stay-up-on-the-way-back",
         protects="P3 flags to 0",
         path="daemon/rollout/rollback.py",

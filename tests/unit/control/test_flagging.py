@@ -45,6 +45,7 @@ class Source:
 
     def __init__(self) -> None:
         self.away = False
+        self.read_only = False
         self.wrote: list[str] = []
 
 
@@ -53,7 +54,7 @@ def unreachable(world: World) -> Iterator[Source]:
     source, real = Source(), KubeObjects._guarded
 
     async def guarded(self: KubeObjects, verb: str, ref: Any, operations: Any) -> Any:
-        if source.away:
+        if source.away or (source.read_only and verb == "PATCH"):
             raise Retryable("connection refused")
         if verb == "PATCH":
             source.wrote.append(ref.name)
@@ -307,14 +308,14 @@ async def test_each_of_two_sources_is_written_and_put_back(world: World) -> None
 
 
 async def test_a_settle_counts_from_the_write_and_not_from_the_wish(world: World) -> None:
-    """The source was away for longer than its own settle: what was written a moment ago is not taken to be seen."""
+    """The source took no write for longer than its own settle: what was written a moment ago is not taken to be seen."""
     with unreachable(world) as source:
         await opened(world, settle="2s")
         world.release("app:v2")
-        source.away = True
+        source.read_only = True
         await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "FlagSettling", "it waits for the flag")
         await asyncio.sleep(2.5)  # the settle would be over, had the wish been a write
-        source.away = False
+        source.read_only = False
         await world.until(lambda: rules(world) == [RULE], "it is written")
         written = time.time()
         await exposed(world)
