@@ -46,6 +46,7 @@ class Source:
     def __init__(self) -> None:
         self.away = False
         self.read_only = False
+        self.hangs = ""  # name of a file that is never answered for
         self.wrote: list[str] = []
 
 
@@ -54,6 +55,8 @@ def unreachable(world: World) -> Iterator[Source]:
     source, real = Source(), KubeObjects._guarded
 
     async def guarded(self: KubeObjects, verb: str, ref: Any, operations: Any) -> Any:
+        if source.hangs == ref.name:
+            await asyncio.Event().wait()
         if source.away or (source.read_only and verb == "PATCH"):
             raise Retryable("connection refused")
         if verb == "PATCH":
@@ -320,3 +323,32 @@ async def test_a_settle_counts_from_the_write_and_not_from_the_wish(world: World
         written = time.time()
         await exposed(world)
         assert epoch(world.status()["rollout"]["exposedAt"]) >= written + 1.5
+
+
+async def test_a_source_that_hangs_holds_up_neither_the_traffic_nor_another_source(world: World) -> None:
+    """The abort takes the share back and the other flag down while one source says nothing; its flag follows when it does."""
+    flags = [{"name": "new"}, {"name": "other", "sourceRef": {"name": "second"}}]
+    steps = [{"weight": 20, "dwell": {"minDuration": "1ms"}}, {"pause": {}}]
+    with unreachable(world) as source:
+        world.open(
+            flag_file(),
+            flag_source(),
+            flag_file("second"),
+            flag_source("second", name="second"),
+            canary_spec={"flags": flags, "steps": steps},
+        )
+        await world.adopted()
+        before = world.get(CONFIGMAPS, "second")["data"]
+        world.release("app:v2")
+        await exposed(world)
+        source.hangs = "second"
+        world.say("abort")
+        await world.until(lambda: not world.share(), "the traffic is back")
+        await world.until(lambda: '["on", 0]' in json.dumps(file(world)["$evaluators"][RULE]), "the other flag is down")
+        assert '["on", 0]' not in json.dumps(file(world, "second")), "nobody could have written it"
+        await world.until(
+            lambda: "Flag other is not back at 0 yet" in world.status().get("sentence", ""), "people are told of the one that is not"
+        )
+        source.hangs = ""
+        await world.until(lambda: world.phase() in ("Held", "Idle"), "it ends", 60)
+        assert world.get(CONFIGMAPS, "second")["data"] == before
