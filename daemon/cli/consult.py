@@ -12,6 +12,7 @@ from typing import Any, Final
 from analyzers.collector import ArmTargets, resolve
 from analyzers.errors import AnalysisError
 from analyzers.metrics import parse_selector
+from analyzers.presets import convention_of
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import Failure, MetricSource, Query
 from daemon.api.canary import Metric
@@ -125,7 +126,11 @@ class Consultation:
         except (AnalysisError, ValueError) as e:
             return bad(what, f"metric {metric.name}: {e}", "linnet lint says the same")
         if answer.metric is not None:
-            return ok(what, f"metric {metric.name}: found {answer.metric.anchor}")
+            convention = convention_of(metric.preset, answer.metric) if metric.preset else None
+            told = (
+                "" if convention is None else f" ({convention.name}{'' if convention.tried else ', a convention not tried on a real one'})"
+            )
+            return ok(what, f"metric {metric.name}: found {answer.metric.anchor}{told}")
         if answer.failure is not None:
             return bad(what, f"metric {metric.name}: {answer.failure.message}", "a release would wait for data: NoData")
         near = await self._names(resolved)

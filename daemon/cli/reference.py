@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import click
 
+from analyzers.presets import PRESETS
+from analyzers.sources import SERVERS
 from daemon.api import fields, names, rules
-from daemon.api.conditions import GATE, STANDINGS
+from daemon.api.conditions import GATE, PENDING, STANDINGS
 from daemon.api.kinds import KINDS, Kind
 from daemon.api.schema import INT_OR_STRING, STRUCT, Node, tree
 from daemon.api.structure import planned_message
@@ -66,6 +68,7 @@ CONDITIONS: Final[Mapping[str, str]] = {
     "Promoted": "The revision in observedRevision is stable. Unknown while it is not decided.",
     "Failed": "The revision in observedRevision was rolled back. Unknown while it is not decided.",
     GATE: "Of a Canary with gated flags: its pods do not get the track that opens the gate. Unknown before the first canary pod was looked at.",
+    PENDING: "Traffic was taken back while a flag was still on: its source did not answer within five seconds. There only while it is so.",
 }
 
 
@@ -77,6 +80,7 @@ def pages() -> dict[str, str]:
         "conditions.md": _conditions(),
         "metrics.md": _metrics(),
         "api.md": _api(),
+        "sources.md": _sources(),
     }
     return {name: text.rstrip("\n") + "\n" for name, text in made.items()}
 
@@ -160,6 +164,24 @@ def _metrics() -> str:
     ]
     text = f"{NOTE}# Metrics\n\nOf the daemon, at `/metrics`. Few series, bounded by kinds and not by Canaries. A histogram has the usual `_bucket`, `_sum`\nand `_count`.\n\n"
     return text + _table(("series", "type", "labels", "what"), rows)
+
+
+# Metric sources and presets.
+
+
+def _sources() -> str:
+    text = f"{NOTE}# Metric sources and presets\n\nWhat is `live` was tried on a running server or the library named; what is `unverified` was not, and `linnet doctor` repeats it.\n\n## Servers\n\n"
+    rows = [(s.name, f"`{s.type}`", "live" if s.tried else "unverified", s.tried or s.note) for s in SERVERS]
+    text += _table(("server", "`spec.type`", "standing", "on what, or how"), rows)
+    text += "Others are refused by name: Datadog, CloudWatch, New Relic, Graphite, InfluxDB, Dynatrace, Splunk, Kayenta.\n\n"
+    text += "## Presets\n\nFor `analysis.metrics[].preset`. The first convention of which the stable pods have samples is taken. `linnet presets` prints them as\nPromQL.\n\n"
+    for name, preset in PRESETS.items():
+        counters = [
+            (c.name, "live" if c.tried else "unverified", c.tried, ", ".join(f"`{s}`" for s in c.selectors.values()))
+            for c in preset.conventions
+        ]
+        text += f"### {name}\n\n{preset.purpose}\n\n" + _table(("convention", "standing", "on what", "counters"), counters)
+    return text
 
 
 # The API.
