@@ -7,6 +7,7 @@ traffic that is only roughly what was set. Runs are fewer than where they were f
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -86,12 +87,16 @@ def test_where_requests_are_not_assigned_at_random_the_split_is_not_judged() -> 
 # T6: pods that differ for good
 
 
+@cache
+def _learnt() -> JudgeConfig:
+    """Two hours of pods that differ, once for all runs."""
+    history = past(Service(pod_sd=0.15), np.random.default_rng(SEED)).buckets
+    return learn(JudgeConfig(metrics=(latency("latency", EDGES),), ladder=(5.0,)), {"latency": History(buckets=history)})
+
+
 def _pods(tau: float | None, run: int) -> Answer:
-    """A/A at 5 % on one of 20 pods, whose log latencies differ by sd 0.1."""
-    rng = np.random.default_rng([SEED, run])
-    service = Service(pod_sd=0.1, canary_pods=1)
-    options = JudgeConfig(metrics=(latency("latency", EDGES),), ladder=(5.0,))
-    options = learn(options, {"latency": History(buckets=past(service, rng).buckets)})
+    """A/A at 5 % on one of 20 pods, whose log latencies differ by sd 0.15."""
+    rng, service, options = np.random.default_rng([SEED, run]), Service(pod_sd=0.15, canary_pods=1), _learnt()
     if tau is not None:
         options = msgspec.structs.replace(options, metrics=(msgspec.structs.replace(options.metrics[0], tau=tau),))
     world = Run(service, rng)
