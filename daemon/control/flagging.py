@@ -20,7 +20,7 @@ from daemon.rollout.clock import epoch
 from daemon.rollout.model import FlagView, Problem
 from daemon.rollout.steps import plan_of
 from flags.errors import Drifted, Exposed, FlagError, Missing, Retryable
-from flags.model import Converged, Desired, FlagRef, Gate, Owner, State
+from flags.model import Converged, Desired, FlagRef, Gate, Owner, State, Waiting
 from flags.provider import DEADLINE, FlagProvider
 
 log = logging.getLogger("linnet.flagging")
@@ -170,8 +170,9 @@ class FlagBoard:
             base,
             percent=state.percent,
             gated=state.gate is not None,
-            seen=seen is True,
-            settles_at=seen if isinstance(seen, float) else None,
+            seen=isinstance(seen, Converged),
+            settles_at=seen.until if isinstance(seen, Waiting) else None,
+            doubt=seen.why if isinstance(seen, Waiting) else "",
             drift=_drift(state, before),
             original=state.original,
         )
@@ -185,8 +186,8 @@ class FlagBoard:
 
     async def _seen(
         self, resolved: Resolved, use: FlagUse, provider: FlagProvider, state: State, before: FlagStatus | None
-    ) -> Literal[True] | float | None:
-        """True, or when the SDKs will have it. What was meant a minute ago may have been written a second ago: that is what counts."""
+    ) -> Converged | Waiting | None:
+        """That the SDKs have it, or when they will. What was meant a minute ago may have been written a second ago: that is what counts."""
         if before is None or before.written_at is None or state.percent is None:
             return None
         since = epoch(before.written_at)
@@ -197,8 +198,7 @@ class FlagBoard:
                 self._landed[resolved.canary.key, use.name] = (state.percent, at)
             since = max(since, at)
         desired = Desired(percent=state.percent, gate=state.gate)
-        answer = await provider.verify(_ref(use), desired, since)
-        return True if isinstance(answer, Converged) else answer.until
+        return await provider.verify(_ref(use), desired, since)
 
     async def set_percent(self, resolved: Resolved, name: str, percent: int, *, gated: bool = True) -> None:
         """Writes a share. Drifted is left for the next reading to report; nothing is overwritten.

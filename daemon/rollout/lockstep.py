@@ -6,10 +6,12 @@ The plan says what comes before what; what is here turns what was seen into its 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from daemon.api.status import CanaryStatus
+from daemon.rollout.clock import since
 from daemon.rollout.model import FlagView, SetFlag
 from daemon.rollout.turn import Turn
 from flags.model import Desired, FlagRef, Gate
-from flags.plan import Driven, Mode
+from flags.plan import PATIENCE, Driven, Mode
 
 SOON: Final = 1.0  # seconds until a source that did not say when is asked again
 
@@ -53,6 +55,15 @@ def off(view: FlagView) -> bool:
     return view.missing or (not view.error and not view.percent)
 
 
+def pending(status: CanaryStatus, now: float) -> str:
+    """The flags that are still on after the time that traffic waits for them on the way back; empty where there are none."""
+    rollout = status.rollout
+    if rollout is None or status.phase != "RollingBack" or rollout.flags_zeroed_at or since(rollout.abort_at, now) < PATIENCE:
+        return ""
+    late = [f for f in status.flags if f.name in rollout.flags_at_abort]
+    return "; ".join(f"flag {f.key} of {f.source} is not back at 0{': ' if f.message else ''}{f.message}" for f in late)
+
+
 def answers(turn: Turn, view: FlagView, percent: int) -> bool:
     """A source that failed last time is not written to, and none of its step's other flags either."""
     if not view.error:
@@ -88,7 +99,8 @@ def visible(turn: Turn, view: FlagView, desired: Desired) -> bool:
 
 
 def _late(turn: Turn, view: FlagView, percent: int) -> bool:
-    words = f": {view.error}" if view.error else ""
+    why = view.error or view.doubt
+    words = f": {why}" if why else ""
     turn.wait(
         "FlagSettling",
         f"flag {view.key} is not yet seen at {percent} %{words}",

@@ -73,6 +73,7 @@ class FlagView(Fact, frozen=True, kw_only=True):
     percent: int | None = None  # as written there by us; None = nothing of ours there
     seen: bool = False  # the SDKs of the pods have it
     settles_at: float | None = None  # when they will have it, where the source can say
+    doubt: str = ""  # why they cannot be taken to have it, in the source's words
     gated: bool = True  # only the canary's requests can see it
     open: bool = False  # everyone has it already: nothing to gate, so nothing of ours is written
     error: str = ""

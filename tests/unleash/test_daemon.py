@@ -142,7 +142,7 @@ async def test_the_witness_asks_with_the_token_that_is_named(world: World, unlea
     ref = {"name": "unleash", "key": "backend", **wrong}
     await released(world, flag, source(unleash, witnessTokenSecretRef=ref))
     await soon(lambda: rollouts(unleash, flag) == ["40"], "it is written")
-    await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "FlagSettling", "it waits")
+    await world.until(lambda: "the SDK" in (world.status().get("waiting") or {}).get("message", ""), "the wait says what the SDK has")
     assert "exposedAt" not in world.status()["rollout"]
     world.apply(source(unleash, witness=True), force=True)
     await exposed(world)
