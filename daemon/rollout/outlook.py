@@ -126,9 +126,16 @@ def describe(found: Outlook) -> str:
     flags = "".join(f", flag {key} with it" for key in found.flags)
     after = "restored" if plan.restore else f"left held ({found.gitops or 'onRollback: Hold'})"
     return (
-        f"The next template change is {hold}; the canary then gets {ladder} of requests{service} {where}{flags}; {_coverage(found)}; "
-        f"{_metrics(found)} from {found.source} every {span(found.interval)}; {_time(found)}; a bad template is {after}."
+        f"The next template change is {hold}; the canary then gets {ladder} of requests{service} {where}{flags}; {_judged(found)}; "
+        f"{_time(found)}; a bad template is {after}."
     )
+
+
+def _judged(found: Outlook) -> str:
+    """By what; templates alone measure nothing of the route."""
+    if not found.plan.statistical:
+        return f"{' and '.join(f'template {name}' for name in found.metrics) or 'the templates of its steps'} decide"
+    return f"{_coverage(found)}; {_metrics(found)} from {found.source} every {span(found.interval)}"
 
 
 def _coverage(found: Outlook) -> str:
@@ -160,7 +167,7 @@ def _time(found: Outlook) -> str:
     least = sum(max(s.dwell, s.pause or 0.0) for s in plan.steps)
     person = next((f", and as long as step {s.name} waits for a person" for s in plan.steps if s.endless), "")
     at_least = f"at least {span(least)}{person}"
-    if forecast is None:
+    if forecast is None or not plan.statistical:
         return at_least
     rate = forecast.requests_per_second
     if rate is None:

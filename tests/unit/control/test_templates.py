@@ -199,7 +199,7 @@ async def test_rubbish_is_no_verdict(world: World, smoke: Smoke, status: int, an
 async def test_args_come_from_secrets_and_fields_and_no_secret_is_shown(world: World, smoke: Smoke) -> None:
     """Header from the template's Secret, path from a field of the Canary; the service echoes the token, and nobody reads it."""
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "smoke", "namespace": SHOP}, "data": {"token": "c2VjcmV0LXRva2Vu"}}
-    args = [
+    args: list[Object] = [
         {"name": "token", "valueFrom": {"secretKeyRef": {"name": "smoke", "key": "token"}}},
         {"name": "who"},
         {"name": "window", "value": "1m"},
