@@ -11,7 +11,8 @@ from daemon.api.status import Condition, Phase, VerdictStatus, Waiting
 
 Status = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT: Final = 4096
-GATE: Final = "GateNotWired"  # the only condition that is there for some Canaries alone: those with gated flags
+GATE: Final = "GateNotWired"  # of those Canaries alone that have gated flags
+PENDING: Final = "FlagRollbackPending"  # there only while it is true
 
 
 class Standing(NamedTuple):
@@ -107,6 +108,20 @@ def gate_condition(
         observed_generation=generation,
         observed_revision=revision,
         last_transition_time=_since(before, known, revision, now),
+    )
+
+
+def pending_condition(previous: list[Condition], message: str, *, generation: int, revision: str | None, now: str) -> Condition:
+    """Flags that are still on after the traffic was taken back without them: somebody may have to turn them off by hand."""
+    before = next((c for c in previous if c.type == PENDING), None)
+    return Condition(
+        type=PENDING,
+        status="True",
+        reason="SourceAway",
+        message=message[:MESSAGE_LIMIT],
+        observed_generation=generation,
+        observed_revision=revision,
+        last_transition_time=_since(before, "True", revision, now),
     )
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from analyzers.ticks import Code
 from daemon.api import names
-from daemon.api.conditions import conditions, gate_condition
+from daemon.api.conditions import conditions, gate_condition, pending_condition
 from daemon.api.status import CanaryStatus, Condition, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
@@ -33,6 +33,7 @@ from daemon.kube.client import Client
 from daemon.kube.controller import Result
 from daemon.kube.patch import add, at_version, pointer
 from daemon.kube.status import StatusWriter
+from daemon.rollout import lockstep
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.decide import decide
 from daemon.rollout.model import Actions, Decision, Observed, RestoreFloor, RestoreRoutes, RouteView
@@ -200,19 +201,9 @@ class Reconciler:
                     now=stamp(now),
                     refused=stuck,
                 ),
-                *self._gate(resolved, status, now),
+                *_of_flags(resolved, status, now),
             ],
         )
-
-    def _gate(self, resolved: Resolved, status: CanaryStatus, now: float) -> list[Condition]:
-        """The condition of those Canaries whose flags have a gate."""
-        if not gated(resolved.spec):
-            return []
-        before, generation = resolved.canary.status.conditions, resolved.canary.metadata.generation
-        revision = status.observed_revision
-        return [
-            gate_condition(before, phase=status.phase, waiting=status.waiting, generation=generation, revision=revision, now=stamp(now))
-        ]
 
     def _latest(self, canary: ours.Canary) -> ours.Canary:
         """The Canary with what the last pass found and did not think worth a write yet."""
@@ -307,6 +298,18 @@ class Reconciler:
         self._prospects.forget(key)
         self._restored.pop(key, None)
         self._pending.pop(key, None)
+
+
+def _of_flags(resolved: Resolved, status: CanaryStatus, now: float) -> list[Condition]:
+    """The conditions of those Canaries whose flags have a gate, or do not come back."""
+    before, generation = resolved.canary.status.conditions, resolved.canary.metadata.generation
+    revision, at, found = status.observed_revision, stamp(now), []
+    if gated(resolved.spec):
+        found.append(gate_condition(before, phase=status.phase, waiting=status.waiting, generation=generation, revision=revision, now=at))
+    late = lockstep.pending(status, now)
+    if late:
+        found.append(pending_condition(before, late, generation=generation, revision=revision, now=at))
+    return found
 
 
 def _about_to_start(resolved: Resolved) -> bool:

@@ -240,9 +240,14 @@ def spoil(world: World, fault: str) -> None:
             world.patch(CONFIGMAPS, "flags", {"metadata": mark}, user="bob")
 
 
+def condition(world: World, kind: str) -> Object | None:
+    found = world.status().get("conditions") or []
+    return next((c for c in found if c["type"] == kind and c["status"] == "True"), None)
+
+
 def stalled(world: World) -> str | None:
-    conditions = world.status().get("conditions") or []
-    return next((c["reason"] for c in conditions if c["type"] == "Stalled" and c["status"] == "True"), None)
+    found = condition(world, "Stalled")
+    return found["reason"] if found else None
 
 
 async def test_a_source_that_does_not_answer_holds_the_step_and_then_the_release_goes_back(world: World) -> None:
@@ -349,6 +354,10 @@ async def test_a_source_that_hangs_holds_up_neither_the_traffic_nor_another_sour
         await world.until(
             lambda: "Flag other is not back at 0 yet" in world.status().get("sentence", ""), "people are told of the one that is not"
         )
+        pending = condition(world, "FlagRollbackPending")
+        assert pending is not None
+        assert "flag other of second" in pending["message"]
         source.hangs = ""
         await world.until(lambda: world.phase() in ("Held", "Idle"), "it ends", 60)
         assert world.get(CONFIGMAPS, "second")["data"] == before
+        assert condition(world, "FlagRollbackPending") is None
