@@ -63,7 +63,7 @@ def test_nothing_is_counted_twice_or_lost(steps: list[int]) -> None:
 def test_looks_at_a_source_without_a_past_are_joined() -> None:
     """One sample a look; a pod that ended is no more there, and what is too long ago is forgotten."""
     looks = Looks(window=25)
-    joined: tuple[RawSeries, ...] = ()
+    joined = looks.join("total", [])
     for i in range(5):
         joined = looks.join("total", [counter(10.0 * i, at=1000 + 10.0 * i), *([counter(1, pod="gone")] if i < 2 else [])])
     assert [s.labels["pod"] for s in joined] == ["a"]
