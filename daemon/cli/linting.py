@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import yaml
 
     from daemon.api.errors import FieldError
+    from daemon.cli.advice import Advice
 
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _PART: Final = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
@@ -31,7 +32,7 @@ _PART: Final = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 def lint(paths: tuple[str, ...], output: str) -> None:
     """Check manifests offline: files, folders, or - for standard input.
 
-    Exit codes: 0 nothing is wrong, 1 something is, 2 a file cannot be read.
+    Exit codes: 0 nothing is wrong (warnings apart), 1 something is, 2 a file cannot be read.
     """
     findings: list[dict[str, Any]] = []
     checked = 0
@@ -41,21 +42,17 @@ def lint(paths: tuple[str, ...], output: str) -> None:
                 checked += 1
             else:
                 findings.append(found)
+    wrong = [f for f in findings if f.get("level") != "warning"]
     if output == "json":
         dump(findings)
     else:
         for f in findings:
-            click.echo(
-                f"{f['file']}:{f['line']}: {f['object']}: {f['path']}: {f['message']}"
-                if f["path"]
-                else f"{f['file']}:{f['line']}: {f['message']}"
-            )
+            told = f"warning: {f['message']}" if f.get("level") == "warning" else f["message"]
+            click.echo(f"{f['file']}:{f['line']}: {f['object']}: {f['path']}: {told}" if f["path"] else f"{f['file']}:{f['line']}: {told}")
         click.echo(
-            f"{checked} object{'' if checked == 1 else 's'} of Linnet's checked, {len(findings)} wrong"
-            if checked or findings
-            else _nothing()
+            f"{checked} object{'' if checked == 1 else 's'} of Linnet's checked, {len(wrong)} wrong" if checked or findings else _nothing()
         )
-    sys.exit(FAILED if findings else OK)
+    sys.exit(FAILED if wrong else OK)
 
 
 def _nothing() -> str:
@@ -99,6 +96,7 @@ def check(name: str, text: str) -> Iterator[dict[str, Any] | None]:
         return
     objects = [pair for node, body in zip(nodes, bodies, strict=False) for pair in _unlisted(node, body)]
     shared = {b["metadata"]["name"]: b for _, b in objects if b.get("kind") == "CanaryProfile" and "name" in (b.get("metadata") or {})}
+    canaries = [b for _, b in objects if b.get("kind") == "Canary"]
     for node, body in objects:
         errors = faults(body, shared)
         if errors is None:
@@ -107,6 +105,22 @@ def check(name: str, text: str) -> Iterator[dict[str, Any] | None]:
         label = f"{body.get('kind', '?')}/{(body.get('metadata') or {}).get('name', '?')}"
         for e in errors:
             yield {"file": name, "line": line_of(node, e.path), "object": label, "path": e.path, "reason": e.reason, "message": e.message}
+        for w in [] if errors else _warnings(body, canaries):
+            found = {"line": line_of(node, w.path), "object": label, "path": w.path, "reason": w.reason, "message": w.message}
+            yield {"file": name, "level": "warning", **found}
+
+
+def _warnings(body: dict[str, Any], canaries: list[dict[str, Any]]) -> list[Advice]:
+    """What is accepted and yet often wrong: about queries of templates, and the Canaries of the same file that use them."""
+    import msgspec
+
+    from daemon.api.analysis import AnalysisTemplateSpec
+    from daemon.cli.advice import advice, users_of
+
+    if body.get("kind") != "AnalysisTemplate":
+        return []
+    template = str((body.get("metadata") or {}).get("name", ""))
+    return list(advice(msgspec.convert(body["spec"], AnalysisTemplateSpec), users_of(template, canaries)))
 
 
 def _unlisted(node: yaml.Node, body: Any) -> Iterator[tuple[yaml.Node, dict[str, Any]]]:
