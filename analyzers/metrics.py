@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from analyzers.errors import ConfigError
+from analyzers.margins import read as read_margin
 from analyzers.options import Kind, MetricConfig, Worse, check_margins
 from analyzers.series import Role
 from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin
@@ -210,26 +211,12 @@ def traefik_arms(services: Mapping[str, str]) -> dict[str, tuple[Matcher, ...]]:
     return {arm: (Matcher("service", MatchOp.EQUAL, service),) for arm, service in services.items()}
 
 
-_MARGIN: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(pp|%|x)\s*")
-
-
 def parse_margin(text: str, *, field: str) -> Margin:
     """`0.5pp` is an absolute excess, `10%` and `1.1x` are relative; joined with + ("1.1x+0.02pp") both apply."""
-    ratio, slack, seen = 1.0, 0.0, set[str]()
-    for part in text.split("+"):
-        found = _MARGIN.fullmatch(part)
-        kind = "" if found is None else ("slack" if found.group(2) == "pp" else "ratio")
-        if found is None or kind in seen:
-            raise ConfigError(
-                f"{field} is {text!r}: write 0.5pp (percentage points), 10% (relative), 1.1x (factor), or a factor and points as 1.1x+0.02pp"
-            )
-        number, seen = float(found.group(1)), seen | {kind}
-        if kind == "slack":
-            slack = number / 100.0
-        else:
-            ratio = number if found.group(2) == "x" else 1.0 + number / 100.0
-    if ratio < 1.0:
-        raise ConfigError(f"{field} is {text!r}: a factor below 1x would blame a canary that equals its baseline; give 1x or more")
+    try:
+        ratio, slack = read_margin(text)
+    except ValueError as e:
+        raise ConfigError(f"{field} is {e}") from e
     return Margin(ratio=ratio, slack=slack)
 
 

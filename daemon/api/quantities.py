@@ -6,13 +6,13 @@ Both are strings in the API, since `2m` and `0.5pp` cannot be misread the way 12
 import re
 from typing import Final
 
+from analyzers.margins import read as read_margin
 from daemon.api.errors import ApiError
 from daemon.api.fields import Model
 
 _UNITS: Final = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}  # in milliseconds, so that sums stay exact
 _PART: Final = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
 _DURATION: Final = re.compile(r"(?:[0-9]{1,5}(?:h|m|s|ms)){1,4}")
-_MARGIN: Final = re.compile(r"(?P<number>[0-9]{1,4}(?:\.[0-9]{1,4})?)(?P<unit>pp|%|x)(?:\+(?P<slack>[0-9]{1,3}(?:\.[0-9]{1,4})?)pp)?")
 
 
 class MarginValue(Model, frozen=True, kw_only=True):
@@ -48,16 +48,8 @@ def format_duration(seconds: float) -> str:
 
 def parse_margin(text: str) -> MarginValue:
     """`0.5pp` (absolute), `10%` or `1.1x` (relative to the baseline), or a relative and an absolute part: `1.1x+0.02pp`."""
-    found = _MARGIN.fullmatch(text)
-    if found is None or (found["unit"] == "pp" and found["slack"]):
-        raise ApiError(f"{text!r} is not a margin: write 0.5pp, 10%, 1.1x or 1.1x+0.02pp", reason="InvalidMargin")
-    number, slack = float(found["number"]), float(found["slack"] or 0) / 100
-    if found["unit"] == "pp":
-        number, slack = 1.0, number / 100
-    elif found["unit"] == "%":
-        number = round(1 + number / 100, 9)
-    if number < 1:
-        raise ApiError(f"{text!r} would refuse a canary as good as stable: write 1.1x or 10% for 'a tenth worse'", reason="InvalidMargin")
-    if slack > 1:
-        raise ApiError(f"{text!r} is more than 100pp: a rate cannot be that much worse", reason="InvalidMargin")
-    return MarginValue(ratio=number, slack=round(slack, 9))
+    try:
+        ratio, slack = read_margin(text)
+    except ValueError as e:
+        raise ApiError(str(e), reason="InvalidMargin") from e
+    return MarginValue(ratio=ratio, slack=slack)
