@@ -136,6 +136,11 @@ def interval_of(resolved: Resolved) -> float:
     return max(wanted, parse_duration(scrape.interval)) if scrape is not None and scrape.interval else wanted
 
 
+def is_error_ratio(metric: AnyMetric | None) -> bool:
+    """Whether it counts what must not become more: what the planner can tell the time of."""
+    return isinstance(metric, RatioMetric) and metric.worse is Worse.HIGHER
+
+
 def judge_config(resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> JudgeConfig:
     """The judge's options, frozen at the start of a rollout."""
     analysis = resolved.spec.analysis

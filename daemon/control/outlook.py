@@ -3,12 +3,13 @@
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from analyzers import planner
 from analyzers.errors import AnalysisError
-from analyzers.metrics import RatioMetric
 from analyzers.options import JudgeConfig, MetricConfig
 from daemon.api.status import Forecast
-from daemon.control.measuring import candidates, interval_of, judge_config
+from daemon.control.measuring import candidates, interval_of, is_error_ratio, judge_config
 from daemon.control.resolve import Resolved
 from daemon.rollout.model import Observed
 from daemon.rollout.outlook import ALL, Expectation, Outlook, describe, expect
@@ -43,7 +44,7 @@ def _expectation(resolved: Resolved, plan: RolloutPlan, forecast: Forecast | Non
     analysis = resolved.spec.analysis
     try:
         metrics = tuple(candidates(m, resolved)[0] for m in (analysis.metrics if analysis else None) or [])
-        config = judge_config(resolved, tuple(m for m in metrics if isinstance(m, RatioMetric)))
+        config = judge_config(resolved, tuple(m for m in metrics if is_error_ratio(m)))
     except (AnalysisError, ValueError):
         return None
     rate, errors = forecast.requests_per_second, min(MOST_ERRORS, (forecast.error_percent or 0.0) / 100)
@@ -54,7 +55,8 @@ def _expectation(resolved: Resolved, plan: RolloutPlan, forecast: Forecast | Non
         found = [t for t in times if t is not None]
         return max(found) if found and len(found) == len(times) else None
 
-    return expect(plan, rate * covered, seconds_to_prove, config.warm_up_seconds + config.scrape_seconds / 2)
+    found = expect(plan, rate * covered, seconds_to_prove, config.warm_up_seconds + config.scrape_seconds / 2)
+    return msgspec.structs.replace(found, partly=len(config.metrics) < len(metrics))
 
 
 @lru_cache(maxsize=4096)

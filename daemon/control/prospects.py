@@ -14,7 +14,7 @@ import msgspec
 
 from analyzers.collector import BASELINE, ArmTargets, resolve
 from analyzers.errors import AnalysisError
-from analyzers.metrics import Matcher, MatchOp, RatioMetric, Selector
+from analyzers.metrics import AnyMetric, Matcher, MatchOp, RatioMetric, Selector
 from analyzers.sources.protocol import Failure, MetricSource, Outcome, Partial, Query, Samples
 from analyzers.usage import Looks, Usage, usage
 from daemon.api.canary import Metric
@@ -22,7 +22,7 @@ from daemon.api.status import Forecast, ForecastMetric
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.http import Http
-from daemon.control.measuring import baseline, candidates, interval_of, source_of, traefik_arms
+from daemon.control.measuring import baseline, candidates, interval_of, is_error_ratio, source_of, traefik_arms
 from daemon.control.resolve import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
@@ -32,6 +32,7 @@ from daemon.traffic.httproute import rules_of
 log = logging.getLogger("linnet.prospects")
 
 Key = tuple[str, str]
+Chosen = tuple[str, AnyMetric | None]  # a metric's name, and what it was found to mean
 REFRESH: Final = 600.0  # seconds between two measurements
 RETRY: Final = 60.0  # the same where something is still missing
 WINDOW: Final = 600.0  # seconds of the past that a rate is taken over
@@ -161,7 +162,7 @@ class Prospects:
     async def _look(self, entry: _Entry, source: MetricSource, arm: ArmTargets) -> _Counted:
         resolved = entry.resolved
         analysis = resolved.spec.analysis
-        chosen: list[tuple[str, RatioMetric | None]] = []
+        chosen: list[Chosen] = []
         failure: Failure | None = None
         for metric in (analysis.metrics if analysis else None) or []:
             found, failed = await self._choose(source, metric, resolved, arm)
@@ -178,17 +179,14 @@ class Prospects:
 
     async def _choose(
         self, source: MetricSource, metric: Metric, resolved: Resolved, arm: ArmTargets
-    ) -> tuple[RatioMetric | None, Failure | None]:
+    ) -> tuple[AnyMetric | None, Failure | None]:
         """What the judge would take this metric to mean; None where the source has none of it."""
-        found = [c for c in candidates(metric, resolved) if isinstance(c, RatioMetric)]
-        answer = await resolve(source, found, arm, now=self._ports.clock(), deadline=DEADLINE)
+        answer = await resolve(source, candidates(metric, resolved), arm, now=self._ports.clock(), deadline=DEADLINE)
         return answer.metric, answer.failure
 
-    async def _of_the_pods(
-        self, source: MetricSource, resolved: Resolved, arm: ArmTargets, chosen: Sequence[tuple[str, RatioMetric | None]]
-    ) -> RatioMetric | None:
+    async def _of_the_pods(self, source: MetricSource, resolved: Resolved, arm: ArmTargets, chosen: Sequence[Chosen]) -> RatioMetric | None:
         """A counter of the pods' own: one that is judged, or else (a router's is judged) one that the pods have besides."""
-        own = next((m for _, m in chosen if m is not None and not m.arm_matchers), None)
+        own = next((m for _, m in chosen if isinstance(m, RatioMetric) and not m.arm_matchers), None)
         if own is not None or not any(m is not None for _, m in chosen):
             return own
         usual = [
@@ -224,10 +222,10 @@ def _about(resolved: Resolved) -> bytes:
     return msgspec.json.encode(named)
 
 
-def _queries(chosen: Sequence[tuple[str, RatioMetric | None]], pods: RatioMetric | None, arm: ArmTargets) -> dict[tuple[str, str], Query]:
+def _queries(chosen: Sequence[Chosen], pods: RatioMetric | None, arm: ArmTargets) -> dict[tuple[str, str], Query]:
     queries = {}
     for name, metric in chosen:
-        if metric is not None:
+        if isinstance(metric, RatioMetric):
             queries["total", name] = _query(metric.total, metric, arm)
             queries["errors", name] = _query(metric.errors, metric, arm)
     if pods is not None:
@@ -242,7 +240,7 @@ def _query(selector: Selector, metric: RatioMetric, arm: ArmTargets) -> Query:
 def _count(
     entry: _Entry,
     source: MetricSource,
-    chosen: Sequence[tuple[str, RatioMetric | None]],
+    chosen: Sequence[Chosen],
     answers: dict[tuple[str, str], Outcome],
     failure: Failure | None,
 ) -> _Counted:
@@ -257,10 +255,13 @@ def _count(
     missing = next((name for name, metric in chosen if metric is None), "")
     why = failure.message if failure is not None else f"metric {missing} is not found at the source" if missing and not usages else ""
     return _Counted(
-        metrics=tuple(ForecastMetric(name=name, counter=str(metric.total)[:TEXT] if metric else "") for name, metric in chosen),
+        metrics=tuple(
+            ForecastMetric(name=name, counter=str(next(iter(metric.selectors.values())))[:TEXT] if metric else "")
+            for name, metric in chosen
+        ),
         used=usage(read["pods", ""]) if own else next(iter(usages), None),
         own=own,
-        worst=max((u.error_ratio for u in usages), default=0.0),
+        worst=max((u.error_ratio for name, metric in chosen if is_error_ratio(metric) and (u := found.get(name))), default=0.0),
         routers=tuple((n, u) for (k, n), series in read.items() if k == "router" and (u := usage(series)) is not None),
         why=why,
         failed=failure is not None,
@@ -270,7 +271,8 @@ def _count(
 def _forecast(resolved: Resolved, counted: _Counted) -> Forecast:
     metrics = list(counted.metrics)
     if counted.used is None:
-        why = (counted.why or "its counters were seen once only")[:TEXT]
+        unseen = "its counters were seen once only" if metrics else "no metric of its pods is compared"
+        why = (counted.why or unseen)[:TEXT]
         return Forecast(traffic_unknown=why, coverage_unknown=why if resolved.scopes else "", metrics=metrics)
     rate = figure(counted.used.per_second)
     share, by, unknown = _coverage(resolved, counted, counted.used) if resolved.scopes else (None, None, "")

@@ -58,6 +58,7 @@ class Expectation(Fact, frozen=True, kw_only=True):
 
     seconds: float | None  # None: no number of requests proves it
     fits: bool  # before the deadline of the judgement
+    partly: bool = False  # there are other metrics, which may take longer
 
 
 def expect(plan: RolloutPlan, rate: float, seconds_to_prove: Callable[[int], float | None], overhead: float) -> Expectation:
@@ -183,4 +184,5 @@ def _time(found: Outlook) -> str:
         return f"{at_least}, and {seen}{failing} no proof within these margins is possible"
     if not expected.fits:
         return f"{seen} a verdict takes about {about(expected.seconds)}, longer than its deadline of {span(plan.deadline)}"
-    return f"{seen} a verdict takes about {about(expected.seconds)}{person}"
+    partly = " by the error ratios" if expected.partly else ""
+    return f"{seen} a verdict takes about {about(expected.seconds)}{partly}{person}"

@@ -129,6 +129,15 @@ async def test_a_counter_that_is_not_found_is_said_before_it_matters(world: Worl
     await planned(world, "errors (no counter found yet)", "how long is unknown: metric errors is not found at the source")
 
 
+async def test_metrics_of_other_kinds_are_found_but_say_nothing_of_the_time(world: World) -> None:
+    """A histogram is looked for like the rest; the time is that of the error ratio, and that is said."""
+    metrics = [{"name": "errors", "preset": "HTTPErrorRatio"}, {"name": "slow", "histogram": "request_seconds_bucket"}]
+    server = await a_service(world, analysis={"interval": "1s", "metrics": metrics})
+    server.pods(100)
+    plan = await planned(world, "at 100 requests/s a verdict takes about", "by the error ratios", "slow (no counter found yet)")
+    assert plan.count("no counter found yet") == 1
+
+
 async def test_by_share_of_pods_every_request_counts(world: World) -> None:
     """There is no route that could be passed by."""
     server = await a_service(world, traffic={"mode": "PodRatio"})

@@ -62,6 +62,7 @@ def test_everything_that_a_release_will_do_is_one_sentence() -> None:
         ({"forecast": Forecast(requests_per_second=12, coverage_percent=100, counted_by="Traefik")}, "; all of the requests that its pods"),
         ({"forecast": Forecast(traffic_unknown="HTTP 503")}, "at least 12 min, how long is unknown: HTTP 503"),
         ({"forecast": Forecast(requests_per_second=0)}, "without requests, as in the last minutes, nothing is ever proven"),
+        ({"expectation": Expectation(seconds=1500, fits=True, partly=True)}, "a verdict takes about 25 min by the error ratios; a bad"),
         ({"expectation": None}, "; at least 12 min, at 12 requests/s; a bad"),
         (
             {"expectation": Expectation(seconds=None, fits=False)},
