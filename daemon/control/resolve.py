@@ -69,7 +69,7 @@ class Resolver:
         if deployment is None:
             return self._left_behind(found, problems)
         service = self._service(canary, spec, deployment, problems)
-        scopes, pod_ratio = self._routes(canary, spec, service, problems)
+        scopes, pod_ratio = self._under_way(canary, spec, service) or self._routes(canary, spec, service, problems)
         flags = self._flags(canary, spec, problems)
         source = self._metric_source(canary, spec, problems)
         checks = checks_of(self._catalogue, canary, spec, problems)
@@ -96,11 +96,10 @@ class Resolver:
         canary = found.canary
         if canary.status.rollout is None:
             return msgspec.structs.replace(found, problems=tuple(problems))
-        mine = self._caches.canary_services(canary.namespace, canary.name)
-        stable = mine[0].name.removesuffix(names.CANARY_SUFFIX) if mine else ""
+        stable = self._split_service(canary)
         service = self._caches.services.store.get(canary.namespace, stable)
         port = self._port(found.spec, service, problems) if service is not None else None
-        written = sorted({e.name for e in canary.status.restore if e.kind == "HTTPRoute"}) if mine else []
+        written = sorted({e.name for e in canary.status.restore if e.kind == "HTTPRoute"}) if stable else []
         scopes = tuple(self._scope(canary, stable, name, port) for name in written)
         flags = self._flags(canary, found.spec, problems)
         return msgspec.structs.replace(found, service=service, scopes=scopes, flags=flags, problems=tuple(problems))
@@ -222,6 +221,25 @@ class Resolver:
         for scope in scopes:
             problems += self._route_problems(scope)
         return scopes, False
+
+    def _under_way(self, canary: ours.Canary, spec: CanarySpec, service: Service | None) -> tuple[tuple[Scope, ...], bool] | None:
+        """What a release splits stays what it was when it began: a route or Service deleted in the middle must not make it one by share of pods.
+
+        None before that, when it is still to be found.
+        """
+        if canary.status.rollout is None or canary.status.phase in ("Pending", "Idle", "Starting"):
+            return None
+        stable = service.name if service is not None else self._split_service(canary)
+        moved = [r.name for r in canary.status.routes]
+        if not moved or not stable:
+            return None
+        port = self._port(spec, service, []) if service is not None else None
+        return tuple(self._scope(canary, stable, name, port) for name in moved), False
+
+    def _split_service(self, canary: ours.Canary) -> str:
+        """The name of the user's Service by that of ours, which outlives it; empty where there is none."""
+        mine = self._caches.canary_services(canary.namespace, canary.name)
+        return mine[0].name.removesuffix(names.CANARY_SUFFIX) if mine else ""
 
     def _scope(self, canary: ours.Canary, service: str, route: str, port: int | None) -> Scope:
         return Scope(namespace=canary.namespace, name=route, stable=service, canary=names.canary_service(service), port=port)

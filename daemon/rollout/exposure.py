@@ -83,13 +83,25 @@ def seized(turn: Turn) -> bool:
 
 
 def weight_there(turn: Turn, weight: int) -> bool:
-    if not turn.seen.routes:
+    if turn.seen.pod_ratio:
         return True
+    if not turn.seen.routes:
+        return _route_back(turn)
     if promotion.hold_weight(turn, weight):
         return True
     if turn.overdue:
         problems = "; ".join(r.problem for r in turn.seen.routes if r.problem) or "no parent accepted it"
         rollback.begin(turn, "RouteTimeout", f"the route did not take {weight} %: {problems}")
+    return False
+
+
+def _route_back(turn: Turn) -> bool:
+    """Somebody deleted the route, or its Service, under a release: nothing is split, so nothing is learnt until it is there again."""
+    names = ", ".join(f"{r.kind} {r.name}" for r in turn.status.routes) or "the route"
+    message = f"{names} is gone: no request reaches the canary"
+    turn.wait("RouteMissing", message, until=turn.stage_deadline(), way_out=f"apply it again, or linnet abort {turn.name}")
+    if turn.overdue:
+        rollback.begin(turn, "RouteTimeout", f"{message}, for too long")
     return False
 
 

@@ -184,6 +184,8 @@ class Turn:
     # Exposure as it is wanted, written and seen.
 
     def want_weight(self, weight: int) -> None:
+        if not self.seen.routes:
+            return  # a route that is gone for now is still the one that moves
         routes = [
             msgspec.structs.replace(
                 self.route_status(r.kind, r.name), wanted=weight, observed=r.weight, accepted=r.accepted, message=r.problem

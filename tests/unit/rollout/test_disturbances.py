@@ -770,6 +770,38 @@ def test_a_bypassed_version_is_accepted_by_a_person() -> None:
     assert (w.phase, w.status.stable_revision) == ("Idle", "v2")
 
 
+def test_a_route_that_is_deleted_stops_the_release_until_it_is_back() -> None:
+    """No step counts and nothing is promoted while no request can reach the canary; applied again, it waits for a person's word."""
+    w = releasing(Version("v2"))
+    w.reach("Progressing", step=1).run(lambda w: w.status.rollout is not None and w.status.rollout.exposed_at is not None)
+    routes, w.routes = w.routes, []
+    w.seconds(300)
+    assert w.status.waiting is not None
+    assert (w.phase, w.status.waiting.reason) == ("Progressing", "RouteMissing")
+    assert w.status.rollout is not None
+    assert w.status.rollout.exposed_at is None
+    w.routes = routes
+    w.taken(None, "kubectl")
+    w.seconds(5)
+    assert w.status.waiting.reason == "RouteTakenBack"
+    w.say("resume")
+    w.settle()
+    assert w.status.stable_revision == "v2"
+    w.as_found()
+
+
+def test_a_route_that_stays_deleted_ends_the_release() -> None:
+    """After the progress deadline: rolled back, said why, and the Deployment is as it was."""
+    w = releasing(Version("v2"))
+    w.reach("Progressing")
+    w.routes = []
+    w.settle()
+    assert w.status.verdict is not None
+    assert w.status.verdict.reason == "RouteTimeout"
+    assert "is gone" in w.status.sentence
+    assert w.template == "v1"
+
+
 def bypassed() -> World:
     """`v2` rolled without being judged and serves alone; `v3` landed on top of it and is held."""
     w = world(Version("v2", judge="bad"), Version("v3"), policy=False)
