@@ -21,6 +21,7 @@ from daemon.control.catalogue import Catalogue
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
 from daemon.control.flagsources import FlagSources
+from daemon.control.gates import GateProbe
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.observe import Observer
@@ -165,7 +166,8 @@ class GiveBack:
             judges = JudgeBoard(
                 Ports(caches=self._caches, http=self._http, secrets=secrets, runs=RunStore(self._client), wake=lambda _: None)
             )
-            observer = Observer(self._caches, self._revisions, self._templates, self._routers, flags, judges)
+            gates = GateProbe(self._client, self._caches, self._templates)
+            observer = Observer(self._caches, self._revisions, self._templates, self._routers, flags, judges, gates)
             executor = Executor(self._client, self._caches, self._revisions, self._templates, self._routers, flags)
             self._parts = observer, executor
         return self._parts
@@ -213,11 +215,9 @@ class GiveBack:
             if service.metadata.label(names.OWNER) == label_value(canary.name):
                 await self._client.delete(SERVICES, service.namespace, service.name, uid=service.metadata.uid)
         if self._held == "leave" and _is_held(resolved.deployment):
-            # The stored templates stay: a later cleanup may still restore. Without a Deployment in hand none is forgotten.
-            resolved = msgspec.structs.replace(resolved, deployment=None, service=None)
-        elif resolved.deployment is None:
-            await self._revisions.forget_all(canary.namespace, resolved.spec.workload_ref.name)
-        await executor.run(resolved, m.DropFinalizer())
+            await executor.let_go(canary)  # the stored templates stay: a later cleanup may still restore
+        else:
+            await executor.run(resolved, m.DropFinalizer())
         await self._blank_status()
 
     async def _blank_status(self) -> None:

@@ -231,9 +231,13 @@ class Executor:
 
     async def _drop_finalizer(self, resolved: Resolved, _: m.DropFinalizer) -> None:
         canary = resolved.canary
+        await self._revisions.forget_all(canary.namespace, resolved.spec.workload_ref.name, canary.name)
+        await self.let_go(canary)
+
+    async def let_go(self, canary: ours.Canary) -> None:
+        """The canary's Services and the finalizer; the stored templates stay."""
         for item in self._caches.canary_services(canary.namespace, canary.name):
             await self._client.delete(SERVICES, item.namespace, item.name, uid=item.metadata.uid)
-        await self._revisions.forget_all(canary.namespace, resolved.spec.workload_ref.name, canary.name)
         finalizers = canary.metadata.finalizers or ()
         if names.FINALIZER in finalizers:
             at = pointer("metadata", "finalizers", finalizers.index(names.FINALIZER))

@@ -74,7 +74,7 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 def test_a_daemon_that_cannot_start_says_why_without_a_trace(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:
     """What a person has to mend is one line."""
     done = subprocess.run(
-        [PYTHON.with_name("linnet"), "run", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+        [str(PYTHON.with_name("linnet")), "run", *arguments], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
     )
     assert (done.returncode, "Traceback" in done.stdout + done.stderr) == (code, False)
     assert said in done.stdout + done.stderr
@@ -92,7 +92,7 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         command = [
-            PYTHON.with_name("linnet"),
+            str(PYTHON.with_name("linnet")),
             "run",
             "--kubeconfig",
             str(kubeconfig),
