@@ -104,8 +104,8 @@ MUTANTS = (
         name="climbs-again-and-again",
         protects="judge rule 7: one re-climb",
         path="analyzers/judge.py",
-        old="elif s.in_coincidence and s.coincidences < 2 and all(",
-        new="elif s.in_coincidence and all(",
+        old="            final = s.coincidences >= 2\n",
+        new="            final = s.coincidences >= 9\n",
         test=f"{_JUDGE}::test_both_arms_sick_after_a_climb_means_weight_zero_and_no_blame",
     ),
     Mutant(

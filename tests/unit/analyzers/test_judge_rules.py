@@ -250,6 +250,7 @@ def test_mirrored_requests_convict_and_promote_nothing() -> None:
     judge = Judge(config())
     good = [judge.tick(tick(k, 50, (7500, 7), (15_000, 15), assignment=Assignment.MIRRORED)) for k in range(40)][-1]
     assert good.action is Action.HOLD
+    assert good.metrics[0].log_e_fine == pytest.approx(0.0)
     bad = _ended(Judge(config()), 40, lambda k: tick(k, 50, (7500, 150), (15_000, 15), assignment=Assignment.MIRRORED))
     assert bad.action is Action.ROLLBACK
 
