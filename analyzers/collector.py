@@ -50,7 +50,15 @@ class CollectedTick(msgspec.Struct, frozen=True, kw_only=True):
     gauges: dict[str, GaugeValues] = msgspec.field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
-    def tick(self, *, weight: float, warm: bool = True, settled: bool = True, problems: tuple[Problem, ...] = ()) -> Tick:
+    def tick(
+        self,
+        *,
+        weight: float,
+        warm: bool = True,
+        settled: bool = True,
+        problems: tuple[Problem, ...] = (),
+        units: tuple[int, int] | None = None,
+    ) -> Tick:
         return Tick(
             index=self.index,
             at=self.at,
@@ -61,6 +69,7 @@ class CollectedTick(msgspec.Struct, frozen=True, kw_only=True):
             warm=warm,
             settled=settled,
             problems=(*self.problems, *problems),
+            units=units,
         )
 
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 import msgspec
 
 from analyzers.channels import BucketsDifferError
-from analyzers.collector import BASELINE, CANARY, Collected, Collector, resolve
+from analyzers.collector import BASELINE, CANARY, ArmTargets, Collected, Collector, resolve
 from analyzers.errors import AnalysisError
 from analyzers.evidence import EvidenceLog
 from analyzers.judge import Judge
@@ -156,7 +156,7 @@ class _Session:
             if then is None:
                 continue
             problems = (Problem(kind=ProblemKind.FOREIGN_WRITE, text=then.foreign),) if then.foreign else ()
-            tick = frozen.tick(weight=then.weight, warm=self._warm(frozen.at), settled=then.settled, problems=problems)
+            tick = frozen.tick(weight=then.weight, warm=self._warm(frozen.at), settled=then.settled, problems=problems, units=_units(pair))
             answer = judge.tick(tick)
             evidence.append(tick, answer)
             self.dirty = True
@@ -203,6 +203,12 @@ class _Session:
             return
         self.view = view
         self.ports.wake(self.resolved.canary.key)
+
+
+def _units(pair: tuple[ArmTargets, ArmTargets]) -> tuple[int, int] | None:
+    """Pods of (canary, baseline): how far two arms of equal releases may differ depends on how many there are."""
+    canary, baseline = (len(a.started) for a in pair)
+    return (canary, baseline) if canary and baseline else None
 
 
 _ACTIONS: Final[dict[Action, Literal["Hold", "Advance", "Promote", "Rollback"]]] = {
