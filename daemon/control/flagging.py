@@ -319,7 +319,7 @@ def _unanswered(use: FlagUse) -> Retryable:
 def _failed(resolved: Resolved, use: FlagUse, error: FlagError) -> FlagView:
     """A flag whose source says nothing of use: it is taken to be what was written last."""
     before = _status(resolved, use.name)
-    drift = error.direction if isinstance(error, Drifted) and error.direction != "other" else None
+    direction = error.direction if isinstance(error, Drifted) else "other"
     return FlagView(
         name=use.name,
         key=use.key,
@@ -329,7 +329,7 @@ def _failed(resolved: Resolved, use: FlagUse, error: FlagError) -> FlagView:
         error=str(error),
         missing=isinstance(error, Missing),
         retryable=error.retryable,
-        drift=drift,
+        drift=None if direction == "other" else direction,
     )
 
 

@@ -248,7 +248,6 @@ class World:
     def _flag_view(self, flag: Flag) -> m.FlagView:
         before = next((f for f in self.status.flags if f.name == flag.name), None)
         percent = (before.written if before else None) if flag.error else flag.percent  # a source that is away shows nothing
-        extra = {"open": True} if flag.open else {}
         return m.FlagView(
             name=flag.name,
             key=flag.key,
@@ -261,7 +260,7 @@ class World:
             retryable=not flag.missing,
             drift=flag.drift,  # type: ignore[arg-type]
             original=str(flag.people),
-            **extra,
+            open=flag.open,
         )
 
     def _judge(self, revision: str) -> m.JudgeView:
