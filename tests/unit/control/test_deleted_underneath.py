@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.control.world import DEPLOYMENTS, ROUTES, World, route, service
+from tests.unit.control.cluster import ROUTES
+from tests.unit.control.world import DEPLOYMENTS, World, route, service
 
 LONG = [{"weight": 20, "dwell": {"minDuration": "1h"}}]
 
