@@ -14,7 +14,7 @@ import msgspec
 
 from analyzers.collector import BASELINE, ArmTargets, resolve
 from analyzers.errors import AnalysisError
-from analyzers.metrics import AnyMetric, Matcher, MatchOp, RatioMetric, Selector
+from analyzers.metrics import AnyMetric, RatioMetric, Selector
 from analyzers.sources.protocol import Failure, MetricSource, Outcome, Partial, Query, Samples
 from analyzers.usage import Looks, Usage, usage
 from daemon.api.canary import Metric
@@ -27,7 +27,6 @@ from daemon.control.resolve import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
 from daemon.rollout.outlook import figure, steady
-from daemon.traffic.httproute import rules_of
 
 log = logging.getLogger("linnet.prospects")
 
@@ -42,7 +41,6 @@ REST: Final = ("Pending", "Idle")
 ABOVE: Final = 1.15  # a router that counts more than so many times what the pods count counts something else
 TEXT: Final = 300
 TRAEFIK: Final = "traefik_service_requests_total"
-ENVOY: Final = "envoy_cluster_upstream_rq_total"
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,16 +196,9 @@ class Prospects:
 
     def _routers(self, resolved: Resolved) -> list[tuple[str, Selector]]:
         """What counts the requests that a route sends to the Service, router by router."""
-        found = []
-        if resolved.service is not None and resolved.scopes:
-            found.append(("Traefik", Selector(TRAEFIK, traefik_arms(resolved)[BASELINE])))
-        for scope in resolved.scopes:
-            route = self._ports.caches.routes.store.get(scope.namespace, scope.name)
-            rules = "|".join(str(n) for n in rules_of(route, scope)) if route is not None else ""
-            if rules:
-                pattern = f"httproute/{scope.namespace}/{scope.name}/rule/({rules})(/.*)?"
-                found.append(("Envoy Gateway", Selector(ENVOY, (Matcher("envoy_cluster_name", MatchOp.REGEX, pattern),))))
-        return found
+        if resolved.service is None or not resolved.scopes:
+            return []
+        return [("Traefik", Selector(TRAEFIK, traefik_arms(resolved)[BASELINE]))]
 
 
 def _about(resolved: Resolved) -> bytes:
@@ -294,7 +285,7 @@ def _coverage(resolved: Resolved, counted: _Counted, pods: Usage) -> tuple[int |
     if not counted.own:
         return None, None, "the pods have no counter of their own that Linnet knows"
     if not counted.routers:
-        return None, None, "the source has no counters of a router that Linnet knows (Traefik, Envoy Gateway)"
+        return None, None, "the source has no counters of a router that Linnet knows (Traefik)"
     if pods.requests <= 0:
         return None, None, "the pods counted no requests in the last minutes"
     by, most = max(counted.routers, key=lambda found: found[1].per_second)

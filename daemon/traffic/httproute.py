@@ -172,11 +172,6 @@ def several_backends(route: HTTPRoute, scope: Scope) -> bool:
     return any(b is not stable and b is not canary for _, backends, stable, canary in _rules(route, scope) for b in backends)
 
 
-def rules_of(route: HTTPRoute, scope: Scope) -> tuple[int, ...]:
-    """Numbers of the rules that name the stable Service."""
-    return tuple(number for number, *_ in _rules(route, scope))
-
-
 def names_service(route: HTTPRoute, scope: Scope) -> bool:
     return bool(_rules(route, scope))
 

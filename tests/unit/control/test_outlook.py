@@ -14,7 +14,7 @@ from tests.unit.control.test_writes import looked, looked_until_quiet
 from tests.unit.control.world import CANARIES, DEPLOYMENTS, Object, World, deployment, linnet, route, service
 from tests.unit.control.world import canary as canary_of
 
-PODS, TRAEFIK, ENVOY = "http_requests_total", "traefik_service_requests_total", "envoy_cluster_upstream_rq_total"
+PODS, TRAEFIK = "http_requests_total", "traefik_service_requests_total"
 
 
 class Prometheus:
@@ -91,14 +91,6 @@ async def test_the_share_that_passes_the_route_is_counted_by_the_router(world: W
     assert asked and all("-svc-shop-web-[0-9]+@kubernetesgateway" in query for query in asked)
 
 
-async def test_another_routers_counters_are_known_by_the_route(world: World) -> None:
-    """Envoy Gateway names its clusters after the route's rules."""
-    server = await a_service(world)
-    server.pods(100)
-    server.says(ENVOY, 100, envoy_cluster_name="httproute/shop/web/rule/0")
-    await planned(world, "all of the requests that its pods count pass that route (Envoy Gateway)")
-
-
 async def test_a_router_that_counts_more_than_the_pods_is_not_believed(world: World) -> None:
     """They do not count the same: better no share than a wrong one."""
     server = await a_service(world)
@@ -112,7 +104,7 @@ async def test_a_source_without_a_routers_counters_says_so(world: World) -> None
     server = await a_service(world)
     server.pods(100)
     plan = await planned(world, "at 100 requests/s")
-    assert "is unknown: the source has no counters of a router that Linnet knows (Traefik, Envoy Gateway)" in plan
+    assert "is unknown: the source has no counters of a router that Linnet knows (Traefik)" in plan
 
 
 async def test_what_only_a_router_counts_is_no_share_of_what_the_pods_count(world: World) -> None:
