@@ -74,7 +74,7 @@ class Drifted(FlagError):
 
     def __init__(self, message: str, *, direction: Direction, by: str) -> None:
         super().__init__(message)
-        self.direction = direction
+        self.direction: Direction = direction
         self.by = by
 
 

@@ -19,7 +19,7 @@ from daemon.control.resolve import FlagUse, Resolved
 from daemon.rollout.clock import epoch
 from daemon.rollout.model import FlagView, Problem
 from daemon.rollout.steps import plan_of
-from flags.errors import Drifted, Exposed, FlagError, Missing, Retryable
+from flags.errors import Direction, Drifted, Exposed, FlagError, Missing, Retryable
 from flags.model import Converged, Desired, FlagRef, Gate, Owner, State, Waiting
 from flags.provider import DEADLINE, FlagProvider
 
@@ -319,7 +319,7 @@ def _unanswered(use: FlagUse) -> Retryable:
 def _failed(resolved: Resolved, use: FlagUse, error: FlagError) -> FlagView:
     """A flag whose source says nothing of use: it is taken to be what was written last."""
     before = _status(resolved, use.name)
-    direction = error.direction if isinstance(error, Drifted) else "other"
+    direction: Direction = error.direction if isinstance(error, Drifted) else "other"
     return FlagView(
         name=use.name,
         key=use.key,
