@@ -30,7 +30,8 @@ LETTERS = {"S": Phase.SUCCESSFUL, "F": Phase.FAILED, "I": Phase.INCONCLUSIVE, "E
 
 
 def metric(**fields: Any) -> Metric:
-    return Metric(name="m", **({"interval": 10.0} | fields))
+    given: dict[str, Any] = {"interval": 10.0, **fields}
+    return Metric(name="m", **given)
 
 
 def fed(spec: Metric, letters: str) -> Result:
