@@ -19,8 +19,7 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus
-from daemon.rollout import checks, commands, leaving, progress, promotion, report, rollback
-from daemon.rollout.clock import span
+from daemon.rollout import bypassed, checks, commands, leaving, progress, promotion, report, rollback
 from daemon.rollout.model import (
     Adopt,
     Decision,
@@ -32,13 +31,10 @@ from daemon.rollout.model import (
     Problem,
     ReleaseHold,
     RememberFailure,
-    RestoreTemplate,
     StoreTemplate,
 )
 from daemon.rollout.steps import plan_of
 from daemon.rollout.turn import Turn
-
-GRACE: Final = 10.0  # seconds for the native controller to scale the right ReplicaSet
 
 
 def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: float, *, name: str = "") -> Decision:
@@ -131,8 +127,7 @@ def _pending(turn: Turn) -> None:
     one = len(workload.active) == 1 and workload.active[0].revision == workload.revision
     if not (workload.complete and one and workload.available >= workload.replicas):
         words = f": {workload.failing}" if workload.failing else ""
-        _linger(
-            turn,
+        turn.linger(
             "StableNotReady",
             f"{workload.available} of {workload.replicas} pods of the present version are available{words}",
             "stable is recorded once the Deployment is complete; nothing is held until then",
@@ -151,20 +146,9 @@ def _unknown_held(turn: Turn) -> bool:
     if all(r.revision == workload.revision for r in workload.active) and workload.active:
         return False
     turn.do(ReleaseHold(revision=workload.revision))
-    _linger(turn, "HoldReleasing", "held before any version was known to be stable: it is released", "kubectl rollout resume")
+    turn.linger("HoldReleasing", "held before any version was known to be stable: it is released", "kubectl rollout resume")
     turn.look_at(turn.now + 1)
     return True
-
-
-def _linger(turn: Turn, reason: str, message: str, way_out: str, *, within: float | None = None) -> None:
-    """A wait at rest for what others are about to do. Nothing is exposed, so its deadline ends in a word to people, said once."""
-    before, patience = turn.status.waiting, turn.plan.progress if within is None else within
-    late = turn.waited(reason) >= patience
-    if late:
-        message = f"{message[:900]}, for longer than {span(patience)}"
-    turn.wait(reason, message, within=patience, way_out=way_out)
-    if late and before is not None and not before.message.endswith(message[-20:]):
-        turn.tell("Waiting", f"{turn.name}: {message}. {way_out}", warning=True)
 
 
 def _refused(turn: Turn) -> bool:
@@ -194,12 +178,12 @@ def _idle(turn: Turn) -> None:
     if workload.revision == stable:
         _at_rest(turn)
     elif not workload.paused:
-        _bypass(turn)
+        bypassed.bypass(turn)
     elif not workload.held:
         turn.wait(
             "PausedByOwner", "the Deployment is paused by its owner", way_out="kubectl rollout resume; Linnet then judges the template"
         )
-    elif _stable_lost(turn) or _mixed(turn):
+    elif bypassed.stable_lost(turn) or _mixed(turn):
         return
     elif _failed(turn):
         turn.enter("Held")
@@ -224,7 +208,7 @@ def _at_rest(turn: Turn) -> None:
         message = "the template is stable again; the hold ends without a canary"
         if turn.waited("HoldReleasing") == 0 and (turn.status.waiting is None or turn.status.waiting.reason != "HoldReleasing"):
             turn.tell("Released", f"{turn.name}: {message}")
-        _linger(turn, "HoldReleasing", message, "kubectl rollout resume, after annotating linnet.dev/hold=off")
+        turn.linger("HoldReleasing", message, "kubectl rollout resume, after annotating linnet.dev/hold=off")
         return
     if _refused(turn):
         return
@@ -242,8 +226,7 @@ def _mixed(turn: Turn) -> bool:
     workload, stable = turn.workload, turn.status.stable_revision
     if len(workload.active) < 2:
         return False
-    _linger(
-        turn,
+    turn.linger(
         "Settling",
         f"pods of {len(workload.active)} versions run: stable {stable} is filled up before {workload.revision} starts",
         "apply the stable manifest, or linnet.dev/hold=off",
@@ -254,84 +237,13 @@ def _mixed(turn: Turn) -> bool:
     return True
 
 
-def _bypass(turn: Turn) -> None:
-    workload = turn.workload
-    if workload.hold_off:
-        return _accept(turn)
-    turn.tell(
-        "Bypassed",
-        f"{turn.name}: revision {workload.revision} rolls without being judged; it is watched and not taken as stable",
-        warning=True,
-    )
-    turn.set(observed_revision=workload.revision)
-    turn.enter("Bypassed")
-    return None
-
-
-def _accept(turn: Turn) -> None:
-    """The owner broke the glass: what runs complete is stable by their word."""
-    workload = turn.workload
-    if workload.complete and workload.available >= workload.replicas:
-        turn.set(stable_revision=workload.revision, observed_revision=workload.revision)
-        turn.do(StoreTemplate(revision=workload.revision, role="stable"))
-        turn.enter("Idle")
-    else:
-        _linger(turn, "HoldOff", "released by its owner (linnet.dev/hold=off)", "remove the annotation to be held again")
-
-
-def _stable_lost(turn: Turn) -> bool:
-    """After a scale to zero, the native controller may revive the wrong ReplicaSet, or none (workload-traps A3)."""
-    workload, stable = turn.workload, turn.status.stable_revision
-    if workload.replicas == 0:
-        turn.wait("ScaledToZero", "replicas is 0: the held template is judged after the Deployment is scaled up", way_out="scale it up")
-        return True
-    if any(r.revision == stable for r in workload.active):
-        return False
-    if not workload.active and turn.waited("StableMissing") < GRACE:
-        turn.wait(
-            "StableMissing",
-            "no ReplicaSet of the stable version has pods",
-            within=GRACE,
-            way_out="the stored stable template is written back then",
-        )
-        return True
-    turn.enter("StableLost")
-    turn.tell(
-        "StableLost",
-        f"{turn.name}: no pods of stable {stable}; its stored template is written back. Apply the new version again",
-        warning=True,
-    )
-    return True
-
-
-def _lost(turn: Turn) -> None:
-    """Handler of phase StableLost: the stored template goes back."""
-    workload, stable = turn.workload, turn.status.stable_revision or ""
-    if workload.revision == stable or not workload.paused:
-        turn.enter("Idle")
-    elif stable in turn.seen.stored:
-        turn.do(RestoreTemplate(revision=stable, expected=workload.revision))
-        turn.wait(
-            "StableLost",
-            "the stored stable template is written back",
-            within=turn.plan.progress,
-            way_out="apply the stable manifest",
-        )
-    else:
-        turn.wait(
-            "StableLost",
-            "neither a ReplicaSet nor a stored template of stable exists",
-            way_out="apply a good manifest with linnet.dev/hold=off",
-        )
-
-
 def _may_start(turn: Turn) -> bool:
     withheld = next((p for p in turn.seen.permits if (not p.start or p.must_abort) and not _outlived(turn, p)), None)
     if withheld is None:
         return True
     reason, way_out = f"Permit{withheld.source}", f"linnet promote --override {turn.name}"
     if withheld.until is None:
-        _linger(turn, reason, withheld.why, way_out, within=withheld.patience or turn.plan.deadline)
+        turn.linger(reason, withheld.why, way_out, within=withheld.patience or turn.plan.deadline)
     else:
         turn.wait(reason, withheld.why, until=withheld.until, way_out=way_out)
     return False
@@ -345,7 +257,7 @@ def _held(turn: Turn) -> None:
     """Handler of phase Held: the rejected template waits for a new one, a revert, or a person who overrides."""
     workload = turn.workload
     if _failed(turn) and workload.paused and workload.held:
-        if _stable_lost(turn):
+        if bypassed.stable_lost(turn):
             return
         turn.wait(
             "Rejected",
@@ -354,46 +266,6 @@ def _held(turn: Turn) -> None:
         )
     else:
         turn.enter("Idle")
-
-
-def _bypassed(turn: Turn) -> None:
-    """Handler of phase Bypassed: an unjudged template runs; it is never taken as stable by itself."""
-    workload, stable = turn.workload, turn.status.stable_revision
-    if workload.revision == stable:
-        turn.enter("Idle")
-        return
-    if workload.paused and workload.held:
-        _held_on_bypassed(turn)
-        return
-    if workload.revision not in turn.seen.stored:
-        turn.do(StoreTemplate(revision=workload.revision, role="candidate"))  # so that it can be named when a newer one is held
-    if workload.hold_off:
-        _accept(turn)
-        return
-    turn.wait(
-        "Bypassed",
-        f"revision {workload.revision} runs without having been judged",
-        way_out=f"apply the stable version again, or accept this one: linnet promote --override {turn.name}",
-    )
-
-
-def _held_on_bypassed(turn: Turn) -> None:
-    """A newer template is held while a version serves that was never judged.
-
-    There is no stable to compare with, and writing the old stable template back would roll pods that a person let go: it waits for a word.
-    """
-    workload, stable = turn.workload, turn.status.stable_revision
-    if any(r.revision == stable for r in workload.active):
-        turn.enter("Idle")
-        return
-    if not workload.active and workload.replicas and _stable_lost(turn):
-        return
-    serves = next((r.revision for r in workload.active if r.revision), None)
-    named = f"accept {serves} and judge the new one: linnet promote --override {turn.name} --revision {serves}; or " if serves else ""
-    message = f"revision {workload.revision} is held: {serves or 'what'} serves was never judged, so there is no stable to compare it with"
-    if turn.status.waiting is None or turn.status.waiting.message != message:
-        turn.tell("Bypassed", f"{turn.name}: {message}", warning=True)
-    turn.wait("Bypassed", message, way_out=f"{named}release the new one unjudged: linnet promote --override {turn.name}; or apply {stable}")
 
 
 _PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {
@@ -407,6 +279,6 @@ _PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {
     "Settling": promotion.settling,
     "RollingBack": rollback.rolling_back,
     "Held": _held,
-    "Bypassed": _bypassed,
-    "StableLost": _lost,
+    "Bypassed": bypassed.bypassed,
+    "StableLost": bypassed.lost,
 }

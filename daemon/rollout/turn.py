@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from daemon.api.status import CanaryStatus, FlagStatus, Phase, RolloutStatus, RouteStatus, Waiting
-from daemon.rollout.clock import epoch, since, stamp
+from daemon.rollout.clock import epoch, since, span, stamp
 from daemon.rollout.model import (
     Actions,
     CanaryView,
@@ -148,6 +148,16 @@ class Turn:
         )
         if until is not None and until > self.now:  # a deadline that has passed is no reason to look again at once
             self.look_at(until)
+
+    def linger(self, reason: str, message: str, way_out: str, *, within: float | None = None) -> None:
+        """A wait at rest for what others are about to do. Nothing is exposed, so its deadline ends in a word to people, said once."""
+        before, patience = self.status.waiting, self.plan.progress if within is None else within
+        late = self.waited(reason) >= patience
+        if late:
+            message = f"{message[:900]}, for longer than {span(patience)}"
+        self.wait(reason, message, within=patience, way_out=way_out)
+        if late and before is not None and not before.message.endswith(message[-20:]):
+            self.tell("Waiting", f"{self.name}: {message}. {way_out}", warning=True)
 
     @property
     def waiting(self) -> Waiting | None:
