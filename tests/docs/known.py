@@ -112,7 +112,7 @@ def _in(folder: str, pattern: str) -> frozenset[str]:
 
 def waits() -> frozenset[str]:
     """Reasons of `status.waiting` that the core gives, and the problems that keep a release from starting."""
-    core = _in("daemon/rollout", r"""(?:turn\.wait\(|_linger\(turn,|_linger\(\s*turn,)\s*"([A-Z]\w+)\"""")
+    core = _in("daemon/rollout", r"""turn\.(?:wait|linger)\(\s*"([A-Z]\w+)\"""")
     return core | _in("daemon", r"""reason="([A-Z]\w+)",\s*message=""")
 
 
