@@ -243,7 +243,7 @@ class _Evaluation:
             return False
         return bool(a == b)
 
-    def _refuse_nan(self, *values: float) -> None:
+    def _refuse_nan(self, *values: object) -> None:
         if not self._as_is and any(isinstance(v, float) and math.isnan(v) for v in values):
             raise Absent("the value is NaN")
 
