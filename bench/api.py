@@ -72,6 +72,7 @@ def _measure(fleet: Fleet, minutes: float) -> dict[str, Any]:
     time.sleep(5)
     fleet.adopt()
     fleet.await_phase("Idle", timeout=180)
+    fleet.await_forecast(timeout=240)
     time.sleep(SETTLE)
     meter = Meter(fleet.daemon_pid())
     _say(f"at rest for {minutes:g} min")

@@ -82,6 +82,14 @@ class Fleet:
     def await_phase(self, *phases: str, timeout: float) -> None:
         self.await_all(lambda: set(self.phases()) <= set(phases), f"every Canary is {' or '.join(phases)}", timeout)
 
+    def await_forecast(self, timeout: float) -> None:
+        """Adoption ends with one look at the service's own traffic: until that is written, nothing is at rest."""
+
+        def measured() -> bool:
+            return all("requestsPerSecond" in ((c.get("status") or {}).get("forecast") or {}) for c in self.canaries())
+
+        self.await_all(measured, "the traffic of every Canary is measured", timeout)
+
     def await_all(self, check: Any, what: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not check():
