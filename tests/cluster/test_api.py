@@ -125,7 +125,7 @@ def test_kubectl_shows_the_release(plane: ControlPlane, namespace: str) -> None:
     assert canary.status.rollout.spec == FULL_CANARY, "the snapshot must be stored whole"
     assert canary.metadata.namespace == namespace
     assert canary.spec.steps is not None
-    assert len(canary.spec.steps) == 5
+    assert len(canary.spec.steps) == len(FULL_CANARY["steps"])
 
 
 def test_two_managers_own_flags_of_one_canary(plane: ControlPlane, namespace: str) -> None:
