@@ -143,6 +143,8 @@ def test_the_installed_policies_hold_and_the_chart_s_account_releases(release: R
         plane.kubectl("set", "env", "deploy/checkout", f"AT={time.monotonic_ns()}", "-n", shop)
     plane.kubectl("set", "image", "deploy/checkout", f"app={BAD}", "-n", shop)
     resume = ("patch", "deploy", "checkout", "-n", shop, "--type=json", "-p", '[{"op":"replace","path":"/spec/paused","value":false}]')
+    while "linnet promote --override" not in plane.kubectl(*resume, "--dry-run=server", check=False).stderr:
+        assert time.monotonic() < deadline, "each policy takes its own moment to act on a fresh server"
     assert "linnet promote --override" in plane.kubectl(*resume, check=False).stderr
     linnet = plane.service_account_kubeconfig(release.namespace, "linnet")
     plane.kubectl(*resume, kubeconfig=linnet)

@@ -104,6 +104,8 @@ def held(shell: Shell) -> None:
         return False
 
     eventually(paused, "a template change is held")
+    resume = ("patch", "deploy/checkout", "--type=json", "-p", '[{"op":"remove","path":"/spec/paused"}]', "--dry-run=server")
+    eventually(lambda: shell.kubectl(*resume, check=False).returncode != 0, "a resume is refused")
 
 
 def test_the_refusal_of_a_resume_names_a_command_that_exists(shell: Shell) -> None:
