@@ -8,7 +8,6 @@ import numpy as np
 
 from analyzers.metric_judge import Gate, MetricJudge, MetricState
 from analyzers.options import JudgeConfig, MetricConfig
-from analyzers.stats.combine import FineProof
 from analyzers.stats.histogram import HistogramEvidence, HistogramTest
 from analyzers.stats.mixture import Array
 from analyzers.ticks import MetricEvidence, Tick
@@ -18,13 +17,12 @@ GATE_REQUESTS: float = 300.0
 """Below so many canary requests a minute a ramp need not ask first whether they are twice as slow."""
 
 
-class HistogramJudge(MetricJudge):
+class HistogramJudge(MetricJudge[HistogramEvidence]):
     """Buckets of both arms over the same ticks."""
 
     def __init__(self, config: JudgeConfig, metric: MetricConfig, state: MetricState) -> None:
-        super().__init__(config, metric, state)
         self._test = HistogramTest(config.histogram_options(metric), state.histogram)
-        self._evidence: HistogramEvidence | None = None
+        super().__init__(config, metric, state, self._test)
 
     def _usual(self) -> float | None:
         return min(self._metric.shape, key=lambda tail: abs(math.log(max(tail, 1e-9)) - math.log(0.1)), default=None)
@@ -34,35 +32,11 @@ class HistogramJudge(MetricJudge):
         return MetricState(histogram=self._test.state, health=self._health.state, requests=self._requests, counted_ticks=self._counted)
 
     @property
-    def evidence(self) -> HistogramEvidence:
-        if self._evidence is None:
-            self._evidence = self._test.peek()
-        return self._evidence
-
-    @property
-    def log_e_worse(self) -> float:
-        return self.evidence.log_e_worse
-
-    @property
-    def used(self) -> int:
-        return self.evidence.used
-
-    @property
-    def proof(self) -> FineProof:
-        e = self.evidence
-        return FineProof(log_e=e.log_e_fine, recent_gain=e.fine_gain, recent_ticks=e.fine_used_recently)
-
-    @property
     def gate_open(self) -> bool:
         """Not twice as slow, or nothing to resolve it with."""
         return not self._test.watched or self._test.log_e_not_twice >= GATE_ODDS
 
-    def skip(self, ticks: int) -> None:
-        self._evidence, self.used_now = None, False
-        self._test.skip(ticks)
-
-    def take(self, tick: Tick, gate: Gate) -> None:
-        self._evidence, self.used_now = None, False
+    def _take(self, tick: Tick, gate: Gate) -> None:
         counts = tick.buckets.get(self._metric.name)
         canary, baseline = (self._sound(counts.canary), self._sound(counts.baseline)) if counts else (None, None)
         if self._broken(tick) or baseline is None or not baseline.sum():
@@ -101,28 +75,10 @@ class HistogramJudge(MetricJudge):
 
     def line(self) -> MetricEvidence:
         e = self.evidence
-        proven = e.log_e_fine >= math.log(1.0 / self._config.beta)
         slower = (self._margins.unacceptable.ratio - 1.0) * 100.0
-        return MetricEvidence(
-            name=self._metric.name,
-            weight=self._config.metric_weight(self._metric.name),
-            canary_requests=e.canary_requests,
-            canary_errors=e.canary_slower,
-            baseline_requests=e.baseline_requests,
-            baseline_errors=e.baseline_slower,
-            log_e_worse=e.log_e_worse,
-            log_e_catastrophe=0.0,
-            log_e_fine=e.log_e_fine,
-            odds_worse=math.exp(min(e.log_e_worse, 690.0)),
-            excess_upper_pp=None,
-            ratio_low=None,
-            ratio_high=None,
+        return self._line(
+            counts=(e.canary_requests, e.canary_slower, e.baseline_requests, e.baseline_slower),
             phi=self._test.phi,
-            calm=self._health.calm,
-            ticks_used=e.used,
-            fine_proven=proven,
-            seconds_needed=0.0 if proven else self._seconds_needed(e.log_e_fine, e.fine_gain, e.fine_used_recently, e.ticks),
-            kind=self._metric.kind,
-            bound=f"at most {slower:.0f} % slower" if proven else "",
+            bound=f"at most {slower:.0f} % slower" if self.proven else "",
             boundary=e.boundary,
         )

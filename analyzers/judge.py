@@ -15,7 +15,7 @@ import msgspec
 from analyzers.errors import AnalysisError, TickOrderError
 from analyzers.gauge_judge import GaugeJudge
 from analyzers.histogram_judge import GATE_REQUESTS, HistogramJudge
-from analyzers.metric_judge import Gate, MetricJudge, MetricState
+from analyzers.metric_judge import Gate, MetricJudge, MetricState, Weighed
 from analyzers.options import JudgeConfig, Kind, MetricConfig, Strictness
 from analyzers.ramp import Signals, next_weight
 from analyzers.ratio_judge import RatioJudge
@@ -355,7 +355,7 @@ class Judge:
         self._s = msgspec.structs.replace(self._s, **changes)
 
 
-def _judge_of(config: JudgeConfig, metric: MetricConfig, state: MetricState) -> MetricJudge:
+def _judge_of(config: JudgeConfig, metric: MetricConfig, state: MetricState) -> MetricJudge[Weighed]:
     match metric.kind:
         case Kind.RATIO:
             return RatioJudge(config, metric, state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -58,11 +59,46 @@ class Margins(msgspec.Struct, frozen=True, kw_only=True):
     provable: bool = True
 
 
-class MetricJudge(ABC):
+class Weighed(Protocol):
+    """What every test says of itself, whatever it counts. Logs are natural."""
+
+    @property
+    def log_e_worse(self) -> float: ...
+
+    @property
+    def log_e_fine(self) -> float: ...
+
+    @property
+    def fine_gain(self) -> float: ...
+
+    @property
+    def fine_used_recently(self) -> int: ...
+
+    @property
+    def ticks(self) -> int: ...
+
+    @property
+    def used(self) -> int: ...
+
+
+E_co = TypeVar("E_co", bound=Weighed, covariant=True)
+
+
+class SequentialTest(Protocol[E_co]):
+    """What the tests of `analyzers.stats` have in common; how one is fed depends on what it counts."""
+
+    def peek(self) -> E_co: ...
+
+    def skip(self, ticks: int = 1) -> None: ...
+
+
+class MetricJudge(ABC, Generic[E_co]):
     """Decides for one metric what a tick may be used for; everything it decides by is known before the tick."""
 
-    def __init__(self, config: JudgeConfig, metric: MetricConfig, state: MetricState) -> None:
+    def __init__(self, config: JudgeConfig, metric: MetricConfig, state: MetricState, test: SequentialTest[E_co]) -> None:
         self._config, self._metric = config, metric
+        self._sequential = test
+        self._evidence: E_co | None = None
         self._health = BaselineHealth(window_ticks=config.ticks(60.0), usual_rate=self._usual(), state=state.health)
         self._requests, self._counted = state.requests, state.counted_ticks
         self._effects = UnitEffects(tau=metric.tau)
@@ -79,8 +115,15 @@ class MetricJudge(ABC):
     def state(self) -> MetricState: ...
 
     @property
-    @abstractmethod
-    def log_e_worse(self) -> float: ...
+    def evidence(self) -> E_co:
+        """What the test says now; looked at once a tick, since looking costs more than the tick."""
+        if self._evidence is None:
+            self._evidence = self._sequential.peek()
+        return self._evidence
+
+    @property
+    def log_e_worse(self) -> float:
+        return self.evidence.log_e_worse
 
     @property
     def log_e_catastrophe(self) -> float | None:
@@ -88,12 +131,18 @@ class MetricJudge(ABC):
         return None
 
     @property
-    @abstractmethod
-    def proof(self) -> FineProof: ...
+    def proof(self) -> FineProof:
+        e = self.evidence
+        return FineProof(log_e=e.log_e_fine, recent_gain=e.fine_gain, recent_ticks=e.fine_used_recently)
 
     @property
-    @abstractmethod
-    def used(self) -> int: ...
+    def proven(self) -> bool:
+        """Whether this metric alone would be promoted."""
+        return self.evidence.log_e_fine >= math.log(1.0 / self._config.beta)
+
+    @property
+    def used(self) -> int:
+        return self.evidence.used
 
     @property
     def excess_upper(self) -> float | None:
@@ -110,12 +159,17 @@ class MetricJudge(ABC):
     @abstractmethod
     def line(self) -> MetricEvidence: ...
 
-    @abstractmethod
-    def skip(self, ticks: int) -> None: ...
+    def skip(self, ticks: int) -> None:
+        self._evidence, self.used_now = None, False
+        self._sequential.skip(ticks)
 
-    @abstractmethod
     def take(self, tick: Tick, gate: Gate) -> None:
         """Use the tick for what it may be used for, then learn from it for the next one."""
+        self._evidence, self.used_now = None, False
+        self._take(tick, gate)
+
+    @abstractmethod
+    def _take(self, tick: Tick, gate: Gate) -> None: ...
 
     @property
     def name(self) -> str:
@@ -168,9 +222,48 @@ class MetricJudge(ABC):
         )
         return self._margins
 
-    def _seconds_needed(self, log_fine: float, gain: float, used: int, ticks: int) -> float | None:
+    def _line(
+        self,
+        *,
+        counts: tuple[int, int, int, int] = (0, 0, 0, 0),
+        log_e_catastrophe: float = 0.0,
+        excess_upper_pp: float | None = None,
+        ratios: tuple[float | None, float | None] = (None, None),
+        phi: float = 1.0,
+        bound: str = "",
+        boundary: float | None = None,
+    ) -> MetricEvidence:
+        """`counts`: requests and errors of the canary, then of the baseline; `ratios`: the ends of what is not refuted."""
+        e = self.evidence
+        canary_requests, canary_errors, baseline_requests, baseline_errors = counts
+        return MetricEvidence(
+            name=self._metric.name,
+            weight=self._config.metric_weight(self._metric.name),
+            canary_requests=canary_requests,
+            canary_errors=canary_errors,
+            baseline_requests=baseline_requests,
+            baseline_errors=baseline_errors,
+            log_e_worse=e.log_e_worse,
+            log_e_catastrophe=log_e_catastrophe,
+            log_e_fine=e.log_e_fine,
+            odds_worse=math.exp(min(e.log_e_worse, 690.0)),
+            excess_upper_pp=excess_upper_pp,
+            ratio_low=ratios[0],
+            ratio_high=ratios[1],
+            phi=phi,
+            calm=self.calm,
+            ticks_used=e.used,
+            fine_proven=self.proven,
+            seconds_needed=0.0 if self.proven else self._seconds_needed(),
+            kind=self._metric.kind,
+            bound=bound,
+            boundary=boundary,
+        )
+
+    def _seconds_needed(self) -> float | None:
         """At the pace of the last five minutes; None while nothing is being gained."""
-        if gain <= 0 or not used:
+        e = self.evidence
+        if e.fine_gain <= 0 or not e.fine_used_recently:
             return None
-        per_tick = gain / min(ticks, self._config.gain_ticks)
-        return (math.log(1.0 / self._config.beta) - log_fine) / per_tick * self._config.scrape_seconds
+        per_tick = e.fine_gain / min(e.ticks, self._config.gain_ticks)
+        return (math.log(1.0 / self._config.beta) - e.log_e_fine) / per_tick * self._config.scrape_seconds

@@ -6,20 +6,18 @@ import math
 
 from analyzers.metric_judge import Gate, MetricJudge, MetricState
 from analyzers.options import JudgeConfig, MetricConfig, Worse
-from analyzers.stats.combine import FineProof
 from analyzers.stats.dispersion import Dispersion
 from analyzers.stats.ratio import Evidence, Margin, RatioTest
 from analyzers.ticks import ArmCounts, MetricEvidence, Tick
 
 
-class RatioJudge(MetricJudge):
+class RatioJudge(MetricJudge[Evidence]):
     """Counts of both arms, or of the time before where there is no control."""
 
     def __init__(self, config: JudgeConfig, metric: MetricConfig, state: MetricState) -> None:
-        super().__init__(config, metric, state)
         self._test = RatioTest(config.ratio_options(metric), state.ratio)
+        super().__init__(config, metric, state, self._test)
         self._dispersion = Dispersion(history=metric.history_phi, state=state.dispersion)
-        self._evidence: Evidence | None = None
 
     @property
     def state(self) -> MetricState:
@@ -32,22 +30,8 @@ class RatioJudge(MetricJudge):
         )
 
     @property
-    def evidence(self) -> Evidence:
-        if self._evidence is None:
-            self._evidence = self._test.peek()
-        return self._evidence
-
-    @property
-    def log_e_worse(self) -> float:
-        return self.evidence.log_e_worse
-
-    @property
     def log_e_catastrophe(self) -> float | None:
         return self.evidence.log_e_catastrophe if self._metric.worse is Worse.HIGHER else None
-
-    @property
-    def used(self) -> int:
-        return self.evidence.used
 
     @property
     def excess_upper(self) -> float | None:
@@ -55,17 +39,7 @@ class RatioJudge(MetricJudge):
         within = upper is not None and upper <= self._metric.unacceptable.slack
         return 0.0 if within or self._metric.worse is Worse.LOWER else upper
 
-    @property
-    def proof(self) -> FineProof:
-        e = self.evidence
-        return FineProof(log_e=e.log_e_fine, recent_gain=e.fine_gain, recent_ticks=e.fine_used_recently)
-
-    def skip(self, ticks: int) -> None:
-        self._evidence, self.used_now = None, False
-        self._test.skip(ticks)
-
-    def take(self, tick: Tick, gate: Gate) -> None:
-        self._evidence, self.used_now = None, False
+    def _take(self, tick: Tick, gate: Gate) -> None:
         canary, baseline, before = self._arms(tick, gate)
         if self._broken(tick) or baseline is None:
             self._test.skip()
@@ -102,32 +76,15 @@ class RatioJudge(MetricJudge):
 
     def line(self) -> MetricEvidence:
         e = self.evidence
-        proven = e.log_e_fine >= math.log(1.0 / self._config.beta)
         swapped = self._metric.worse is Worse.LOWER
         arms = (e.canary_requests, e.canary_errors, e.baseline_requests, e.baseline_errors)
-        n_c, x_c, n_b, x_b = (*arms[2:], *arms[:2]) if swapped else arms
-        low, high = (_inverse(e.ratio_high), _inverse(e.ratio_low)) if swapped else (e.ratio_low, e.ratio_high)
         upper = None if swapped or e.excess_upper is None else e.excess_upper * 100.0
-        return MetricEvidence(
-            name=self._metric.name,
-            weight=self._config.metric_weight(self._metric.name),
-            canary_requests=n_c,
-            canary_errors=x_c,
-            baseline_requests=n_b,
-            baseline_errors=x_b,
-            log_e_worse=e.log_e_worse,
+        return self._line(
+            counts=(*arms[2:], *arms[:2]) if swapped else arms,
             log_e_catastrophe=0.0 if swapped else e.log_e_catastrophe,
-            log_e_fine=e.log_e_fine,
-            odds_worse=math.exp(min(e.log_e_worse, 690.0)),
             excess_upper_pp=upper,
-            ratio_low=low,
-            ratio_high=high,
+            ratios=(_inverse(e.ratio_high), _inverse(e.ratio_low)) if swapped else (e.ratio_low, e.ratio_high),
             phi=self._dispersion.phi,
-            calm=self._health.calm,
-            ticks_used=e.used,
-            fine_proven=proven,
-            seconds_needed=0.0 if proven else self._seconds_needed(e.log_e_fine, e.fine_gain, e.fine_used_recently, e.ticks),
-            kind=self._metric.kind,
             bound="" if upper is None else f"at most {upper:g} pp worse",
         )
 

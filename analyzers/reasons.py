@@ -14,7 +14,7 @@ from analyzers.stats.combine import Share
 from analyzers.ticks import Assignment, Code, MetricEvidence, Problem, Reason, Tick
 
 if TYPE_CHECKING:
-    from analyzers.metric_judge import MetricJudge
+    from analyzers.metric_judge import MetricJudge, Weighed
 
 
 class Reasons:
@@ -23,7 +23,7 @@ class Reasons:
     def __init__(self, config: JudgeConfig, tick: Tick) -> None:
         self._config, self._tick = config, tick
 
-    def worse(self, guilty: Share | None, total: float, metrics: Mapping[str, MetricJudge]) -> Reason:
+    def worse(self, guilty: Share | None, total: float, metrics: Mapping[str, MetricJudge[Weighed]]) -> Reason:
         name = guilty.metric if guilty else next(iter(metrics))
         line = metrics[name].line()
         need = 1.0 / self._config.alpha
@@ -79,7 +79,7 @@ class Reasons:
             numbers={"sure_percent": 100.0 - self._config.max_bad_promotion_percent},
         )
 
-    def more(self, missing: Iterable[str], metrics: Mapping[str, MetricJudge]) -> Reason:
+    def more(self, missing: Iterable[str], metrics: Mapping[str, MetricJudge[Weighed]]) -> Reason:
         lines = [metrics[n].line() for n in missing]
         known = [line.seconds_needed for line in lines if line.seconds_needed is not None]
         numbers = {"seconds_needed": max(known)} if len(known) == len(lines) and known else {}
@@ -90,7 +90,7 @@ class Reasons:
             numbers=numbers,
         )
 
-    def deadline(self, missing: Iterable[str], metrics: Mapping[str, MetricJudge]) -> Reason:
+    def deadline(self, missing: Iterable[str], metrics: Mapping[str, MetricJudge[Weighed]]) -> Reason:
         numbers: dict[str, float] = {"minutes": self._config.deadline_seconds / 60.0}
         bounds = []
         for name in missing:
