@@ -18,9 +18,9 @@ from daemon.kube.client import Client
 from daemon.kube.controller import Result
 from daemon.kube.objects import Deployment
 from daemon.kube.patch import add, at_version, pointer
+from daemon.kube.store import Key
 
 MADE_BY: Final = f"{names.GROUP}/from-annotations"  # label: this Canary follows the Deployment's annotations
-Key = tuple[str, str]
 
 
 class Adopter:

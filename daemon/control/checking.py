@@ -26,16 +26,17 @@ from daemon.control.catalogue import Catalogue
 from daemon.control.checks import CheckUse, field_value, public_values
 from daemon.control.http import Http
 from daemon.control.measuring import client_of, prometheus_options
+from daemon.control.releases import Releases
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
+from daemon.kube.store import Key
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import CheckView, Problem
 
 log = logging.getLogger("linnet.checking")
 
-Key = tuple[str, str]
 ERROR_AGAIN: Final = 30.0  # seconds until a metric that ended in errors is measured again
 STORE_EVERY: Final = 2.0  # seconds between two writes of what was measured
 QUERY_DEADLINE: Final = 30.0
@@ -317,21 +318,14 @@ class CheckBoard:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._sessions: dict[Key, tuple[_Session, asyncio.Task[None]]] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._sessions: Releases[_Session] = Releases("templates")
 
     async def run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                await asyncio.Event().wait()
-        finally:
-            self._group = None
-            self._sessions.clear()
+        await self._sessions.run()
 
     def views(self, key: Key, revision: str) -> tuple[CheckView, ...]:
-        found = self._sessions.get(key)
-        return found[0].views if found is not None and found[0].revision == revision else ()
+        session = self._sessions.get(key, revision)
+        return session.views if session is not None else ()
 
     async def follow(self, resolved: Resolved, status: CanaryStatus) -> None:
         """Told after each pass: what is to be measured from now on."""
@@ -339,46 +333,32 @@ class CheckBoard:
         if rollout is None or status.phase not in {*EXPOSED, "Starting"}:
             await self.forget(key)
             return
-        if self._group is None or not resolved.checks:
+        if not self._sessions.running or not resolved.checks:
             return
-        found = self._sessions.get(key)
-        if found is None or found[0].revision != rollout.revision:
+        session = self._sessions.get(key, rollout.revision)
+        if session is None:
             await self.forget(key)
             session = _Session(self._ports, resolved, rollout.revision)
-            found = (session, self._group.create_task(self._guard(session), name=f"templates {key[0]}/{key[1]}"))
-            self._sessions[key] = found
-        session = found[0]
+            self._sessions.open(key, session)
         session.resolved = resolved
         active = {c.id for c in resolved.checks if _is_due(c, status)}
         if active - session.active:
             session.active |= active
             session.changed.set()
 
-    async def _guard(self, session: _Session) -> None:
-        """A fault in one release's templates must not end the others'."""
-        while True:
-            try:
-                await session.run()
-            except Exception:
-                log.exception("templates of %s failed; starting over", "/".join(session.resolved.canary.key))
-                await asyncio.sleep(15)
-
     async def forget(self, key: Key) -> None:
         """Ends the measurements of a release; what they found is kept."""
-        found = self._sessions.pop(key, None)
+        found = self._sessions.close(key)
         if found is None:
             return
         session, task = found
-        task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({task})
         await session.store()
 
     def drop(self, key: Key) -> None:
         """The Canary itself is gone: nothing is kept."""
-        found = self._sessions.pop(key, None)
-        if found is not None:
-            found[1].cancel()
+        self._sessions.close(key)
 
 
 def _is_due(check: CheckUse, status: CanaryStatus) -> bool:

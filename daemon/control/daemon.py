@@ -46,6 +46,7 @@ from daemon.kube.client import Client
 from daemon.kube.controller import Controller, ControllerOptions
 from daemon.kube.events import EventRecorder
 from daemon.kube.lease import LeaderElector, LeaseOptions
+from daemon.kube.store import Key
 from daemon.kube.transport import Transport
 from daemon.notify.notifier import Notifier, Outcome
 from daemon.traffic.registry import ROUTERS
@@ -55,7 +56,6 @@ from flags.unleash_witness import Witnesses
 
 log = logging.getLogger("linnet.daemon")
 
-Key = tuple[str, str]
 
 # A Lease lasts 15 s and a pod is given 30: both are over before somebody else acts, or ends this process.
 LAST_WORDS: Final = 2.0  # seconds for Events, and for looking up who hears of what, before the Lease is given back

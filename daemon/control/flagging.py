@@ -16,6 +16,7 @@ from daemon.api import names
 from daemon.api.status import FlagStatus
 from daemon.control.flagsources import FlagSources
 from daemon.control.resolve import FlagUse, Resolved
+from daemon.kube.store import Key
 from daemon.rollout.clock import epoch
 from daemon.rollout.model import FlagView, Problem
 from daemon.rollout.steps import plan_of
@@ -30,7 +31,6 @@ LOOK_AGAIN: Final = 15.0  # seconds until a flag that cannot be moved is asked f
 HUNG: Final = 1.0  # seconds of a failed call from which on its source counts as hanging
 REST: Final = (2.0, 15.0)  # seconds for which a hanging source is left alone, at first and at most
 GATE: Final = Gate(attribute="track", value=names.TRACK_CANARY)
-Key = tuple[str, str]
 T = TypeVar("T")
 
 

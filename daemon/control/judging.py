@@ -6,7 +6,6 @@ wakes the reconciler. The evidence is stored in the `AnalysisRun`, from which a 
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -26,16 +25,15 @@ from daemon.api.quantities import parse_duration
 from daemon.control.caches import Caches
 from daemon.control.http import Http
 from daemon.control.measuring import arms, candidates, judge_config, source_of
+from daemon.control.releases import Releases
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore, parameters_of
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
+from daemon.kube.store import Key
 from daemon.rollout.clock import epoch
 from daemon.rollout.model import JudgeView, MetricView
 
-log = logging.getLogger("linnet.judging")
-
-Key = tuple[str, str]
 HISTORY: Final = 256  # exposure changes remembered to weigh past ticks
 STORE_EVERY: Final = 60.0  # seconds between two writes of evidence before a verdict
 ABSENT: Final = frozenset({Code.NO_TRAFFIC, Code.NO_CANARY_TRAFFIC})
@@ -256,21 +254,14 @@ class JudgeBoard:
 
     def __init__(self, ports: Ports) -> None:
         self._ports = ports
-        self._sessions: dict[Key, tuple[_Session, asyncio.Task[None] | None]] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._sessions: Releases[_Session] = Releases("judge")
 
     async def run(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
-                await asyncio.Event().wait()
-        finally:
-            self._group = None
-            self._sessions.clear()
+        await self._sessions.run()
 
     def view(self, key: Key, revision: str) -> JudgeView | None:
-        found = self._sessions.get(key)
-        return found[0].view if found is not None and found[0].revision == revision else None
+        session = self._sessions.get(key, revision)
+        return session.view if session is not None else None
 
     def follow(self, resolved: Resolved, weight: float, *, settled: bool, foreign: str, fresh: bool = False) -> None:
         """Told in each pass of an exposed rollout: starts the session, and remembers what was in force since when.
@@ -279,14 +270,13 @@ class JudgeBoard:
         """
         key = resolved.canary.key
         rollout = resolved.canary.status.rollout
-        if rollout is None or self._group is None:
+        if rollout is None or not self._sessions.running:
             return
-        session, task = self._sessions.get(key, (None, None))
-        if session is None or session.revision != rollout.revision:
+        session = self._sessions.get(key, rollout.revision)
+        if session is None:
             self.forget(key)
             session = _Session(self._ports, resolved, rollout.revision, fresh=fresh)
-            task = self._group.create_task(self._guard(session), name=f"judge {key[0]}/{key[1]}")
-            self._sessions[key] = (session, task)
+            self._sessions.open(key, session)
             if rollout.exposed_at is not None and rollout.judge_from is not None:
                 session.exposures.append(Exposure(since=epoch(rollout.exposed_at), weight=float(rollout.weight_reached), settled=True))
         session.resolved = resolved
@@ -295,30 +285,17 @@ class JudgeBoard:
         if last is None or (last.weight, last.settled, last.foreign) != (weight, settled, foreign):
             session.exposures.append(Exposure(since=self._ports.clock(), weight=weight, settled=settled, foreign=foreign))
 
-    async def _guard(self, session: _Session) -> None:
-        """A fault in one rollout's judge must not end the others: it is logged, and there is no evidence."""
-        while True:
-            try:
-                await session.run()
-            except Exception:
-                log.exception("judge of %s failed; starting over", "/".join(session.resolved.canary.key))
-                await asyncio.sleep(15)
-
     def forget(self, key: Key) -> None:
-        found = self._sessions.pop(key, None)
-        if found is not None and found[1] is not None:
-            found[1].cancel()
+        self._sessions.close(key)
 
     async def store(self, resolved: Resolved, *, force: bool) -> None:
         """Writes the evidence to the AnalysisRun: at the verdict, and before it once a minute at most."""
-        found = self._sessions.get(resolved.canary.key)
-        if found is None or found[0].evidence is None or not found[0].dirty:
+        session = self._sessions.get(resolved.canary.key)
+        if session is None or session.evidence is None or not session.dirty:
             return
-        session = found[0]
         now = self._ports.clock()
         if not force and now - session.stored_at < STORE_EVERY:
             return
         session.stored_at, session.dirty = now, False
-        if session.evidence is not None:
-            with contextlib.suppress(KubeError):
-                await self._ports.runs.save(resolved, session.revision, session.evidence, session.parameters)
+        with contextlib.suppress(KubeError):
+            await self._ports.runs.save(resolved, session.revision, session.evidence, session.parameters)

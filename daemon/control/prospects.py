@@ -26,11 +26,11 @@ from daemon.control.measuring import baseline, candidates, interval_of, is_error
 from daemon.control.resolve import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
+from daemon.kube.store import Key
 from daemon.rollout.outlook import figure, steady
 
 log = logging.getLogger("linnet.prospects")
 
-Key = tuple[str, str]
 Chosen = tuple[str, AnyMetric | None]  # a metric's name, and what it was found to mean
 REFRESH: Final = 600.0  # seconds between two measurements
 RETRY: Final = 60.0  # the same where something is still missing

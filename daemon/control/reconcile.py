@@ -33,6 +33,7 @@ from daemon.kube.client import Client
 from daemon.kube.controller import Result
 from daemon.kube.patch import add, at_version, pointer
 from daemon.kube.status import StatusWriter
+from daemon.kube.store import Key
 from daemon.rollout import lockstep
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.decide import decide
@@ -64,7 +65,6 @@ ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
 LEAVING: Final = frozenset({"TrafficReturning", "RouteRestoring", "RouteReporting", "Draining", "CanaryLeaving"})
 NUMBERS: Final = re.compile(r"\d+")
 STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner"})  # waits at rest that only the owner can end
-Key = tuple[str, str]
 
 
 class _Pending(msgspec.Struct, frozen=True, kw_only=True):

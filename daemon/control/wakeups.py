@@ -11,8 +11,7 @@ from daemon.control.caches import Caches
 from daemon.kube.informer import Informer
 from daemon.kube.objects import KubeObject
 from daemon.kube.queue import WorkQueue
-
-Key = tuple[str, str]
+from daemon.kube.store import Key
 
 
 class Wakeups:

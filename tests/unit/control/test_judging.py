@@ -115,7 +115,7 @@ def exposed(resolved: Resolved, weight: int = 20) -> Resolved:
 
 def evidence(board: JudgeBoard, key: tuple[str, str] = KEY) -> EvidenceLog | None:
     found = board._sessions.get(key)
-    return found[0].evidence if found else None
+    return found.evidence if found else None
 
 
 def last_index(board: JudgeBoard) -> int | None:
