@@ -243,10 +243,10 @@ def test_a_pod_reaches_the_api_server_as_its_service_account(control_plane: Cont
 
 def test_init_containers_and_sidecars_run_in_their_order(control_plane: ControlPlane, node_agent: NodeAgent, namespace: str) -> None:
     """An init container ends before the main one starts, a sidecar runs beside it, and the Pod is done when the main one is."""
-    mount = [{"name": "work", "mountPath": "/srv/work"}]
-    first = {"name": "first", "image": "pause:1", "command": ["sh", "-c", "echo from-init > /srv/work/f"], "volumeMounts": mount}
+    mount = [{"name": "work", "mountPath": "/srv/shared"}]
+    first = {"name": "first", "image": "pause:1", "command": ["sh", "-c", "echo from-init > /srv/shared/f"], "volumeMounts": mount}
     beside = {"name": "beside", "image": "pause:1", "restartPolicy": "Always"}
-    main = {"name": "main", "image": "pause:1", "command": ["sh", "-c", "cat /srv/work/f"], "volumeMounts": mount}
+    main = {"name": "main", "image": "pause:1", "command": ["sh", "-c", "cat /srv/shared/f"], "volumeMounts": mount}
     spec = {
         "restartPolicy": "Never",
         "initContainers": [first, beside],
@@ -256,7 +256,7 @@ def test_init_containers_and_sidecars_run_in_their_order(control_plane: ControlP
     control_plane.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "steps"}, "spec": spec}, namespace=namespace)
     control_plane.kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/steps", "-n", namespace, "--timeout=30s", timeout=40)
     assert "from-init" in node_agent.logs(namespace, "steps")
-    assert not Path("/srv/work").exists()
+    assert not Path("/srv/shared").exists()
 
 
 def test_a_container_that_fails_its_liveness_probe_is_restarted(control_plane: ControlPlane, node_agent: NodeAgent, namespace: str) -> None:
