@@ -195,39 +195,54 @@ class Shift:
 
 def mann_whitney(canary: Array, baseline: Array, confidence: float = 0.98) -> Shift:
     """As R's wilcox.test(conf.int, exact = FALSE, correct): the z statistic is inverted by bisection."""
-    quantile_z = float(ndtri(0.5 + confidence / 2.0))
-    low, high = float(canary.min() - baseline.max()), float(canary.max() - baseline.min())
-    return Shift(
-        low=_root(canary, baseline, low, high, quantile_z),
-        high=_root(canary, baseline, low, high, -quantile_z),
-        estimate=0.5 * (_root(canary, baseline, low, high, 0.0) + _root(canary, baseline, low, high, 0.0, flat=True)),
-    )
+    quantile_z, z = float(ndtri(0.5 + confidence / 2.0)), RankSum(canary, baseline)
+    return Shift(low=_root(z, quantile_z), high=_root(z, -quantile_z), estimate=0.5 * (_root(z, 0.0) + _root(z, 0.0, flat=True)))
 
 
-def _statistic(canary: Array, baseline: Array, shift: float, target: float) -> float:
-    """z of the rank sum at `shift`, with R's continuity correction towards the bound that is sought (none for the estimate)."""
-    moved = np.concatenate([canary - shift, baseline])
-    ranks = rankdata(moved)
-    n, m = canary.size, baseline.size
-    w = float(ranks[:n].sum()) - n * (n + 1) / 2.0 - n * m / 2.0
+class RankSum:
+    """z of the rank sum at any shift, with R's continuity correction towards the bound that is sought (none for the estimate).
+
+    The rank sum counts pairs whose difference is beyond the shift, so all differences are sorted once; only a shift that equals a
+    difference makes new ties, and then all is ranked anew.
+    """
+
+    def __init__(self, canary: Array, baseline: Array) -> None:
+        self._canary, self._baseline = canary, baseline
+        self._differences: Array = np.sort((canary[:, None] - baseline[None, :]).ravel())
+        self._sigma = _rank_sigma(np.concatenate([rankdata(canary), canary.size + rankdata(baseline)]), canary.size, baseline.size)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return float(self._differences[0]), float(self._differences[-1])
+
+    def at(self, shift: float, target: float) -> float:
+        pairs = self._differences.size
+        beyond = pairs - int(np.searchsorted(self._differences, shift, side="right"))
+        equal = pairs - beyond - int(np.searchsorted(self._differences, shift, side="left"))
+        sigma = self._tied_sigma(shift) if equal else self._sigma
+        correction = 0.0 if target == 0 else math.copysign(0.5, target)
+        return (beyond + 0.5 * equal - pairs / 2.0 - correction) / sigma if sigma else 0.0
+
+    def _tied_sigma(self, shift: float) -> float:
+        ranks = rankdata(np.concatenate([self._canary - shift, self._baseline]))
+        return _rank_sigma(ranks, self._canary.size, self._baseline.size)
+
+
+def _rank_sigma(ranks: Array, n: int, m: int) -> float:
     _, ties = np.unique(ranks, return_counts=True)
-    sigma = math.sqrt(n * m / 12.0 * ((n + m + 1) - float((ties**3 - ties).sum()) / ((n + m) * (n + m - 1))))
-    if sigma == 0:
-        return 0.0
-    correction = 0.0 if target == 0 else math.copysign(0.5, target)
-    return (w - correction) / sigma
+    return math.sqrt(n * m / 12.0 * ((n + m + 1) - float((ties**3 - ties).sum()) / ((n + m) * (n + m - 1))))
 
 
-def _root(canary: Array, baseline: Array, low: float, high: float, target: float, *, flat: bool = False) -> float:
+def _root(z: RankSum, target: float, *, flat: bool = False) -> float:
     """Where z falls to `target` (`flat`: where it leaves it again); z falls in steps as the shift rises."""
-    below, above = _statistic(canary, baseline, low, target) - target, _statistic(canary, baseline, high, target) - target
-    if below <= 0:  # so few points cannot reach that confidence
+    low, high = z.range
+    if z.at(low, target) <= target:  # so few points cannot reach that confidence
         return -math.inf if target else low
-    if above >= 0:
+    if z.at(high, target) >= target:
         return high
     while high - low > 1e-6 * max(1.0, abs(low) + abs(high)):
         middle = 0.5 * (low + high)
-        above = _statistic(canary, baseline, middle, target) - target
+        above = z.at(middle, target) - target
         if above > 0 or (flat and above == 0):
             low = middle
         else:
