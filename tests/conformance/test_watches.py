@@ -108,9 +108,9 @@ async def test_a_streaming_list_must_say_what_it_means(api: Api, query: dict[str
     assert (answer.status, answer.fields) == (422, ["resourceVersionMatch"])
 
 
-async def test_a_version_that_is_too_old_has_expired(api: Api) -> None:
-    """An ERROR event with 410 Expired; the client has to list again."""
-    async with api.watch("configmaps", resourceVersion=1) as watch:
+async def test_a_version_that_is_too_old_has_expired(widgets: Api) -> None:
+    """An ERROR event with 410 Expired; the client has to list again. Of a kind that came later: its history begins after version 1."""
+    async with widgets.watch("widgets", resourceVersion=1) as watch:
         kind, status = await watch.next()
         assert (kind, status["code"], status["reason"]) == ("ERROR", 410, "Expired")
         assert status["message"].startswith("too old resource version: 1")

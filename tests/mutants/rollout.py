@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.mutants.model import Mutant
 
 _DISTURBED = "tests/unit/rollout/test_disturbances.py"
+_TAKEN = "tests/unit/rollout/test_disturbed_routes_and_flags.py"
+_UNJUDGED = "tests/unit/rollout/test_unjudged_versions.py"
 _WHOLE = "tests/unit/rollout/test_whole_rollouts.py"
 _COMMANDS = "tests/unit/rollout/test_commands.py"
 
@@ -47,7 +49,7 @@ MUTANTS = (
         path="flags/plan.py",
         old="PATIENCE = 5.0",
         new="PATIENCE = 5000.0",
-        test=f"{_DISTURBED}::test_an_abort_does_not_wait_for_a_flag_source_that_is_down",
+        test=f"{_TAKEN}::test_an_abort_does_not_wait_for_a_flag_source_that_is_down",
     ),
     Mutant(
         name="flags-rise-before-the-weight",
@@ -63,7 +65,7 @@ MUTANTS = (
         path="daemon/rollout/lockstep.py",
         old="    if not view.error:\n        return True\n",
         new="    return True\n",
-        test=f"{_DISTURBED}::test_no_flag_of_a_step_rises_while_the_source_of_another_is_away",
+        test=f"{_TAKEN}::test_no_flag_of_a_step_rises_while_the_source_of_another_is_away",
     ),
     Mutant(
         name="a-person-s-share-is-noted-as-ours",
@@ -71,7 +73,7 @@ MUTANTS = (
         path="daemon/rollout/turn.py",
         old="written=status.written if view.drift else view.percent,",
         new="written=view.percent,",
-        test=f"{_DISTURBED}::test_what_a_person_raised_is_not_written_over",
+        test=f"{_TAKEN}::test_what_a_person_raised_is_not_written_over",
     ),
     Mutant(
         name="flags-stay-up-on-the-way-back",
@@ -127,7 +129,7 @@ MUTANTS = (
         path="daemon/rollout/progress.py",
         old='if f.drift == "lower"',
         new='if f.drift == "never"',
-        test=f"{_DISTURBED}::test_a_flag_moved_by_hand_stops_the_release",
+        test=f"{_TAKEN}::test_a_flag_moved_by_hand_stops_the_release",
     ),
     Mutant(
         name="git-s-rejected-template-is-written-over",
@@ -175,7 +177,7 @@ MUTANTS = (
         path="daemon/rollout/decide.py",
         old="    if not (workload.complete and one and workload.available >= workload.replicas):\n",
         new="    if workload.replicas < 0:\n",
-        test=f"{_DISTURBED}::test_adoption_in_mid_roll_waits_and_holds_nothing",
+        test=f"{_UNJUDGED}::test_adoption_in_mid_roll_waits_and_holds_nothing",
     ),
     Mutant(
         name="owners-are-lost-with-the-daemon",
