@@ -14,12 +14,13 @@ from typing import Any
 import msgspec
 
 from flags import splice
+from flags.admission import admit
 from flags.errors import Busy, Conflict, Missing, Retryable
-from flags.flagd_checks import admit, already, foreign, preflight, refuse_drift, restored
+from flags.flagd_checks import already, foreign, preflight, refuse_drift, restored
 from flags.flagd_owners import give_back
-from flags.flagd_rules import rule_for, targeting_for
+from flags.flagd_rules import OPERATORS, rule_for, targeting_for
 from flags.flagd_view import Original, View, annotation_for, digest, operations, original_from, original_of, put_rule, view, writer_of
-from flags.model import Capabilities, Converged, Desired, FlagRef, Owner, Result, State, Waiting
+from flags.model import Capabilities, Converged, Desired, FlagRef, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, ObjectRef, ObjectStore
 
 _ATTEMPTS = 3
@@ -47,15 +48,16 @@ class FlagdProvider:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Gates and compare-and-set; no cohorts and no acknowledgement in this version."""
+        """Gates, cohorts and compare-and-set; no acknowledgement."""
         return Capabilities(
             name="flagd",
-            cohorts=False,
+            cohorts=True,
             gates=True,
             compare_and_set=True,
             witnessed=False,
             stickiness=("targetingKey",),
             on_promotion=("Keep", "Open", "Remove"),
+            operators=OPERATORS,
         )
 
     async def read(self, flag: FlagRef) -> State:
@@ -73,11 +75,12 @@ class FlagdProvider:
             gate=None if seen.wrote is None else seen.wrote.gate,
             written_by=writer_of(seen),
             original=None if seen.mark == self._mark else original_of(seen),
+            cohorts=() if seen.wrote is None else tuple(Share(cohort=c.name, percent=c.percent) for c in seen.wrote.cohorts),
         )
 
     async def check(self, flag: FlagRef, desired: Desired) -> None:
         """Everything that would keep us from taking the flag."""
-        admit(flag, desired)
+        admit(flag, desired, self.capabilities)
         async with _deadline("read", flag):
             seen = await self._look(flag)
         self._refuse_other(seen)
@@ -86,7 +89,7 @@ class FlagdProvider:
 
     async def apply(self, flag: FlagRef, desired: Desired, expected: Desired | None) -> Result:
         """Write `desired` if the flag is what we left it to be."""
-        admit(flag, desired)
+        admit(flag, desired, self.capabilities)
 
         def change(seen: View) -> tuple[str, str | None]:
             self._refuse_other(seen)

@@ -9,24 +9,7 @@ from flags import splice
 from flags.errors import Direction, Drifted, Exposed, Invalid
 from flags.flagd_rules import Targeting, Variants, drift, evaluator_name, mentions, paste, rule_for
 from flags.flagd_view import Original, View, drop_rule, writer_of
-from flags.model import Desired, FlagRef
-
-
-def admit(flag: FlagRef, desired: Desired) -> None:
-    """Refuse what flagd cannot do, before any call."""
-    field = f"flags[{flag.key}]"
-    if not 0 <= desired.percent <= 100:
-        raise Invalid(
-            field=f"{field}.percent", value=desired.percent, problem="it is not within 0..100", way_out="Use an integer from 0 to 100."
-        )
-    if desired.cohorts:
-        names = ", ".join(cohort.name for cohort in desired.cohorts)
-        raise Invalid(
-            field=f"{field}.cohorts", value=names, problem="cohorts are not in this version for flagd", way_out="Leave cohorts out."
-        )
-    if desired.stickiness != "targetingKey":
-        way_out = "Use targetingKey, and set the SDK's targeting key to what should stick."
-        raise Invalid(field=f"{field}.stickiness", value=desired.stickiness, problem="flagd shares are by targeting key", way_out=way_out)
+from flags.model import Desired
 
 
 def preflight(seen: View, desired: Desired) -> None:
@@ -51,9 +34,9 @@ def preflight(seen: View, desired: Desired) -> None:
     if seen.rule is not None and seen.wrote is None:
         field = f"$evaluators.{evaluator_name(flag)}"
         raise Invalid(field=field, value=json.dumps(seen.rule), problem="Linnet did not write it", way_out="Remove or rename it.")
-    if seen.wrote and seen.wrote.percent and desired.gate and seen.wrote.gate is None:
+    if seen.wrote and desired.gate and seen.wrote.gate is None and (shares := shown(seen.wrote)):
         raise Exposed(
-            f"flag {flag} in {seen.where} is on for {seen.wrote.percent} % of everybody since an earlier promotion; a gate would take it from them. "
+            f"flag {flag} in {seen.where} is on for {shares} since an earlier promotion; a gate would take it from them. "
             "Leave the flag out of this Canary, or set it to 0 first."
         )
 
@@ -73,8 +56,9 @@ def refuse_drift(seen: View, expected: Desired) -> None:
     moved = drift(seen.wrote, expected)
     if moved is None:
         return
-    found = f"{seen.wrote.percent} %{_gated(seen.wrote)}" if seen.wrote else "a rule of somebody's own"
-    raise Drifted(f"flag {seen.key} is {found}, not {expected.percent} %{_gated(expected)}: changed by {by}", direction=moved, by=by)
+    found = f"on for {shown(seen.wrote) or 'nobody'}{_gated(seen.wrote)}" if seen.wrote else "a rule of somebody's own"
+    wanted = f"on for {shown(expected) or 'nobody'}{_gated(expected)}"
+    raise Drifted(f"flag {seen.key} is {found}, not {wanted}: changed by {by}", direction=moved, by=by)
 
 
 def restored(seen: View, found: Original) -> str:
@@ -128,5 +112,11 @@ def _reach(targeting: Targeting, variants: Variants) -> Direction:
             return "other"
 
 
+def shown(desired: Desired) -> str:
+    """Whom it lets in, in words; empty where nobody."""
+    shares = [(cohort.percent, f"cohort {cohort.name}") for cohort in desired.cohorts]
+    return ", ".join(f"{percent} % of {whom}" for percent, whom in [(desired.percent, "everybody"), *shares] if percent)
+
+
 def _gated(desired: Desired) -> str:
-    return f" where {desired.gate.attribute} is {desired.gate.value}" if desired.gate else " of everybody"
+    return f" where {desired.gate.attribute} is {desired.gate.value}" if desired.gate else ""

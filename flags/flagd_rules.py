@@ -17,11 +17,13 @@ from typing import Any
 import msgspec
 
 from flags.errors import Direction, Invalid
-from flags.model import Desired, Gate
+from flags.model import EVERYONE, Cohort, Constraint, Desired, Gate
 
 # SDKs substitute `$ref` by text; names that need escaping inside JSON or a regular expression break some of them.
 _SIMPLE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ALWAYS = {"==": [1, 1]}
+_TEXTS = {"STR_STARTS_WITH": "starts_with", "STR_ENDS_WITH": "ends_with"}
+OPERATORS = ("IN", "NOT_IN", *_TEXTS)
 
 
 class Variants(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,32 +74,98 @@ def variants_of(key: str, flag: Mapping[str, Any]) -> Variants:
 
 
 def rule_for(desired: Desired, variants: Variants) -> dict[str, Any]:
-    """The evaluator for `desired`: true where the flag is on."""
-    clauses: list[Any] = []
-    if desired.gate is not None:
-        clauses.append({"==": [{"var": desired.gate.attribute}, desired.gate.value]})
-    if desired.percent < 100:
-        share = {"fractional": [[variants.on, desired.percent], [variants.off, 100 - desired.percent]]}
-        clauses.append({"==": [share, variants.on]})
+    """The evaluator for `desired`: true where the flag is on. Shares hash the same key, so that they overlap to the larger one."""
+    clauses = [] if desired.gate is None else [{"==": [{"var": desired.gate.attribute}, desired.gate.value]}]
+    share = _share(desired.percent, variants)
+    if desired.cohorts:
+        clauses.append({"or": [*(share or [_ALWAYS]), *(_cohort(cohort, variants) for cohort in desired.cohorts)]})
+    else:
+        clauses += share
     return {"and": clauses} if clauses else dict(_ALWAYS)
+
+
+def _share(percent: int, variants: Variants) -> list[dict[str, Any]]:
+    if percent == 100:
+        return []
+    return [{"==": [{"fractional": [[variants.on, percent], [variants.off, 100 - percent]]}, variants.on]}]
+
+
+def _cohort(cohort: Cohort, variants: Variants) -> dict[str, Any]:
+    """Its name stands in front: a text is true to every evaluator, and tells people what the branch is for."""
+    return {"and": [cohort.name, *(_condition(item) for item in cohort.constraints), *_share(cohort.percent, variants)]}
+
+
+def _condition(item: Constraint) -> dict[str, Any]:
+    variable = {"var": item.attribute}
+    match item.operator:
+        case "IN":
+            return {"in": [variable, list(item.values)]}
+        case "NOT_IN":
+            return {"!": {"in": [variable, list(item.values)]}}
+        case other:
+            tests = [{_TEXTS[other]: [variable, value]} for value in item.values]
+            return tests[0] if len(tests) == 1 else {"or": tests}
 
 
 def desired_of(rule: Any, variants: Variants) -> Desired | None:
     """The inverse of `rule_for`; None for anything that we did not write."""
     if rule == _ALWAYS:
         return Desired(percent=100)
-    percent, gate = 100, None
-    for clause in _clauses(rule):
-        left, right = _equality(clause)
-        match left:
-            case {"var": str(attribute)} if isinstance(right, str):
-                gate = Gate(attribute=attribute, value=right)
-            case {"fractional": [[variants.on, int(share)], [variants.off, int()]]} if right == variants.on:
-                percent = share
+    percent: int | None = None
+    gate: Gate | None = None
+    cohorts: tuple[Cohort, ...] = ()
+    for clause in _clauses(rule, "and"):
+        match clause:
+            case {"==": [{"var": str(attribute)}, str(value)]}:
+                gate = Gate(attribute=attribute, value=value)
+            case {"or": [everyone, *branches]}:
+                percent = 100 if everyone == _ALWAYS else _share_of(everyone)
+                cohorts = tuple(cohort for branch in branches if (cohort := _cohort_of(branch)) is not None)
             case _:
-                return None
-    found = Desired(percent=percent, gate=gate)
+                percent = _share_of(clause)
+                if percent is None:
+                    return None
+    found = Desired(percent=100 if percent is None else percent, gate=gate, cohorts=cohorts)
     return found if rule_for(found, variants) == rule else None
+
+
+def _share_of(clause: Any) -> int | None:
+    match clause:
+        case {"==": [{"fractional": [[_, int(share)], [_, int()]]}, _]}:
+            return share
+        case _:
+            return None
+
+
+def _cohort_of(branch: Any) -> Cohort | None:
+    match branch:
+        case {"and": [str(name), *conditions]}:
+            share = _share_of(conditions[-1]) if conditions else None
+            constraints = [_constraint_of(item) for item in (conditions if share is None else conditions[:-1])]
+            known = tuple(item for item in constraints if item is not None)
+            return Cohort(name=name, percent=100 if share is None else share, constraints=known)
+        case _:
+            return None
+
+
+def _constraint_of(condition: Any) -> Constraint | None:
+    match condition:
+        case {"in": [{"var": str(attribute)}, [*values]]}:
+            return Constraint(attribute=attribute, values=tuple(map(str, values)))
+        case {"!": {"in": [{"var": str(attribute)}, [*values]]}}:
+            return Constraint(attribute=attribute, values=tuple(map(str, values)), operator="NOT_IN")
+        case _:
+            return _text_of(condition)
+
+
+def _text_of(condition: Any) -> Constraint | None:
+    tests = _clauses(condition, "or") if isinstance(condition, dict) and "or" in condition else [condition]
+    found = [(name, test[name]) for test in tests if isinstance(test, dict) for name in test]
+    for operator, name in _TEXTS.items():
+        match found:
+            case [(used, [{"var": str(attribute)}, _]), *_] if used == name:
+                return Constraint(attribute=attribute, values=tuple(str(pair[1][1]) for pair in found), operator=operator)
+    return None
 
 
 def targeting_for(key: str, variants: Variants) -> dict[str, Any]:
@@ -138,22 +206,20 @@ def drift(found: Desired | None, expected: Desired) -> Direction | None:
         return "other"
     if found.gate != expected.gate:
         return "higher" if found.gate is None else "lower" if expected.gate is None else "other"
-    if found.percent == expected.percent:
-        return None
-    return "lower" if found.percent < expected.percent else "higher"
+    before, now = _shares(expected), _shares(found)
+    if any(now.get(name, 0) < percent for name, percent in before.items()):
+        return "lower"
+    if any(before.get(name, 0) < percent for name, percent in now.items()):
+        return "higher"
+    same = {c.name: c.constraints for c in found.cohorts if c.percent} == {c.name: c.constraints for c in expected.cohorts if c.percent}
+    return None if same else "other"
 
 
-def _clauses(rule: Any) -> list[Any]:
-    match rule:
-        case {"and": [*clauses]} if len(rule) == 1 and clauses:
-            return list(clauses)
-        case _:
-            return [None]
+def _shares(desired: Desired) -> dict[str, int]:
+    return {EVERYONE: desired.percent, **{cohort.name: cohort.percent for cohort in desired.cohorts}}
 
 
-def _equality(clause: Any) -> tuple[Any, Any]:
-    match clause:
-        case {"==": [left, right]} if len(clause) == 1:
-            return left, right
-        case _:
-            return None, None
+def _clauses(rule: Any, word: str) -> list[Any]:
+    """What `word` joins; something that is no clause of ours where it joins nothing, or not alone."""
+    found = rule.get(word) if isinstance(rule, dict) and len(rule) == 1 else None
+    return found if isinstance(found, list) and found else [None]

@@ -10,6 +10,9 @@ import msgspec
 
 OnPromotion = Literal["Keep", "Open", "Remove"]
 
+# What the share of everybody is called where cohorts are called by name.
+EVERYONE = "all"
+
 
 class FlagRef(msgspec.Struct, frozen=True, kw_only=True):
     """A flag of a source. `key` is the name at the provider, `source` the FlagSource's name as people know it."""
@@ -64,8 +67,15 @@ class Desired(msgspec.Struct, frozen=True, kw_only=True):
     stickiness: str = "targetingKey"
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """What our rule for one cohort lets in; None where it is no plain percentage any more."""
+
+    cohort: str
+    percent: int | None
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. `percent` and `gate` are our rule's (None: there is no rule of ours).
+    """What was found. `percent` and `gate` are our rule's for everyone (None: there is no rule of ours), `cohorts` those for cohorts.
 
     `original` is what `restore` would need if the flag were taken now; None once it is ours.
     """
@@ -80,6 +90,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     gate: Gate | None
     written_by: str
     original: str | None = None
+    cohorts: tuple[Share, ...] = ()
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +119,11 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider can do, so that validation can refuse a spec before the first write."""
+    """What a provider can do, so that validation can refuse a spec before the first write.
+
+    `stickiness` are the words that every such source knows; with `context_fields` any field of the SDK's context may be named too.
+    `operators` are those that constraints of cohorts may have, `segments` whether a cohort may be one of the provider's own.
+    """
 
     name: str
     cohorts: bool
@@ -117,6 +132,9 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     witnessed: bool
     stickiness: tuple[str, ...]
     on_promotion: tuple[OnPromotion, ...]
+    context_fields: bool = False
+    operators: tuple[str, ...] = ()
+    segments: bool = False
 
 
 def settled(desired: Desired, on_promotion: OnPromotion) -> Desired | None:

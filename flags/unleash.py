@@ -10,13 +10,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
+from flags.admission import admit
 from flags.errors import Conflict, Drifted, FlagError, Forbidden, Invalid, Missing, Retryable
-from flags.model import Capabilities, Converged, Desired, FlagRef, Gate, Owner, Result, State, Waiting
+from flags.model import EVERYONE, Capabilities, Converged, Desired, FlagRef, Gate, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, HttpClient
 from flags.unleash_admin import Admin, UnleashSource
 from flags.unleash_checks import Drift, drift, refuse_exposed, refuse_other, refuse_plan, refuse_rights
-from flags.unleash_rules import Arm, admit, arms, closing, creation, custom_stickiness, giving_up, is_as, moving, taking
-from flags.unleash_view import EVERYONE, Original, Strategy, View, original_from, original_of, view
+from flags.unleash_rules import OPERATORS, STICKINESS, Arm, arms, closing, creation, custom_stickiness, giving_up, is_as, moving, taking
+from flags.unleash_view import Original, Strategy, View, original_from, original_of, view
 from flags.unleash_witness import Witnesses
 
 _ATTEMPTS = 3
@@ -49,8 +50,11 @@ class UnleashProvider:
             gates=True,
             compare_and_set=True,
             witnessed=self._witnesses is not None,
-            stickiness=("targetingKey", "userId", "sessionId", "random", "default"),
+            stickiness=STICKINESS,
             on_promotion=("Keep", "Open", "Remove"),
+            context_fields=True,
+            operators=OPERATORS,
+            segments=True,
         )
 
     async def read(self, flag: FlagRef) -> State:
@@ -67,15 +71,16 @@ class UnleashProvider:
             owner=seen.driven[0].mark if seen.driven else None,
             foreign=tuple(s.called for s in seen.foreign),
             revision=seen.revision,
-            percent=None if everyone is None else 0 if everyone.disabled or not seen.enabled else everyone.percent,
+            percent=None if everyone is None else _reaching(everyone, seen),
             gate=None if everyone is None else _gate(everyone),
             written_by=by,
             original=None if own else original_of(seen),
+            cohorts=tuple(Share(cohort=s.role, percent=_reaching(s, seen)) for s in own if s.role != EVERYONE),
         )
 
     async def check(self, flag: FlagRef, desired: Desired) -> None:
         """Everything that would keep us from taking the flag."""
-        admit(flag, desired)
+        admit(flag, desired, self.capabilities)
         async with self._deadline("check", flag):
             seen = await self._look(flag)
             refuse_other(seen, self._mark)
@@ -84,7 +89,7 @@ class UnleashProvider:
 
     async def apply(self, flag: FlagRef, desired: Desired, expected: Desired | None) -> Result:
         """Write `desired` if the flag is what we left it to be."""
-        admit(flag, desired)
+        admit(flag, desired, self.capabilities)
         async with self._deadline("apply", flag):
             for _ in range(_ATTEMPTS):
                 seen = await self._look(flag)
@@ -303,6 +308,10 @@ def _gate(strategy: Strategy) -> Gate | None:
         if operator == "IN" and len(values) == 1 and not inverted and len(strategy.constraints) == 1:
             return Gate(attribute=name, value=values[0])
     return None
+
+
+def _reaching(strategy: Strategy, seen: View) -> int | None:
+    return 0 if strategy.disabled or not seen.enabled else strategy.percent
 
 
 def _exact(seen: View, found: Original) -> bool:

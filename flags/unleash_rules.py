@@ -10,12 +10,16 @@ from typing import Any
 
 import msgspec
 
-from flags.errors import Invalid
-from flags.model import Cohort, Desired, FlagRef, Owner
-from flags.unleash_view import EVERYONE, RELEASED, WORD, Condition, Strategy, condition, constraint, title_for
+from flags.model import EVERYONE, Desired, FlagRef, Owner
+from flags.unleash_view import RELEASED, WORD, Condition, Strategy, condition, constraint, title_for
 
 Operations = list[dict[str, Any]]
-_BUILT_IN = ("userId", "sessionId", "random", "default")
+STICKINESS = ("targetingKey", "userId", "sessionId", "random", "default")
+# What SDKs older than Unleash 8 do not know is left out: they would let nobody in, or everybody.
+OPERATORS = (
+    *("IN", "NOT_IN", "STR_STARTS_WITH", "STR_ENDS_WITH", "STR_CONTAINS", "NUM_EQ", "NUM_GT", "NUM_GTE", "NUM_LT", "NUM_LTE"),
+    *("DATE_AFTER", "DATE_BEFORE", "SEMVER_EQ", "SEMVER_GT", "SEMVER_LT"),
+)
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,43 +36,9 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True):
         return frozenset(condition(item) for item in self.constraints)
 
 
-def admit(flag: FlagRef, desired: Desired) -> None:
-    """Refuse what Unleash cannot do, before any call."""
-    field = f"flags[{flag.key}]"
-    _percent(f"{field}.percent", desired.percent)
-    if not desired.stickiness:
-        raise Invalid(
-            field=f"{field}.stickiness", value="", problem="it is empty", way_out="Use targetingKey or the name of a context field."
-        )
-    names: set[str] = {EVERYONE}
-    for cohort in desired.cohorts:
-        _cohort(f"{field}.cohorts[{cohort.name}]", cohort, names)
-
-
-def _cohort(field: str, cohort: Cohort, names: set[str]) -> None:
-    _percent(f"{field}.percent", cohort.percent)
-    if cohort.name in names:
-        problem = "that is what the share of everybody is called" if cohort.name == EVERYONE else "it is there twice"
-        raise Invalid(field=f"{field}.name", value=cohort.name, problem=problem, way_out="Give each cohort a name of its own.")
-    names.add(cohort.name)
-    if not cohort.constraints and cohort.segment is None:
-        way_out = "Give it constraints, or the name of a segment."
-        raise Invalid(field=field, value=cohort.name, problem="nothing says who is in it, so it would be everybody", way_out=way_out)
-    for item in cohort.constraints:
-        if not item.values:
-            raise Invalid(
-                field=f"{field}.constraints", value=item.attribute, problem="it has no values", way_out="List at least one value."
-            )
-
-
-def _percent(field: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
-        raise Invalid(field=field, value=value, problem="it is not within 0..100", way_out="Use an integer from 0 to 100.")
-
-
 def custom_stickiness(desired: Desired) -> str | None:
     """A context field of the owner's, which must exist; None for what every Unleash has."""
-    return None if desired.stickiness in (*_BUILT_IN, "targetingKey") else desired.stickiness
+    return None if desired.stickiness in STICKINESS else desired.stickiness
 
 
 def sticky_field(desired: Desired) -> str:

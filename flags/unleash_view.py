@@ -17,7 +17,6 @@ from flags.model import Constraint, FlagRef
 
 WORD = "linnet"
 RELEASED = "released"
-EVERYONE = "all"
 # Strategies that reach named people or machines only.
 _LISTS = ("userWithId", "remoteAddress", "applicationHostname")
 

@@ -17,10 +17,10 @@ import msgspec
 
 from flags.buckets import bucket
 from flags.errors import Retryable
-from flags.model import Desired
+from flags.model import EVERYONE, Desired
 from flags.unleash_admin import UnleashSource
 from flags.unleash_rules import Arm, sticky_field
-from flags.unleash_view import EVERYONE, WORD
+from flags.unleash_view import WORD
 
 if TYPE_CHECKING:
     from UnleashClient.clients.async_unleash_client import AsyncUnleashClient

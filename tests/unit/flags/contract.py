@@ -14,6 +14,7 @@ from flags.provider import FlagProvider
 
 GATE = Gate()
 IDS = tuple(f"user-{number}" for number in range(5000))
+SOME = IDS[:1000]
 
 
 class World(Protocol):
@@ -25,8 +26,8 @@ class World(Protocol):
     now: float
     settle: float
 
-    def on(self, ids: tuple[str, ...], track: str | None) -> set[str]:
-        """Which of the ids have the flag on pods of this track, by the system's own evaluation."""
+    def on(self, ids: tuple[str, ...], track: str | None, **properties: str) -> set[str]:
+        """Which of the ids have the flag on pods of this track, by the system's own evaluation; `properties` are the user's own."""
         ...
 
     def on_anonymous(self, track: str | None) -> bool: ...
@@ -43,6 +44,10 @@ class World(Protocol):
 
 def gated(percent: int) -> Desired:
     return Desired(percent=percent, gate=GATE)
+
+
+def beta(percent: int) -> Cohort:
+    return Cohort(name="beta", percent=percent, constraints=(Constraint(attribute="tier", values=("beta",)),))
 
 
 class ProviderContract:
@@ -92,15 +97,48 @@ class ProviderContract:
             await world.provider.apply(world.flag, gated(percent), None)
         assert world.snapshot() == before
 
-    async def test_cohorts_are_taken_or_refused_by_name(self, world: World) -> None:
-        """A provider without cohorts says so instead of dropping them."""
-        beta = Cohort(name="beta", percent=100, constraints=(Constraint(attribute="plan", values=("beta",)),))
-        desired = Desired(percent=1, gate=GATE, cohorts=(beta,))
-        if world.provider.capabilities.cohorts:
-            await world.provider.apply(world.flag, desired, None)
+    async def test_a_cohort_has_a_share_of_its_own_and_nobody_else_does(self, world: World) -> None:
+        """Beta first: none of the others is in, and on no other pod; a provider without cohorts says so instead of dropping them."""
+        desired = Desired(percent=0, gate=GATE, cohorts=(beta(50),))
+        if not world.provider.capabilities.cohorts:
+            with pytest.raises(Invalid, match="beta"):
+                await world.provider.apply(world.flag, desired, None)
             return
-        with pytest.raises(Invalid, match="beta"):
-            await world.provider.apply(world.flag, desired, None)
+        await world.provider.apply(world.flag, desired, None)
+        assert world.on(SOME, "canary") == world.on(SOME, "canary", tier="free") == world.on(IDS[:200], "stable", tier="beta") == set()
+        assert abs(100 * len(world.on(SOME, "canary", tier="beta")) / len(SOME) - 50) <= 4
+        assert [(share.cohort, share.percent) for share in (await world.provider.read(world.flag)).cohorts] == [("beta", 50)]
+
+    async def test_a_cohort_and_everybody_overlap_to_the_larger_share(self, world: World) -> None:
+        """One throw for both: beta 50 and all 10 is 50 % of beta, not 55; and growing takes the flag from nobody."""
+        if not world.provider.capabilities.cohorts:
+            return
+        only = Desired(percent=0, gate=GATE, cohorts=(beta(50),))
+        await world.provider.apply(world.flag, only, None)
+        first = world.on(SOME, "canary", tier="beta")
+        both = Desired(percent=10, gate=GATE, cohorts=(beta(50),))
+        await world.provider.apply(world.flag, both, only)
+        assert world.on(SOME, "canary", tier="beta") == first
+        assert world.on(SOME, "canary", tier="free") < first
+        assert not (await world.provider.apply(world.flag, both, both)).changed
+
+    async def test_zero_and_restore_take_cohorts_back_too(self, world: World) -> None:
+        """Nobody is left in a branch of their own."""
+        if not world.provider.capabilities.cohorts:
+            return
+        before = world.snapshot()
+        original = (await world.provider.apply(world.flag, Desired(percent=1, gate=GATE, cohorts=(beta(100),)), None)).original or ""
+        await world.provider.zero(world.flag)
+        assert world.on(SOME, "canary", tier="beta") == set()
+        await world.provider.restore(world.flag, original)
+        assert world.snapshot() == before
+
+    async def test_a_stickiness_that_is_not_known_is_refused_by_name(self, world: World) -> None:
+        """Field, value and way out, before anything is written."""
+        before = world.snapshot()
+        with pytest.raises(Invalid, match=r"stickiness is 'shoe-size'"):
+            await world.provider.apply(world.flag, Desired(percent=5, gate=GATE, stickiness="shoe-size"), None)
+        assert world.snapshot() == before
 
     async def test_a_missing_flag_is_reported_with_its_key(self, world: World) -> None:
         """The message names what was looked for."""

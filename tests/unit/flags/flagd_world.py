@@ -39,9 +39,9 @@ class FlagdWorld:
         self.provider: FlagProvider = FlagdProvider(source, ME, self.store, lambda: self.now)
         self.rival: FlagProvider = FlagdProvider(source, RIVAL, self.store, lambda: self.now)
 
-    def on(self, ids: tuple[str, ...], track: str | None) -> set[str]:
+    def on(self, ids: tuple[str, ...], track: str | None, **properties: str) -> set[str]:
         core = self._core()
-        return {name for name in ids if self._resolve(core, name, track)}
+        return {name for name in ids if self._resolve(core, name, track, **properties)}
 
     def on_anonymous(self, track: str | None) -> bool:
         return self._resolve(self._core(), None, track)
@@ -97,8 +97,8 @@ class FlagdWorld:
         core.set_flags(self.store.text())
         return core
 
-    def _resolve(self, core: FlagdCore, name: str | None, track: str | None) -> bool:
-        context = EvaluationContext(targeting_key=name, attributes={} if track is None else {"track": track})
+    def _resolve(self, core: FlagdCore, name: str | None, track: str | None, **properties: str) -> bool:
+        context = EvaluationContext(targeting_key=name, attributes=properties if track is None else {"track": track, **properties})
         value = core.resolve_boolean_value("new-checkout", False, context).value
         assert isinstance(value, bool)
         return value

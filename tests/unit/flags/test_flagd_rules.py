@@ -6,19 +6,29 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from flags.flagd_owners import give_back
-from flags.flagd_rules import Variants, desired_of, drift, rule_for
-from flags.model import Desired, Gate
+from flags.flagd_rules import OPERATORS, Variants, desired_of, drift, rule_for
+from flags.model import Cohort, Constraint, Desired, Gate
 
 VARIANTS = Variants(on="on", off="off")
 GATES = st.none() | st.builds(Gate, attribute=st.sampled_from(["track", "appVersion"]), value=st.sampled_from(["canary", "7f9c"]))
-DESIRED = st.builds(Desired, percent=st.integers(0, 100), gate=GATES)
+PLAIN = st.builds(Desired, percent=st.integers(0, 100), gate=GATES)
+WORDS = st.text(min_size=1, max_size=8)
+CONSTRAINTS = st.builds(
+    Constraint, attribute=WORDS, values=st.lists(WORDS, min_size=1, max_size=3).map(tuple), operator=st.sampled_from(OPERATORS)
+)
+COHORTS = st.builds(
+    Cohort, name=WORDS, percent=st.integers(0, 100), constraints=st.lists(CONSTRAINTS, min_size=1, max_size=2).map(tuple), segment=st.none()
+)
+UNIQUE = st.lists(COHORTS, max_size=3, unique_by=lambda cohort: cohort.name).map(tuple)
+DESIRED = st.builds(Desired, percent=st.integers(0, 100), gate=GATES, cohorts=UNIQUE)
 
 
 @given(desired=DESIRED)
 def test_what_was_written_is_read_back(desired: Desired) -> None:
-    """For every percent and gate, also through JSON."""
+    """For every percent, gate and cohort, also through JSON."""
     assert desired_of(json.loads(json.dumps(rule_for(desired, VARIANTS))), VARIANTS) == desired
 
 
@@ -47,13 +57,22 @@ def test_what_people_wrote_is_not_taken_for_ours(rule: Any) -> None:
     assert desired_of(rule, VARIANTS) is None
 
 
-@given(found=DESIRED, expected=DESIRED)
+@given(found=PLAIN, expected=PLAIN)
 def test_drift_is_lower_exactly_when_less_is_exposed(found: Desired, expected: Desired) -> None:
     """Equal means none; with the same gate the percent decides."""
     direction = drift(found, expected)
     assert (direction is None) == (found == expected)
     if found.gate == expected.gate and direction is not None:
         assert direction == ("lower" if found.percent < expected.percent else "higher")
+
+
+@given(wrote=DESIRED)
+def test_what_was_written_is_no_drift(wrote: Desired) -> None:
+    """And a cohort that a person lowered is the brake, whatever else they raised."""
+    assert drift(wrote, wrote) is None
+    lowered = tuple(replace(cohort, percent=0) for cohort in wrote.cohorts)
+    if any(cohort.percent for cohort in wrote.cohorts):
+        assert drift(replace(wrote, percent=100, cohorts=lowered), wrote) == "lower"
 
 
 def _entry(manager: str, *keys: str) -> dict[str, Any]:

@@ -9,17 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flags.admission import admit
 from flags.buckets import bucket, share
 from flags.errors import Invalid
 from flags.model import Cohort, Constraint, Desired, FlagRef, Gate, Owner
 from flags.registry import Ports, build
+from flags.unleash import UnleashProvider
 from flags.unleash_admin import UnleashSource
-from flags.unleash_rules import Arm, admit, arms
+from flags.unleash_rules import Arm, arms
 from flags.unleash_view import Strategy, combined, constraint
 from flags.unleash_witness import Sight, doubt
 
 FLAG = FlagRef(key="new-checkout", source="unleash")
 MARK = "prod/shop/checkout/uid-1"
+OWNER = Owner(cluster="c", namespace="n", name="m", uid="u")
 IDS = tuple(f"user-{number}" for number in range(20_000))
 
 
@@ -85,6 +88,10 @@ def test_a_constraint_is_written_whole() -> None:
     assert {"inverted", "caseInsensitive"} <= listed.keys()
 
 
+def beta(operator: str, *values: str) -> Cohort:
+    return Cohort(name="beta", percent=1, constraints=(Constraint(attribute="plan", values=values, operator=operator),))
+
+
 @pytest.mark.parametrize(
     ("desired", "says"),
     [
@@ -93,13 +100,16 @@ def test_a_constraint_is_written_whole() -> None:
         (Desired(percent=1, cohorts=(Cohort(name="b", percent=1, segment="s"), Cohort(name="b", percent=2, segment="s"))), "twice"),
         (Desired(percent=1, cohorts=(Cohort(name="b", percent=101, segment="s"),)), r"cohorts\[b\].percent is 101"),
         (Desired(percent=1, cohorts=(Cohort(name="b", percent=1, constraints=(Constraint(attribute="x", values=()),)),)), "no values"),
+        (Desired(percent=1, cohorts=(beta("GLOB", "x"),)), r"constraints\[plan\].operator is 'GLOB'"),
+        (Desired(percent=1, cohorts=(beta("NUM_GT", "1", "2"),)), "NUM_GT takes one value"),
         (Desired(percent=1, stickiness=""), "stickiness"),
     ],
 )
 def test_what_cannot_be_written_is_refused_by_field(desired: Desired, says: str) -> None:
     """Before any call."""
+    provider = UnleashProvider(UnleashSource(url="https://u.example", token="t", environment="e"), OWNER, NoHttp())
     with pytest.raises(Invalid, match=says):
-        admit(FLAG, desired)
+        admit(FLAG, desired, provider.capabilities)
 
 
 # The witness.
@@ -167,9 +177,8 @@ def test_no_token_is_in_a_text() -> None:
     assert "secret" not in repr(source) + str(source)
     assert source.base == "https://u.example"
     ports = Ports(objects=None, http=NoHttp())  # type: ignore[arg-type]
-    owner = Owner(cluster="c", namespace="n", name="m", uid="u")
     with pytest.raises(Invalid) as caught:
-        build("unleash", {"url": "https://u.example", "token": "secret-a"}, owner, ports)
+        build("unleash", {"url": "https://u.example", "token": "secret-a"}, OWNER, ports)
     assert "environment" in str(caught.value)
     assert "secret" not in str(caught.value)
 
