@@ -256,6 +256,7 @@ class MetricJudge(ABC, Generic[E_co]):
             fine_proven=self.proven,
             seconds_needed=0.0 if self.proven else self._seconds_needed(),
             kind=self._metric.kind,
+            worse=self._metric.worse,
             bound=bound,
             boundary=boundary,
         )

@@ -31,7 +31,7 @@ class Reasons:
         return Reason(
             code=Code.WORSE_THAN_TOLERATED,
             metric=name,
-            text=f"{_compared(line)}; {_odds(odds)} : 1 against 'no worse than tolerated', {_odds(need)} : 1 needed",
+            text=f"{compared(line)}; {_odds(odds)} : 1 against 'no worse than tolerated', {_odds(need)} : 1 needed",
             numbers={
                 "odds": odds, "odds_needed": need, "canary_errors": line.canary_errors, "canary_requests": line.canary_requests,
                 "baseline_errors": line.baseline_errors, "baseline_requests": line.baseline_requests,
@@ -144,17 +144,26 @@ class Reasons:
         return Reason(code=Code.NO_TRAFFIC, text="no requests to compare in this interval")
 
 
-def _compared(line: MetricEvidence) -> str:
+def compared(line: MetricEvidence) -> str:
     """Both arms in the words of the metric's kind."""
     name, n_c, n_b = line.name, line.canary_requests, line.baseline_requests
+    x_c, x_b = line.canary_errors, line.baseline_errors
     if line.kind == "Gauge":
-        return f"{name}: {((line.ratio_low or 1.0) - 1.0) * 100.0:.0f} % more than on the baseline"
+        more = ((line.ratio_low or 1.0) - 1.0) * 100.0
+        return f"{name}: {abs(more):.0f} % {'more' if more >= 0 else 'less'} than on the baseline"
     if line.kind == "Histogram":
-        share = line.canary_errors / max(n_c, 1), line.baseline_errors / max(n_b, 1)
-        return (
-            f"{name}: {share[0]:.1%} of {n_c} canary requests took longer than {line.boundary:g} s against {share[1]:.1%} on the baseline"
-        )
-    return f"{name}: {line.canary_errors} of {n_c} canary requests failed against {line.baseline_errors} of {n_b} on the baseline"
+        slow = f"{share(x_c, n_c)} of {n_c} canary requests took longer than {line.boundary:g} s"
+        return f"{name}: {slow}, {share(x_b, n_b)} on the baseline"
+    if line.worse == "Lower":
+        return f"{name}: {x_c} of {n_c} on the canary ({share(x_c, n_c)}), {x_b} of {n_b} on the baseline ({share(x_b, n_b)})"
+    return f"{name}: {x_c} of {n_c} canary requests failed, {x_b} of {n_b} on the baseline"
+
+
+def share(events: int, total: int) -> str:
+    """A part of all with as many digits as it needs: 0.11 %, 4.9 %, 12 %."""
+    percent = 100.0 * events / max(total, 1)
+    digits = 0 if percent == 0 or percent >= 10 else 1 if percent >= 1 else 2
+    return f"{percent:.{digits}f} %"
 
 
 def _odds(value: float) -> str:

@@ -163,6 +163,7 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
     fine_proven: bool
     seconds_needed: float | None
     kind: str = "Ratio"
+    worse: str = "Higher"
     bound: str = ""
     boundary: float | None = None
 

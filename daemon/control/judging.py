@@ -19,6 +19,7 @@ from analyzers.errors import AnalysisError
 from analyzers.evidence import EvidenceLog
 from analyzers.judge import Judge
 from analyzers.metrics import AnyMetric, HistogramMetric
+from analyzers.reasons import compared
 from analyzers.sources.protocol import MetricSource
 from analyzers.ticks import Action, Answer, Code, Problem, ProblemKind
 from daemon.api.quantities import parse_duration
@@ -232,6 +233,7 @@ def view_of(answer: Answer, code: str, text: str, judge: Judge | None) -> JudgeV
             log_worse=max(m.log_e_worse, m.log_e_catastrophe),
             log_fine=m.log_e_fine,
             bound=f"{m.bound} ({sure} % sure)" if m.bound else "",
+            says="" if m.kind == "Ratio" and m.worse == "Higher" else compared(m),
         )
         for m in answer.metrics
     )

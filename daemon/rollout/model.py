@@ -102,6 +102,7 @@ class MetricView(Fact, frozen=True, kw_only=True):
     log_worse: float
     log_fine: float
     bound: str = ""
+    says: str = ""  # both arms in its own words, where it does not count failed requests
 
 
 class JudgeView(Fact, frozen=True, kw_only=True):

@@ -79,10 +79,15 @@ def _cause(turn: Turn, reason: str) -> str:
     if reason == "Worse" and judge is not None and metric is not None:
         return (
             f"{_counts(metric)}; {odds(metric.log_worse)} against 'no worse than tolerated', "
-            f"{judge.needed_odds:.0f} : 1 needed. {count(metric.canary_total)} {_requests(metric.canary_total)} saw it."
+            f"{judge.needed_odds:.0f} : 1 needed.{_seen_by(metric.canary_total or judge.canary_requests)}"
         )
     cause = turn.rollout.rollback_cause or reason
     return cause if cause.endswith(".") else f"{cause}."
+
+
+def _seen_by(requests: int) -> str:
+    """How many met the bad version; nothing where no metric counts requests."""
+    return f" {count(requests)} {_requests(requests)} saw it." if requests else ""
 
 
 def _ended(turn: Turn) -> str:
@@ -139,17 +144,20 @@ def _requests(number: int) -> str:
 
 
 def _counts(metric: MetricView) -> str:
+    if metric.says:
+        return metric.says
     if metric.canary_total <= 0:
         return "no canary requests"
+    name = "" if metric.name == "errors" else f"{metric.name}: "
     return (
-        f"{count(metric.canary_events)} of {count(metric.canary_total)} canary {_requests(metric.canary_total)} failed "
+        f"{name}{count(metric.canary_events)} of {count(metric.canary_total)} canary {_requests(metric.canary_total)} failed "
         f"({percent(metric.canary_events, metric.canary_total)}), baseline {percent(metric.baseline_events, metric.baseline_total)}"
     )
 
 
 def _evidence(judge: JudgeView | None, *, prefix: str) -> str:
     metric = _main(judge)
-    parts = [_counts(metric)] if metric and metric.canary_total else []
+    parts = [_counts(metric)] if metric and (metric.canary_total or metric.says) else []
     parts += [judge.checks] if judge and judge.checks else []
     return f"{prefix}{'; '.join(parts)}" if parts else ""
 

@@ -5,6 +5,9 @@ a log of its own with one line per request, so that a test can compare what clie
 Linnet's. Everything is set by the environment:
 
     LINNET_IMAGE      `shop:v2`, `shop:bad-3` (3 % errors), `shop:slow-200` (200 ms), `shop:flagbad-3` (3 % errors where the flag is on)
+                      bad in one thing only: `shop:tail-3` (slowest 5 % three times as slow), `shop:cpu-40` (40 % more CPU a request),
+                      `shop:orders-30` (30 % fewer orders), `shop:new-20` (an endpoint that is new, and fails in 20 %)
+    LATENCY_MS, CPU_MS, ORDER_PERCENT   median time, CPU and orders of a request (0: none)
     ERROR_PERCENT     overrides the image's share;  STARTUP_SECONDS (3), DRAIN_SECONDS (10), PORT (8080)
     FLAG_FILE, FLAG_KEY   a flagd file and the flag that switches the new code on;  LINNET_TRACK  handed to the flag's SDK as `track`
     UNLEASH_URL, UNLEASH_TOKEN   instead of a file: an Unleash and a backend token, asked by its own SDK each second
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import re
@@ -104,8 +108,13 @@ class Shop:
         self.flag: Flag | UnleashFlag = Flag(env.get("FLAG_FILE", ""), key, self.track)
         if "UNLEASH_URL" in env:
             self.flag = UnleashFlag(env["UNLEASH_URL"], env["UNLEASH_TOKEN"], key, self.track)
-        found = re.match(r"(bad|slow|flagbad)-([0-9.]+)", self.version)
+        found = re.match(r"(bad|slow|flagbad|tail|cpu|orders|new)-([0-9.]+)", self.version)
         kind, number = (found[1], float(found[2])) if found else ("", 0.0)
+        self.median = float(env.get("LATENCY_MS", "0")) / 1000
+        self.tail = number if kind == "tail" else 1.0
+        self.burn = float(env.get("CPU_MS", "0")) / 1000 * (1 + number / 100 if kind == "cpu" else 1)
+        self.order_percent = float(env.get("ORDER_PERCENT", "0")) * (1 - number / 100 if kind == "orders" else 1)
+        self.new_percent = number if kind == "new" else None
         self.error_percent = float(env.get("ERROR_PERCENT") or (number if "bad" in kind else 0.0))
         self.only_behind_flag = kind == "flagbad"
         self.delay = number / 1000 if kind == "slow" else 0.0
@@ -115,6 +124,9 @@ class Shop:
         registry = self.registry = CollectorRegistry()
         self.requests = Counter("http_requests", "requests by status", ["code"], registry=registry)
         self.latency = Histogram("http_request_duration_seconds", "time to answer", registry=registry)
+        self.cpu = Counter("process_cpu_seconds", "CPU that requests took", registry=registry)
+        self.orders = Counter("shop_orders", "requests that became an order", registry=registry)
+        self.new = Counter("recommendations", "requests of the new endpoint by status", ["code"], registry=registry)
         Gauge("app_info", "the version that runs", ["version", "track"], registry=registry).labels(self.version, self.track).set(1)
         for code in ("200", "500"):
             self.requests.labels(code)  # a counter that appears with its first error hides that error
@@ -124,7 +136,8 @@ class Shop:
     async def serve(self, request: web.Request) -> web.Response:
         started = time.monotonic()
         flag = self.flag.on(request.headers.get("X-User", "anonymous"))
-        await asyncio.sleep(float(request.query.get("sleep", "0")) + self.delay)
+        await asyncio.sleep(float(request.query.get("sleep", "0")) + self.delay + self._took())
+        self._work()
         exposed = flag is True or not self.only_behind_flag
         status = 500 if exposed and self.dice.random() * 100 < self.error_percent else 200
         if started < self.ready_at:
@@ -143,6 +156,22 @@ class Shop:
             line = {"time": time.time(), "id": request.headers.get("X-Request-Id", ""), "path": request.path, **seen}
             self.log.write(json.dumps(line) + "\n")
         return web.json_response(seen, status=status)
+
+    def _took(self) -> float:
+        """A lognormal time around the median, its slowest 5 % stretched by a version that is bad there alone."""
+        z = self.dice.gauss(0, 1)
+        return self.median * math.exp(0.5 * z) * (self.tail if z > 1.645 else 1.0)
+
+    def _work(self) -> None:
+        """What a request costs, sells, and asks of the endpoint that only a new version has."""
+        begun = time.thread_time()
+        while time.thread_time() - begun < self.burn:
+            pass
+        self.cpu.inc(time.thread_time() - begun)
+        if self.dice.random() * 100 < self.order_percent:
+            self.orders.inc()
+        if self.new_percent is not None:
+            self.new.labels("500" if self.dice.random() * 100 < self.new_percent else "200").inc()
 
     async def ready(self, request: web.Request) -> web.Response:
         good = time.monotonic() >= self.ready_at
