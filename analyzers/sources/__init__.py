@@ -1,4 +1,7 @@
-"""Metric sources: one module and one line here for each; the contract test runs over this table."""
+"""Metric sources: one module and one line here for each; the contract tests run over this table.
+
+A line says which of the two uses a source has: `counters` for the judge (increments of each arm), `values` for templates.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,39 @@ from typing import Any, Final
 
 import msgspec
 
-from analyzers.sources import prometheus, scrape
-from analyzers.sources.protocol import HttpClient, MetricSource
+from analyzers.sources import graphite, prometheus, scrape
+from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
+
+
+class SourceType(msgspec.Struct, frozen=True, kw_only=True):
+    """How a source is built from its options, for each use that it has; `instead` says why it has not the other, and what to do."""
+
+    options: type
+    counters: Callable[[Any, HttpClient], MetricSource] | None = None
+    values: Callable[[Any, HttpClient], ValueSource] | None = None
+    instead: str = ""
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """For whom it is."""
+        return tuple(name for name, build in (("the judge", self.counters), ("templates", self.values)) if build is not None)
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be asked through a source. `tried` is what the tests ask, empty where nothing real was at hand."""
+    """What can be asked through a source, and how far that was tried.
+
+    `tried`: on this running server. `model`: requests and answers are validated by this published client of the vendor's.
+    """
 
     name: str
     type: str
     tried: str = ""
+    model: str = ""
     note: str = ""
+
+    @property
+    def standing(self) -> str:
+        return "live" if self.tried else "vendor model" if self.model else "unverified"
 
 
 SERVERS: Final = (
@@ -31,10 +56,15 @@ SERVERS: Final = (
     Server(name="VictoriaMetrics", type="Prometheus", note="an answer marked isPartial holds"),
     Server(name="Amazon Managed Prometheus", type="Prometheus", note="only behind a proxy that signs: SigV4 is not in this version"),
     Server(name="Google Managed Prometheus", type="Prometheus", note="through its frontend, which signs in"),
+    Server(name="Graphite", type="Graphite", note="a target, or `target=...&from=-2min`; the last five minutes where no `from` is said"),
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )
 
-SOURCES: Final[Mapping[str, tuple[type, Callable[[Any, HttpClient], MetricSource]]]] = {
-    "Prometheus": (prometheus.PrometheusOptions, prometheus.build),
-    "Scrape": (scrape.ScrapeOptions, scrape.build),
+SUMS: Final = "it keeps sums, no counters of each pod that could be compared; ask it in a template"
+SOURCES: Final[Mapping[str, SourceType]] = {
+    "Prometheus": SourceType(options=prometheus.PrometheusOptions, counters=prometheus.build, values=prometheus.build),
+    "Scrape": SourceType(
+        options=scrape.ScrapeOptions, counters=scrape.build, instead="it reads counters and answers no queries; name another one"
+    ),
+    "Graphite": SourceType(options=graphite.GraphiteOptions, values=graphite.build, instead=SUMS),
 }

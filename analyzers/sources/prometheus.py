@@ -8,7 +8,6 @@ warnings make an answer partial, and a login page is not an empty result.
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 from collections.abc import Sequence
 from typing import Final
@@ -18,8 +17,10 @@ import msgspec
 
 from analyzers.metrics import Selector
 from analyzers.series import RawSeries, Sample
+from analyzers.sources.instant import read_instant
+from analyzers.sources.login import Login, request_headers
 from analyzers.sources.merging import alone, merge, pick
-from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, NoData, Outcome, Partial, Query, Samples
+from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, NoData, Outcome, Partial, Query, Samples, ValueOutcome
 from analyzers.sources.replies import MOST_SERIES, ask, not_metrics, refused, retry_after, too_much
 
 CONCURRENT: Final = 4
@@ -27,20 +28,11 @@ _DIVISIBLE: Final = frozenset({FailureKind.BAD_QUERY, FailureKind.TOO_MUCH, Fail
 """What a smaller question may not meet."""
 
 
-class PrometheusOptions(msgspec.Struct, frozen=True, kw_only=True):
+class PrometheusOptions(Login, frozen=True, kw_only=True):
     """Where the server is and how to speak to it. `parameters` go with each query (Thanos: max_source_resolution=0s)."""
 
-    url: str
-    bearer_token: str = ""
-    username: str = ""
-    password: str = ""
-    headers: dict[str, str] = msgspec.field(default_factory=dict)
     parameters: dict[str, str] = msgspec.field(default_factory=dict)
     ingestion_delay: float = 0.0
-
-    def __repr__(self) -> str:
-        """Without the secrets: options end up in logs and tracebacks."""
-        return f"PrometheusOptions(url={self.url!r})"
 
 
 class _Series(msgspec.Struct):
@@ -98,13 +90,21 @@ class PrometheusSource:
                 outcomes[i] = answer if one.selector == selectors[i] and len(one.members) == 1 else _share(answer, selectors[i])
         return [outcomes[i] for i in range(len(queries))]
 
+    async def value(self, query: str, *, at: float, deadline: float) -> ValueOutcome:
+        """The values of an instant query: a list for a vector, one number for a scalar."""
+        reply = await self._query(query, at=at, deadline=deadline)
+        return reply if isinstance(reply, Failure) else read_instant(reply, query)
+
     async def _one(self, selector: Selector, *, at: float, window: float, deadline: float) -> Outcome:
         text = f"{selector}[{max(1, math.ceil(window))}s]"
+        reply = await self._query(text, at=at, deadline=deadline)
+        return reply if isinstance(reply, Failure) else read_reply(reply, text)
+
+    async def _query(self, text: str, *, at: float, deadline: float) -> HttpReply | Failure:
         form = {"query": text, "time": f"{at:.3f}", "timeout": f"{deadline:.3f}", **self._options.parameters}
         url = f"{self._options.url.rstrip('/')}/api/v1/query"
         async with self._slots:
-            reply = await ask(self._http, "POST", url, headers=self._headers, data=urlencode(form).encode(), deadline=deadline)
-        return reply if isinstance(reply, Failure) else read_reply(reply, text)
+            return await ask(self._http, "POST", url, headers=self._headers, data=urlencode(form).encode(), deadline=deadline)
 
 
 def _share(answer: Outcome, selector: Selector) -> Outcome:
@@ -123,16 +123,6 @@ def _share(answer: Outcome, selector: Selector) -> Outcome:
 
 def build(options: PrometheusOptions, http: HttpClient) -> PrometheusSource:
     return PrometheusSource(options, http)
-
-
-def request_headers(options: PrometheusOptions) -> dict[str, str]:
-    headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json", **options.headers}
-    if options.bearer_token:
-        headers["Authorization"] = f"Bearer {options.bearer_token}"
-    elif options.username:
-        pair = f"{options.username}:{options.password}".encode()
-        headers["Authorization"] = "Basic " + base64.b64encode(pair).decode()
-    return headers
 
 
 def read_reply(reply: HttpReply, query: str) -> Outcome:

@@ -1,4 +1,8 @@
-"""What a metric source is, and how it answers: with a typed outcome, never with an exception and never with a NaN.
+"""What a metric source is, and how it answers: with a typed outcome, never with an exception.
+
+A source has one of two uses, or both. Raw counters of each pod, from which the judge takes increments (`MetricSource`); and the value
+of a query in the server's own language, which a template's condition looks at (`ValueSource`). What comes aggregated can only be the
+second: a sum over pods cannot be told from a reset.
 
 "The server has nothing", "the server is not well", "the answer is incomplete" and "you may not ask" call for different
 actions; a float or an empty list cannot carry that.
@@ -8,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -106,6 +110,17 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 Outcome: TypeAlias = Samples | NoData | Partial | Failure
 
 
+class Value(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What a query for a template measured: a number, a list of numbers, or decoded JSON; an empty list or None where there is
+    nothing.
+    """
+
+    value: Any
+
+
+ValueOutcome: TypeAlias = Value | Failure
+
+
 class MetricSource(Protocol):
     """Where raw counter samples come from.
 
@@ -124,4 +139,12 @@ class MetricSource(Protocol):
 
     async def fetch(self, queries: Sequence[Query], *, at: float, window: float, deadline: float) -> list[Outcome]:
         """One outcome per query: raw samples of (at - window, at]."""
+        ...
+
+
+class ValueSource(Protocol):
+    """Where a template's values come from."""
+
+    async def value(self, query: str, *, at: float, deadline: float) -> ValueOutcome:
+        """What `query`, in the server's language, is at `at` (epoch seconds)."""
         ...

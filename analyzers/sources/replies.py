@@ -18,6 +18,8 @@ MOST_SKEW: Final = 120.0
 """Seconds between the server's clock and ours beyond which its samples are not of the time that was asked for."""
 MOST_SERIES: Final = 20_000
 """More than this is a label without end; one tick of it would occupy the daemon for seconds."""
+MOST_VALUES: Final = 10_000
+"""More values than this of one query are no measurement that a condition looks at."""
 LONGEST_WAIT: Final = 3600.0
 """A server that asks for more patience than this is asked again anyway."""
 
@@ -63,6 +65,11 @@ def skewed(url: str, reply: HttpReply) -> Failure | None:
 def too_much(message: str) -> Failure:
     way_out = "narrow the selector, or drop labels that make series without end (paths, user ids)"
     return Failure(kind=FailureKind.TOO_MUCH, retryable=False, message=f"{message}; {way_out}")
+
+
+def unusable(message: str) -> Failure:
+    """A query that is understood and answers with nothing that a condition could look at."""
+    return Failure(kind=FailureKind.BAD_QUERY, retryable=False, message=message[:1000])
 
 
 def refused(reply: HttpReply, *, said: str = "", asked: str = "") -> Failure:

@@ -69,11 +69,11 @@ class ThresholdRange(Model, frozen=True, kw_only=True):
     max: float | None = None
 
 
-class PrometheusCheck(Model, frozen=True, kw_only=True):
-    """An instant query; its series become a list of numbers, a scalar one number."""
+class QueryCheck(Model, frozen=True, kw_only=True):
+    """A query in the server's own language. What comes back is a number, a list of them, or (by some) more: see the sources."""
 
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    source_ref: Annotated[LocalRef | None, doc("MetricSource of type Prometheus that is asked. Default: default.")] = None
+    source_ref: Annotated[LocalRef | None, doc("MetricSource of this type that is asked. Default: default.")] = None
 
 
 class WebHeader(Model, frozen=True, kw_only=True):
@@ -99,9 +99,20 @@ class WebCheck(Model, frozen=True, kw_only=True):
 class Provider(Model, frozen=True, kw_only=True):
     """Who is asked: exactly one."""
 
-    prometheus: PrometheusCheck | None = None
+    prometheus: QueryCheck | None = None
+    graphite: QueryCheck | None = None
     web: WebCheck | None = None
     job: Annotated[dict[str, Any] | None, planned("A Job whose exit code is the answer.")] = None
+
+    @property
+    def query(self) -> tuple[str, QueryCheck] | None:
+        """The type of MetricSource that is asked, and what."""
+        return next(((kind, check) for kind, name in QUERIED.items() if (check := getattr(self, name)) is not None), None)
+
+
+QUERIED: Final = {"Prometheus": "prometheus", "Graphite": "graphite"}
+"""Types of MetricSource that answer queries, to the providers that ask them."""
+PROVIDERS: Final = (*QUERIED.values(), "web")
 
 
 class TemplateMetric(Model, frozen=True, kw_only=True):

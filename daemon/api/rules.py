@@ -200,19 +200,21 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".then",
         ),
     ),
-    "MetricSourceSpec": (
-        Rule(
-            rule="self.type != 'Prometheus' || has(self.prometheus)",
-            message="type Prometheus needs prometheus with its url",
-            field=".prometheus",
-        ),
-        Rule(rule="self.type != 'Scrape' || has(self.scrape)", message="type Scrape needs scrape with its port", field=".scrape"),
-        Rule(
-            rule="self.type == 'Prometheus' || !has(self.prometheus)",
-            message="goes with type Prometheus; remove it or change type",
-            field=".prometheus",
-        ),
-        Rule(rule="self.type == 'Scrape' || !has(self.scrape)", message="goes with type Scrape; remove it or change type", field=".scrape"),
+    "MetricSourceSpec": tuple(
+        rule
+        for kind, block in sources.METRIC_SOURCES.items()
+        for rule in (
+            Rule(
+                rule=f"self.type != '{kind}' || has(self.{block})",
+                message=f"type {kind} needs {block} with its {'port' if kind == 'Scrape' else 'url'}",
+                field=f".{block}",
+            ),
+            Rule(
+                rule=f"self.type == '{kind}' || !has(self.{block})",
+                message=f"goes with type {kind}; remove it or change type",
+                field=f".{block}",
+            ),
+        )
     ),
     "FlagSourceSpec": (
         Rule(rule="self.type != 'Flagd' || has(self.flagd)", message="type Flagd needs flagd with its configMapRef", field=".flagd"),
@@ -230,8 +232,8 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "Provider": (
         Rule(
-            rule=f"{_count(('prometheus', 'web'))} == 1 || has(self.job)",
-            message="needs exactly one of prometheus and web",
+            rule=f"{_count(analysis.PROVIDERS)} == 1 || has(self.job)",
+            message=f"needs exactly one of {', '.join(analysis.PROVIDERS)}",
         ),
     ),
     "TemplateArg": (Rule(rule="!has(self.value) || !has(self.valueFrom)", message="has value and valueFrom; keep one"),),

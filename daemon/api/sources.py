@@ -49,8 +49,8 @@ class ClientCert(Model, frozen=True, kw_only=True):
     key_secret_ref: SecretRef
 
 
-class PrometheusSource(Model, frozen=True, kw_only=True):
-    """A Prometheus, or anything that answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
+class HttpServer(Model, frozen=True, kw_only=True):
+    """A server over HTTP: where it is, whom it is trusted by, and who asks."""
 
     url: Annotated[Url, doc("Base address without query, such as http://prometheus.monitoring:9090.")]
     auth: HttpAuth | None = None
@@ -58,12 +58,21 @@ class PrometheusSource(Model, frozen=True, kw_only=True):
         Annotated[dict[str, HeaderValue], msgspec.Meta(max_length=16)] | None,
         doc("Sent with each query, such as X-Scope-OrgID; nothing secret."),
     ] = None
+    ca_secret_ref: Annotated[SecretRef | None, doc("CA in PEM that signs the server's certificate, instead of the public ones.")] = None
+    client_cert: ClientCert | None = None
+
+
+class PrometheusSource(HttpServer, frozen=True, kw_only=True):
+    """A Prometheus, or anything that answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
+
     parameters: Annotated[
         Annotated[dict[str, HeaderValue], msgspec.Meta(max_length=16)] | None,
         doc("Sent with each query beside its own, such as max_source_resolution: 0s for a Thanos that downsamples."),
     ] = None
-    ca_secret_ref: Annotated[SecretRef | None, doc("CA in PEM that signs the server's certificate, instead of the public ones.")] = None
-    client_cert: ClientCert | None = None
+
+
+class GraphiteSource(HttpServer, frozen=True, kw_only=True):
+    """A graphite-web, or anything that answers its render API. For templates."""
 
 
 class ScrapeSource(Model, frozen=True, kw_only=True):
@@ -75,11 +84,21 @@ class ScrapeSource(Model, frozen=True, kw_only=True):
 
 
 class MetricSourceSpec(Model, frozen=True, kw_only=True):
-    type: Annotated[Literal["Prometheus", "Scrape"], doc("Which of the fields below is used.")]
+    type: Annotated[Literal["Prometheus", "Scrape", "Graphite"], doc("Which of the fields below is used.")]
     prometheus: PrometheusSource | None = None
     scrape: ScrapeSource | None = None
+    graphite: GraphiteSource | None = None
     ingestion_delay: Annotated[Duration | None, doc("How late samples may arrive: 0s, or 30s behind remote write. Default 0s.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
+
+    @property
+    def server(self) -> HttpServer | None:
+        """The server of whichever type; pods have none."""
+        return next((b for name in METRIC_SOURCES.values() if isinstance(b := getattr(self, name), HttpServer)), None)
+
+
+METRIC_SOURCES: Final = {"Prometheus": "prometheus", "Scrape": "scrape", "Graphite": "graphite"}
+"""Types of a MetricSource to their blocks."""
 
 
 class ConfigMapRef(Model, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ import msgspec
 from analyzers.templates import args, paths
 from analyzers.templates.errors import ArgError, PathError
 from analyzers.templates.metric import RETAINED, Metric, OnNoData, Range, check
-from daemon.api.analysis import AnalysisTemplateSpec, TemplateMetric, TemplateUse, ThresholdRange
+from daemon.api.analysis import PROVIDERS, AnalysisTemplateSpec, TemplateMetric, TemplateUse, ThresholdRange
 from daemon.api.quantities import parse_duration
 
 SHORTEST: Final = 1.0  # seconds between two measurements: a template is no load test
@@ -115,9 +115,9 @@ def faults(spec: AnalysisTemplateSpec) -> Iterator[Fault]:
 
 def _metric_faults(spec: AnalysisTemplateSpec, metric: TemplateMetric) -> Iterator[Fault]:
     provider = metric.provider
-    given = [name for name in ("prometheus", "web") if getattr(provider, name) is not None]
+    given = [name for name in PROVIDERS if getattr(provider, name) is not None]
     if len(given) != 1:
-        yield Fault(".provider", None, f"needs exactly one of prometheus and web, not {' and '.join(given) or 'none'}")
+        yield Fault(".provider", None, f"needs exactly one of {', '.join(PROVIDERS)}, not {' and '.join(given) or 'none'}")
     open_counts = any(isinstance(getattr(metric, name), str) for name, _ in _COUNTS.values())
     wrong = list(_count_faults(metric))
     yield from wrong

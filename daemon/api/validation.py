@@ -16,7 +16,7 @@ from daemon.api.errors import ApiError, FieldError, InvalidObjectError
 from daemon.api.fields import Model
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
 from daemon.api.quantities import parse_duration, parse_margin
-from daemon.api.sources import FlagSourceSpec, HttpAuth, MetricSourceSpec, NotifierSpec
+from daemon.api.sources import METRIC_SOURCES, FlagSourceSpec, HttpAuth, HttpServer, MetricSourceSpec, NotifierSpec
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
 
 PRESETS: Final = ("HTTPErrorRatio", "HTTPLatency", "CPUPerRequest", "TraefikErrorRatio")
@@ -344,10 +344,11 @@ def _notify(routes: list[NotifyRoute], path: str) -> Errors:
 
 
 def _metric_source(spec: MetricSourceSpec, path: str) -> Errors:
-    blocks: dict[str, tuple[str, Model | None]] = {"Prometheus": ("prometheus", spec.prometheus), "Scrape": ("scrape", spec.scrape)}
-    yield from _matching(spec.type, blocks, path)
-    if spec.prometheus is not None and spec.prometheus.auth is not None:
-        yield from _auth(spec.prometheus.auth, f"{path}.prometheus.auth")
+    yield from _matching(spec.type, {kind: (name, getattr(spec, name)) for kind, name in METRIC_SOURCES.items()}, path)
+    for name in METRIC_SOURCES.values():
+        block = getattr(spec, name)
+        if isinstance(block, HttpServer) and block.auth is not None:
+            yield from _auth(block.auth, f"{path}.{name}.auth")
     for name in (spec.prometheus.parameters if spec.prometheus else None) or {}:
         if name in rules.OWN_PARAMETERS:
             yield _error(f"{path}.prometheus.parameters", name, f"{', '.join(rules.OWN_PARAMETERS)} are Linnet's own; remove them")

@@ -37,7 +37,7 @@ class Advice(NamedTuple):
 def advice(spec: AnalysisTemplateSpec, users: Sequence[tuple[str, CanarySpec]] = ()) -> Iterator[Advice]:
     """Warnings about a sound template. `users`: the Canaries that are known to name it, by name."""
     for index, metric in enumerate(spec.metrics):
-        prometheus = metric.provider.prometheus
+        prometheus = metric.provider.prometheus  # the traps below are those of PromQL
         if prometheus is None:
             continue
         path = f"spec.metrics[{index}].provider.prometheus.query"

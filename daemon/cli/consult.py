@@ -23,9 +23,10 @@ from daemon.control.catalogue import Catalogue
 from daemon.control.flagging import FlagBoard
 from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
-from daemon.control.measuring import baseline, candidates, prometheus_options, source_of
+from daemon.control.measuring import baseline, candidates
 from daemon.control.resolve import Resolved, Resolver
 from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.control.sourcing import prometheus_options, source_of
 from daemon.kube.client import Client
 from daemon.kube.errors import KubeError
 from daemon.notify.errors import NotifyError

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from analyzers.presets import PRESETS
-from analyzers.sources import SERVERS
+from analyzers.sources import SERVERS, SOURCES
 from daemon.api import fields, names, rules
 from daemon.api.conditions import GATE, PENDING, STANDINGS
 from daemon.api.kinds import KINDS, Kind
@@ -171,9 +171,9 @@ def _metrics() -> str:
 
 def _sources() -> str:
     text = f"{NOTE}# Metric sources and presets\n\nWhat is `live` was tried on a running server or the library named; what is `unverified` was not, and `linnet doctor` repeats it.\n\n## Servers\n\n"
-    rows = [(s.name, f"`{s.type}`", "live" if s.tried else "unverified", s.tried or s.note) for s in SERVERS]
-    text += _table(("server", "`spec.type`", "standing", "on what, or how"), rows)
-    text += "Others are refused by name: Datadog, CloudWatch, New Relic, Graphite, InfluxDB, Dynatrace, Splunk, Kayenta.\n\n"
+    rows = [(s.name, f"`{s.type}`", ", ".join(SOURCES[s.type].uses), s.standing, s.tried or s.model, s.note) for s in SERVERS]
+    text += _table(("server", "`spec.type`", "for", "standing", "on what", "how"), rows)
+    text += "Others are refused by name: Datadog, CloudWatch, New Relic, InfluxDB, Dynatrace, Splunk, Kayenta.\n\n"
     text += "## Presets\n\nFor `analysis.metrics[].preset`. The first convention of which the stable pods have samples is taken. `linnet presets` prints them as\nPromQL.\n\n"
     for name, preset in PRESETS.items():
         counters = [

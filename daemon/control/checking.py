@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from analyzers.errors import AnalysisError
-from analyzers.sources.protocol import Failure, HttpClient
-from analyzers.sources.values import ValueOutcome, WebRequest, prometheus_value, web_value
+from analyzers.sources.protocol import Failure, HttpClient, ValueOutcome
+from analyzers.sources.web import WebRequest, web_value
 from analyzers.templates import args as arguments
 from analyzers.templates import run as rules
 from analyzers.templates.metric import Measurement, Metric, Phase, Result, add, again, due, judge
@@ -25,11 +25,11 @@ from daemon.api.status import CanaryStatus
 from daemon.control.catalogue import Catalogue
 from daemon.control.checks import CheckUse, field_value, public_values
 from daemon.control.http import Http
-from daemon.control.measuring import client_of, prometheus_options
 from daemon.control.releases import Releases
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.control.sourcing import values_of
 from daemon.kube.errors import KubeError
 from daemon.kube.store import Key
 from daemon.rollout.clock import epoch, stamp
@@ -262,15 +262,18 @@ class _Session:
         return values
 
     async def _ask(self, metric: TemplateMetric) -> ValueOutcome:
-        prometheus, web = metric.provider.prometheus, metric.provider.web
-        if prometheus is not None:
-            name = prometheus.source_ref.name if prometheus.source_ref else "default"
-            item = self.ports.catalogue.metric_source(self.resolved.canary.namespace, name)
+        query, web = metric.provider.query, metric.provider.web
+        if query is not None:
+            kind, check = query
+            item = self.ports.catalogue.metric_source(
+                self.resolved.canary.namespace, check.source_ref.name if check.source_ref else "default"
+            )
             if isinstance(item, Problem):
                 raise AnalysisError(item.message, reason=item.reason)
-            options = await prometheus_options(item, self.ports.secrets)
-            client = await client_of(item, self.ports.http, self.ports.secrets)
-            return await prometheus_value(options, prometheus.query, client, at=self.ports.clock(), deadline=QUERY_DEADLINE)
+            if item.spec.type != kind:
+                raise AnalysisError(f"MetricSource {item.name} is of type {item.spec.type}, not {kind}", reason="SourceUnsuitable")
+            source = await values_of(item, self.ports.http, self.ports.secrets)
+            return await source.value(check.query, at=self.ports.clock(), deadline=QUERY_DEADLINE)
         if web is None:
             raise AnalysisError(f"metric {metric.name} has no provider", reason="NoProvider")
         problem = templates.address_problem(web.url)

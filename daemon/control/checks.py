@@ -8,7 +8,7 @@ from analyzers.templates import args as arguments
 from analyzers.templates import paths
 from analyzers.templates.errors import ArgError, PathError
 from daemon.api import templates
-from daemon.api.analysis import AnalysisTemplateSpec, Arg, TemplateUse
+from daemon.api.analysis import AnalysisTemplateSpec, Arg, QueryCheck, TemplateMetric, TemplateUse
 from daemon.api.canary import CanarySpec
 from daemon.control import objects as ours
 from daemon.control.catalogue import Catalogue
@@ -113,21 +113,26 @@ def _paths(check: CheckUse) -> list[str]:
 
 def _sources(catalogue: Catalogue, canary: ours.Canary, spec: AnalysisTemplateSpec) -> list[Problem]:
     found = []
-    named = {m.provider.prometheus.source_ref for m in spec.metrics if m.provider.prometheus is not None}
-    for name in sorted(ref.name if ref else "default" for ref in named):
+    named = {(kind, check.source_ref.name if check.source_ref else "default") for m in spec.metrics for kind, check in _queries(m)}
+    for kind, name in sorted(named):
         source = catalogue.metric_source(canary.namespace, name)
         if isinstance(source, Problem):
             found.append(source)
-        elif source.spec.type != "Prometheus":
+        elif source.spec.type != kind:
             found.append(
                 Problem(
                     reason="SourceUnsuitable",
-                    message=f"MetricSource {name} is of type {source.spec.type}, which answers no queries",
-                    way_out="name one of type Prometheus in the template's sourceRef",
+                    message=f"MetricSource {name} is of type {source.spec.type}, which a query for {kind} cannot be asked",
+                    way_out=f"name one of type {kind} in the template's sourceRef",
                     unhold=True,
                 )
             )
     return found
+
+
+def _queries(metric: TemplateMetric) -> list[tuple[str, QueryCheck]]:
+    found = metric.provider.query
+    return [found] if found is not None else []
 
 
 def public_values(check: CheckUse, canary: dict[str, Any]) -> dict[str, str]:

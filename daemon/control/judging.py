@@ -25,11 +25,12 @@ from analyzers.ticks import Action, Answer, Code, Problem, ProblemKind
 from daemon.api.quantities import parse_duration
 from daemon.control.caches import Caches
 from daemon.control.http import Http
-from daemon.control.measuring import arms, candidates, judge_config, source_of
+from daemon.control.measuring import arms, candidates, judge_config
 from daemon.control.releases import Releases
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore, parameters_of
 from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError
 from daemon.kube.store import Key
 from daemon.rollout.clock import epoch

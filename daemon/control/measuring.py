@@ -2,73 +2,22 @@
 
 from typing import Any, Final
 
-import msgspec
-
 from analyzers.collector import BASELINE, CANARY, ArmTargets
 from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, MatchOp, RatioMetric, margins, parse_selector
 from analyzers.options import JudgeConfig, Worse, conversion
 from analyzers.presets import preset_metrics
-from analyzers.sources.prometheus import PrometheusOptions
-from analyzers.sources.prometheus import build as build_prometheus
-from analyzers.sources.protocol import HttpClient, MetricSource, Target
-from analyzers.sources.scrape import ScrapeOptions
-from analyzers.sources.scrape import build as build_scrape
+from analyzers.sources.protocol import Target
 from daemon.api.canary import Metric
 from daemon.api.names import canary_service
 from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
-from daemon.control.http import Http
 from daemon.control.resolve import Resolved
-from daemon.control.secrets import SecretReader
-from daemon.control.trust import Tls
 from daemon.kube.objects import Deployment, Pod
 from daemon.rollout.clock import epoch
 from daemon.rollout.steps import plan_of
 
 HASH: Final = "[a-z0-9]+"
-
-
-async def source_of(item: ours.MetricSource, http: Http, secrets: SecretReader) -> MetricSource:
-    """The source of a MetricSource object; SecretMissing where it names one that is not there, TrustError for a bad certificate."""
-    if item.spec.type == "Scrape":
-        return build_scrape(ScrapeOptions(), http.direct())
-    return build_prometheus(await prometheus_options(item, secrets), await client_of(item, http, secrets))
-
-
-async def client_of(item: ours.MetricSource, http: Http, secrets: SecretReader) -> HttpClient:
-    """The client that trusts what a MetricSource trusts, and is whom it says."""
-    tls = await _tls(item, secrets)
-    return http if tls == Tls() else http.with_tls(tls)
-
-
-async def _tls(item: ours.MetricSource, secrets: SecretReader) -> Tls:
-    prometheus = item.spec.prometheus
-    ca = prometheus.ca_secret_ref if prometheus else None
-    client = prometheus.client_cert if prometheus else None
-    return Tls(
-        ca=await secrets.read(item.namespace, ca) if ca else "",
-        certificate=await secrets.read(item.namespace, client.cert_secret_ref) if client else "",
-        key=await secrets.read(item.namespace, client.key_secret_ref) if client else "",
-    )
-
-
-async def prometheus_options(item: ours.MetricSource, secrets: SecretReader) -> PrometheusOptions:
-    """How the Prometheus of a MetricSource is reached, credentials included."""
-    prometheus = item.spec.prometheus
-    if prometheus is None:
-        raise ValueError(f"MetricSource {item.name} has no prometheus block")
-    delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
-    options = PrometheusOptions(url=prometheus.url, headers=dict(prometheus.headers or {}), ingestion_delay=delay)
-    options = msgspec.structs.replace(options, parameters=dict(prometheus.parameters or {}))
-    auth = prometheus.auth
-    if auth is not None and auth.bearer_secret_ref is not None:
-        options = msgspec.structs.replace(options, bearer_token=await secrets.read(item.namespace, auth.bearer_secret_ref))
-    if auth is not None and auth.basic is not None:
-        user = await secrets.read(item.namespace, auth.basic.username_secret_ref)
-        password = await secrets.read(item.namespace, auth.basic.password_secret_ref)
-        options = msgspec.structs.replace(options, username=user, password=password)
-    return options
 
 
 def candidates(metric: Metric, resolved: Resolved) -> tuple[AnyMetric, ...]:

@@ -22,9 +22,10 @@ from daemon.api.status import Forecast, ForecastMetric
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.http import Http
-from daemon.control.measuring import baseline, candidates, interval_of, is_error_ratio, source_of, traefik_arms
+from daemon.control.measuring import baseline, candidates, interval_of, is_error_ratio, traefik_arms
 from daemon.control.resolve import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError
 from daemon.kube.store import Key
 from daemon.rollout.outlook import figure, steady

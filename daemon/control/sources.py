@@ -14,8 +14,8 @@ from analyzers.metrics import Selector
 from analyzers.sources.protocol import Failure, Query
 from daemon.control import objects as ours
 from daemon.control.http import Http
-from daemon.control.measuring import source_of
 from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError
 from daemon.rollout.model import Problem
 

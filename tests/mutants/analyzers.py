@@ -164,9 +164,9 @@ MUTANTS = (
     Mutant(
         name="credentials-in-the-repr",
         protects="secrets",
-        path="analyzers/sources/prometheus.py",
-        old='return f"PrometheusOptions(url={self.url!r})"',
-        new='return f"PrometheusOptions(url={self.url!r}, bearer_token={self.bearer_token!r}, password={self.password!r})"',
+        path="analyzers/sources/login.py",
+        old='return f"{type(self).__name__}(url={self.url!r})"',
+        new='return f"{type(self).__name__}(url={self.url!r}, bearer_token={self.bearer_token!r}, password={self.password!r})"',
         test="tests/unit/analyzers/test_sources.py::test_credentials_go_in_headers_and_nowhere_else",
     ),
 )

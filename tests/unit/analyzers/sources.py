@@ -16,13 +16,24 @@ from aiohttp import web
 
 from analyzers.metrics import Selector, parse_selector
 from analyzers.sources import SOURCES
+from analyzers.sources.graphite import GraphiteOptions
 from analyzers.sources.prometheus import PrometheusOptions
-from analyzers.sources.protocol import HttpClient, MetricSource, Query, Target
+from analyzers.sources.protocol import HttpClient, MetricSource, Outcome, Query, Target, ValueOutcome, ValueSource
 from analyzers.sources.scrape import ScrapeOptions
 
 AT = 1_760_000_010.0
 TOTAL = parse_selector("requests_total")
 Counters = Mapping[tuple[str, str], float]  # pod, code -> value
+
+
+@dataclass
+class Asked:
+    """One request."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass
@@ -33,11 +44,11 @@ class Server:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     held: asyncio.Event | None = None
-    asked: list[tuple[str, bytes]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
     url: str = ""
 
     async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append((request.path_qs, await request.read()))
+        self.asked.append(Asked(request.method, request.path_qs, dict(request.headers), await request.read()))
         if self.held is not None:
             await self.held.wait()
         return web.Response(status=self.status, headers=self.headers, body=self.body)
@@ -67,25 +78,81 @@ async def scripted() -> AsyncIterator[Server]:
 class Adapter:
     """`speak` is an answer with these counters; `partial` how the source's server marks an answer as not all, if it can at all;
     `rubbish` are answers under status 200 that are none.
+
+    The same for values: `tell` is an answer with these numbers, `untold` none at all, `unfinished` those that the server itself calls
+    incomplete.
     """
 
     name: str
     options: Callable[[str], Any]
-    speak: Callable[[Counters], bytes]
-    rubbish: Sequence[bytes]
+    speak: Callable[[Counters], bytes] | None = None
+    rubbish: Sequence[bytes] = ()
     partial: Sequence[Callable[[Counters], bytes]] = ()
+    tell: Callable[[Sequence[float]], bytes] | None = None
+    untold: Sequence[bytes] = ()
+    unfinished: Sequence[bytes] = ()
+    query: str = "up"
+
+
+@dataclass(frozen=True)
+class CounterUse:
+    """As the judge asks."""
+
+    adapter: Adapter
 
     def source(self, url: str, http: HttpClient) -> MetricSource:
-        _, build = SOURCES[self.name]
-        return build(self.options(url), http)
+        build = SOURCES[self.adapter.name].counters
+        assert build is not None
+        return build(self.adapter.options(url), http)
 
     def query(self, server: Server, selector: Selector = TOTAL) -> Query:
         return Query(selector=selector, targets=(Target(pod="a", address=server.address, started_at=1.0),))
+
+    def speak(self, counters: Counters) -> bytes:
+        assert self.adapter.speak is not None
+        return self.adapter.speak(counters)
+
+    async def ask(self, server: Server, http: HttpClient, *, deadline: float = 5.0) -> Outcome:
+        (found,) = await self.source(server.url, http).fetch([self.query(server)], at=AT, window=60.0, deadline=deadline)
+        return found
+
+
+@dataclass(frozen=True)
+class ValueUse:
+    """As a template asks."""
+
+    adapter: Adapter
+
+    def source(self, url: str, http: HttpClient) -> ValueSource:
+        build = SOURCES[self.adapter.name].values
+        assert build is not None
+        return build(self.adapter.options(url), http)
+
+    def tell(self, values: Sequence[float]) -> bytes:
+        assert self.adapter.tell is not None
+        return self.adapter.tell(values)
+
+    async def ask(self, server: Server, http: HttpClient, *, deadline: float = 5.0) -> ValueOutcome:
+        return await self.source(server.url, http).value(self.adapter.query, at=AT, deadline=deadline)
+
+
+Use = CounterUse | ValueUse
+"""One source in one of its uses."""
 
 
 def matrix(counters: Counters, at: float = AT, **more: Any) -> bytes:
     series = [{"metric": {"__name__": "requests_total", "pod": p, "code": c}, "values": [(at, str(v))]} for (p, c), v in counters.items()]
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}, **more}).encode()
+
+
+def vector(values: Sequence[float]) -> bytes:
+    return _rubbish_matrix([{"metric": {"n": str(i)}, "value": [AT, str(v)]} for i, v in enumerate(values)], "vector")
+
+
+def render(values: Sequence[float]) -> bytes:
+    """One target; an interval without anything between any two."""
+    points = [p for i, v in enumerate(values) for p in ([v, AT - 60 + i], [None, AT - 59 + i])]
+    return json.dumps([{"target": "t", "datapoints": points}] if values else []).encode()
 
 
 def page(counters: Counters) -> bytes:
@@ -118,6 +185,20 @@ ADAPTERS = [
             lambda c: matrix(c, infos=["results truncated to 10 series"]),
             lambda c: matrix(c, isPartial=True),
         ],
+        tell=vector,
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'{"status":"success"}',
+            matrix({("a", "200"): 1.0}),
+            _rubbish_matrix([AT, "hello"], "string"),
+            _rubbish_matrix([{"metric": {}, "value": [AT, "many"]}], "vector"),
+        ],
+        unfinished=[
+            _rubbish_matrix([{"metric": {}, "value": [AT, "1"]}], "vector")[:-1] + b',"warnings":["store eu-1 did not answer"]}',
+            _rubbish_matrix([{"metric": {}, "value": [AT, "1"]}], "vector")[:-1] + b',"isPartial":true}',
+        ],
     ),
     Adapter(
         name="Scrape",
@@ -125,4 +206,20 @@ ADAPTERS = [
         speak=page,
         rubbish=[b"<!doctype html><form>login</form>", b'requests_total{code="200"} many\n', b'requests_total{code="200" 1\n'],
     ),
+    Adapter(
+        name="Graphite",
+        options=lambda url: GraphiteOptions(url=url),
+        tell=render,
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'[{"target":"t","datapoints":[["many",1]]}]',
+            b'[{"target":"t","datapoints":[1]}]',
+        ],
+        query="sumSeries(shop.*.errors)",
+    ),
 ]
+COUNTERS = [CounterUse(a) for a in ADAPTERS if a.speak is not None]
+VALUES = [ValueUse(a) for a in ADAPTERS if a.tell is not None]
+USES: list[Use] = [*COUNTERS, *VALUES]

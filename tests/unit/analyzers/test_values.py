@@ -10,9 +10,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from analyzers.sources.prometheus import PrometheusOptions
-from analyzers.sources.protocol import Failure, FailureKind, HttpReply
-from analyzers.sources.values import Value, WebRequest, prometheus_value, read_instant, read_web, shown_url, web_value
+from analyzers.sources.graphite import form_of
+from analyzers.sources.instant import read_instant
+from analyzers.sources.prometheus import PrometheusOptions, PrometheusSource
+from analyzers.sources.protocol import Failure, FailureKind, HttpReply, Value
+from analyzers.sources.web import WebRequest, read_web, shown_url, web_value
 from tests.unit.analyzers.sources import AT, scripted
 from tests.unit.analyzers.test_sources import AioClient
 
@@ -67,8 +69,8 @@ async def test_a_query_is_asked_with_the_source_s_own_credentials() -> None:
         server.body = json.dumps(vector("1")).encode()
         options = PrometheusOptions(url=server.url, bearer_token="t", parameters={"dedup": "true"})
         async with aiohttp.ClientSession() as session:
-            assert await prometheus_value(options, "up", AioClient(session), at=AT, deadline=2.0) == Value(value=[1.0])
-        path, body = server.asked[0]
+            assert await PrometheusSource(options, AioClient(session)).value("up", at=AT, deadline=2.0) == Value(value=[1.0])
+        path, body = server.asked[0].path, server.asked[0].body
         assert path == "/api/v1/query"
         assert b"query=up" in body
         assert b"dedup=true" in body
@@ -133,3 +135,17 @@ async def test_a_slow_page_is_a_timeout() -> None:
         server.held.set()
     assert isinstance(found, Failure)
     assert found.kind is FailureKind.TIMEOUT
+
+
+def test_a_target_is_rendered_for_the_last_minutes_unless_the_query_says_when() -> None:
+    """The whole query string, as users of Argo Rollouts and Flagger write it, or the target alone."""
+    assert form_of("sumSeries(a.*)", AT) == [("target", "sumSeries(a.*)"), ("from", "-5min"), ("until", "1760000010"), ("format", "json")]
+    whole = "target=summarize(a.b, '1min', 'sum')&from=-2min&format=raw"
+    assert form_of(whole, AT) == [
+        ("target", "summarize(a.b, '1min', 'sum')"),
+        ("from", "-2min"),
+        ("until", "1760000010"),
+        ("format", "json"),
+    ]
+    assert form_of("from=-2min", AT) is None
+    assert form_of(" ", AT) is None

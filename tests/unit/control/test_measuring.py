@@ -24,9 +24,10 @@ from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.http import Http
-from daemon.control.measuring import arms, candidates, judge_config, source_of
+from daemon.control.measuring import arms, candidates, judge_config
 from daemon.control.resolve import Resolved, Resolver
 from daemon.control.secrets import SecretMissing, SecretReader
+from daemon.control.sourcing import source_of
 from daemon.control.trust import TrustError
 from daemon.kube.client import Client, decode
 from daemon.kube.objects import Deployment, HTTPRoute, KubeObject, Pod, ReplicaSet, Service
@@ -317,20 +318,20 @@ async def test_only_the_named_certificates_open_a_server_that_asks_for_them(benc
     me, stranger = ours_ca.issue_cert("linnet"), theirs.issue_cert("linnet")
     vault = Vault(
         {
-            "ca/pem": _pem(ours_ca.cert_pem),
-            "other-ca/pem": _pem(theirs.cert_pem),
-            "ca/other": _pem(theirs.cert_pem),
-            "me/cert": _pem(me.cert_chain_pems[0]),
-            "me/key": _pem(me.private_key_pem),
-            "other-me/cert": _pem(stranger.cert_chain_pems[0]),
-            "other-me/key": _pem(stranger.private_key_pem),
-            "me/other": _pem(stranger.cert_chain_pems[0]),
-            "me/other-key": _pem(stranger.private_key_pem),
+            "ca/pem": pem(ours_ca.cert_pem),
+            "other-ca/pem": pem(theirs.cert_pem),
+            "ca/other": pem(theirs.cert_pem),
+            "me/cert": pem(me.cert_chain_pems[0]),
+            "me/key": pem(me.private_key_pem),
+            "other-me/cert": pem(stranger.cert_chain_pems[0]),
+            "other-me/key": pem(stranger.private_key_pem),
+            "me/other": pem(stranger.cert_chain_pems[0]),
+            "me/other-key": pem(stranger.private_key_pem),
         }
     )
     refs = {"caSecretRef": "ca/pem", "certSecretRef": "me/cert", "keySecretRef": "me/key", **({field: named} if field else {})}
     ca, cert, key = (dict(zip(("name", "key"), refs[f].split("/"), strict=True)) for f in ("caSecretRef", "certSecretRef", "keySecretRef"))
-    async with _mutual_tls(ours_ca) as url:
+    async with mutual_tls(ours_ca, "/api/v1/query", {"status": "success", "data": {"resultType": "matrix", "result": []}}) as url:
         block = {"url": url, "caSecretRef": ca, "clientCert": {"certSecretRef": cert, "keySecretRef": key}}
         item = bench.resolve(metric(), bench.source(prometheus=block))[1].metric_source
         assert item is not None
@@ -343,23 +344,23 @@ async def test_only_the_named_certificates_open_a_server_that_asks_for_them(benc
     assert isinstance(answer, NoData if opens else Failure), answer
 
 
-def _pem(blob: trustme.Blob) -> str:
+def pem(blob: trustme.Blob) -> str:
     return blob.bytes().decode()
 
 
 @asynccontextmanager
-async def _mutual_tls(ca: trustme.CA) -> AsyncIterator[str]:
-    """A Prometheus without samples that lets in only whom this CA has signed."""
+async def mutual_tls(ca: trustme.CA, path: str, body: Any) -> AsyncIterator[str]:
+    """A server with one answer that lets in only whom this CA has signed."""
 
-    async def empty(_: web.Request) -> web.Response:
-        return web.json_response({"status": "success", "data": {"resultType": "matrix", "result": []}})
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(body)
 
     secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     ca.issue_cert("127.0.0.1").configure_cert(secure)
     ca.configure_trust(secure)
     secure.verify_mode = ssl.CERT_REQUIRED
     app = web.Application()
-    app.router.add_post("/api/v1/query", empty)
+    app.router.add_post(path, answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

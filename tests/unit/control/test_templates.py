@@ -264,16 +264,30 @@ async def test_a_step_s_args_come_from_where_the_release_says(world: World, smok
     assert [h["X-Token"] for line, h, _ in smoke.asked if line == f"GET /{stable}"] == ["abcdef"]
 
 
-async def test_a_query_of_prometheus_decides(world: World, smoke: Smoke) -> None:
-    """Asked of the MetricSource that the template names; a vector is a list."""
-    source = {"type": "Prometheus", "prometheus": {"url": f"http://127.0.0.1:{smoke.port}"}}
-    smoke.answer = {"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1, "0.2"]}]}}
-    provider = {"prometheus": {"query": "errors / requests", "sourceRef": {"name": "prom"}}}
+QUERIED = [
+    (
+        "Prometheus",
+        "prometheus",
+        {"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1, "0.2"]}]}},
+        ("POST /api/v1/query", "query=errors+%2F+requests"),
+    ),
+    ("Graphite", "graphite", [{"target": "a", "datapoints": [[0.2, 1], [None, 2]]}], ("POST /render", "target=errors+%2F+requests")),
+]
+
+
+@pytest.mark.parametrize(("kind", "block", "answer", "wanted"), QUERIED, ids=[row[0] for row in QUERIED])
+async def test_a_query_is_asked_of_the_source_that_it_names(
+    world: World, smoke: Smoke, kind: str, block: str, answer: Any, wanted: tuple[str, str]
+) -> None:
+    """Of the MetricSource that the template names, in the server's own way; several values are a list."""
+    smoke.answer = answer
+    provider = {block: {"query": "errors / requests", "sourceRef": {"name": "named"}}}
     checked = template(smoke, provider=provider, successCondition="result[0] < 0.05")
-    await open_shop(world, linnet("MetricSource", "prom", source), checked, judged())
+    source = linnet("MetricSource", "named", {"type": kind, block: {"url": f"http://127.0.0.1:{smoke.port}"}})
+    await open_shop(world, source, checked, judged())
     world.release("app:v2")
     assert "success-rate measured [0.2], wanted result[0] < 0.05" in await world.told("RolledBack")
-    assert [body for line, _, body in smoke.asked if line == "POST /api/v1/query" and "query=errors+%2F+requests" in body]
+    assert [body for line, _, body in smoke.asked if line == wanted[0] and wanted[1] in body]
 
 
 async def test_a_page_that_is_slow_is_given_the_time_that_the_template_says(world: World, smoke: Smoke) -> None:

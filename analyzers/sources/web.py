@@ -1,34 +1,21 @@
-"""Single values for threshold templates: a PromQL instant query, or a JSON document behind HTTP.
+"""Single values behind HTTP: a JSON document, what a path in it leads to, or plain text. What a web check of a template asks.
 
-Unlike the counters that arms are compared by, a value here may be anything a condition can look at; NaN and infinities stay what
-they are, since a condition may ask for them. What the server itself calls incomplete is a failure, never a value.
+It names its address itself, so there is no object of a source: only the request, and what of the answer is looked at.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
-from urllib.parse import urlencode
+from typing import Final
 
 import msgspec
 
-from analyzers.sources.prometheus import PrometheusOptions, request_headers
-from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply
-from analyzers.sources.replies import ask, excerpt, not_metrics, refused, retry_after
+from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, Value, ValueOutcome
+from analyzers.sources.replies import ask, excerpt, retry_after
 from analyzers.templates import paths
 from analyzers.templates.errors import PathError
 from analyzers.templates.functions import Absent
 
-MOST_VALUES: Final = 10_000
 LONGEST: Final = 1 << 20  # bytes of a web answer
-
-
-class Value(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What was measured: a number, a list of numbers, or decoded JSON; an empty list or None where there is nothing."""
-
-    value: Any
-
-
-ValueOutcome: TypeAlias = Value | Failure
 
 
 class WebRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,64 +32,6 @@ class WebRequest(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         """Without headers and query, where secrets are."""
         return f"WebRequest(url={shown_url(self.url)!r}, method={self.method!r})"
-
-
-class _Data(msgspec.Struct, rename="camel"):
-    result_type: str = ""
-    result: Any = None
-
-
-class _Answer(msgspec.Struct, rename="camel"):
-    status: str = ""
-    data: _Data | None = None
-    error: str = ""
-    warnings: list[str] = []
-    is_partial: bool = False
-
-
-async def prometheus_value(options: PrometheusOptions, query: str, http: HttpClient, *, at: float, deadline: float) -> ValueOutcome:
-    """The values of an instant query: a list for a vector, one number for a scalar."""
-    form = {"query": query, "time": f"{at:.3f}", "timeout": f"{deadline:.3f}", **options.parameters}
-    url = f"{options.url.rstrip('/')}/api/v1/query"
-    reply = await ask(http, "POST", url, headers=request_headers(options), data=urlencode(form).encode(), deadline=deadline)
-    return reply if isinstance(reply, Failure) else read_instant(reply, query)
-
-
-def read_instant(reply: HttpReply, query: str) -> ValueOutcome:
-    """Pure: the reply of an instant query as a value."""
-    try:
-        answer = msgspec.json.decode(reply.body, type=_Answer)
-    except msgspec.MsgspecError:
-        answer = None
-    if reply.status != 200:
-        return refused(reply, said=answer.error if answer else "", asked=query)
-    if answer is None:
-        return not_metrics(reply)
-    if answer.status != "success" or answer.data is None:
-        return _unusable(f"{answer.error or 'no data'} ({query})")
-    if answer.warnings or answer.is_partial:
-        return Failure(
-            kind=FailureKind.SERVER_ERROR, retryable=True, message=f"the answer is incomplete: {'; '.join(answer.warnings) or 'isPartial'}"
-        )
-    return _value_of(answer.data, query)
-
-
-def _value_of(data: _Data, query: str) -> ValueOutcome:
-    try:
-        if data.result_type == "scalar":
-            return Value(value=float(data.result[1]))
-        if data.result_type != "vector":
-            return _unusable(f"{query} returns a {data.result_type or 'nameless type'}: ask for one moment, not for a range")
-        if len(data.result) > MOST_VALUES:
-            return _unusable(f"{query} returns {len(data.result)} series, at most {MOST_VALUES} are read: aggregate them")
-        values = [float(series["value"][1]) for series in data.result]
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        return _unusable(f"{query}: the answer cannot be read: {type(error).__name__}: {error}")
-    return Value(value=values)
-
-
-def _unusable(message: str) -> Failure:
-    return Failure(kind=FailureKind.BAD_QUERY, retryable=False, message=message[:1000])
 
 
 async def web_value(request: WebRequest, http: HttpClient) -> ValueOutcome:

@@ -1,0 +1,101 @@
+"""What a MetricSource says of a server that answers queries is how that server is asked: leaf by leaf, type by type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+import trustme
+
+from analyzers.errors import ConfigError
+from analyzers.sources.protocol import Failure, Value
+from daemon.control import objects as ours
+from daemon.control.http import Http
+from daemon.control.sourcing import source_of, values_of
+from daemon.control.trust import TrustError
+from daemon.kube.client import decode
+from tests.unit.analyzers.sources import AT, Server, render, scripted
+from tests.unit.control import world as w
+from tests.unit.control.cluster import SHOP, Object
+from tests.unit.control.test_measuring import AUTH, CERTIFICATES, Secrets, Vault, mutual_tls, pem
+
+
+def item(kind: str, block: str, spec: Object) -> ours.MetricSource:
+    raw = w.linnet("MetricSource", "one", {"type": kind, block: spec})
+    raw["metadata"] |= {"namespace": SHOP}
+    return decode(ours.MetricSource, msgspec.json.encode(raw))
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    async with scripted() as found:
+        yield found
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[Http]:
+    client = Http()
+    yield client
+    await client.close()
+
+
+async def ask(server: Server, http: Http, kind: str, block: str, **spec: Any) -> Any:
+    """The one request that a query makes."""
+    server.asked.clear()
+    source = await values_of(item(kind, block, {"url": server.url, **spec}), http, Secrets())
+    answer = await source.value("a.b", at=AT, deadline=5.0)
+    assert isinstance(answer, Value), answer
+    (asked,) = server.asked
+    return asked
+
+
+@pytest.mark.parametrize(("auth", "header"), [row[1:] for row in AUTH], ids=[row[0] for row in AUTH])
+async def test_the_secret_that_is_named_signs_a_render(server: Server, http: Http, auth: Object, header: str) -> None:
+    """Name and key of each Secret, each alone."""
+    server.body = render([1.0])
+    asked = await ask(server, http, "Graphite", "graphite", auth=auth)
+    assert asked.headers["Authorization"] == header
+
+
+async def test_address_and_headers_of_a_render(server: Server, http: Http) -> None:
+    """A path of the address is kept; headers go with each query."""
+    server.body = render([1.0])
+    asked = await ask(server, http, "Graphite", "graphite", url=f"{server.url}/graphite", headers={"X-Org": "shop"})
+    assert asked.path == "/graphite/render"
+    assert asked.headers["X-Org"] == "shop"
+
+
+@pytest.mark.parametrize(("field", "named", "opens"), [row[1:] for row in CERTIFICATES], ids=[row[0] for row in CERTIFICATES])
+async def test_only_the_named_certificates_open_a_graphite(http: Http, field: str, named: str, opens: bool) -> None:
+    """Each reference alone, by Secret and by key."""
+    ours_ca, theirs = trustme.CA(), trustme.CA()
+    me, stranger = ours_ca.issue_cert("linnet"), theirs.issue_cert("linnet")
+    mine, others = (
+        {"cert": me.cert_chain_pems[0], "key": me.private_key_pem},
+        {"cert": stranger.cert_chain_pems[0], "key": stranger.private_key_pem},
+    )
+    values = {f"me/{k}": pem(v) for k, v in mine.items()} | {f"other-me/{k}": pem(v) for k, v in others.items()}
+    values |= {"me/other": pem(others["cert"]), "me/other-key": pem(others["key"])}
+    values |= {"ca/pem": pem(ours_ca.cert_pem), "other-ca/pem": pem(theirs.cert_pem), "ca/other": pem(theirs.cert_pem)}
+    refs = {"caSecretRef": "ca/pem", "certSecretRef": "me/cert", "keySecretRef": "me/key", **({field: named} if field else {})}
+    ca, cert, key = (dict(zip(("name", "key"), refs[f].split("/"), strict=True)) for f in ("caSecretRef", "certSecretRef", "keySecretRef"))
+    async with mutual_tls(ours_ca, "/render", json.loads(render([1.0]))) as url:
+        block = {"url": url, "caSecretRef": ca, "clientCert": {"certSecretRef": cert, "keySecretRef": key}}
+        try:
+            source = await values_of(item("Graphite", "graphite", block), http, Vault(values))
+        except TrustError:
+            assert not opens
+            return
+        answer = await source.value("a.b", at=AT, deadline=5.0)
+    assert isinstance(answer, Value if opens else Failure), answer
+
+
+async def test_a_source_without_the_use_says_what_to_do(http: Http) -> None:
+    """Pods answer no queries, and sums cannot be compared: the message leads on."""
+    with pytest.raises(ConfigError, match="answers no queries"):
+        await values_of(item("Scrape", "scrape", {"port": 80}), http, Secrets())
+    with pytest.raises(ConfigError, match="ask it in a template"):
+        await source_of(item("Graphite", "graphite", {"url": "http://graphite"}), http, Secrets())
