@@ -48,6 +48,8 @@ class Invalid(FlagError):
     def __init__(self, *, field: str, value: object, problem: str, way_out: str) -> None:
         super().__init__(f"{field} is {_short(value)}: {problem}. {way_out}")
         self.field = field
+        self.value = value
+        self.problem = problem
         self.way_out = way_out
 
 

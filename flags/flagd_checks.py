@@ -6,8 +6,9 @@ Linnet never fights over a flag: what a person changed is reported with its mana
 import json
 
 from flags import splice
+from flags.compare import drift, shown, told
 from flags.errors import Direction, Drifted, Exposed, Invalid
-from flags.flagd_rules import Targeting, Variants, drift, evaluator_name, mentions, paste, rule_for
+from flags.flagd_rules import Targeting, Variants, evaluator_name, mentions, paste, rule_for
 from flags.flagd_view import Original, View, drop_rule, writer_of
 from flags.model import Desired
 
@@ -56,9 +57,8 @@ def refuse_drift(seen: View, expected: Desired) -> None:
     moved = drift(seen.wrote, expected)
     if moved is None:
         return
-    found = f"on for {shown(seen.wrote) or 'nobody'}{_gated(seen.wrote)}" if seen.wrote else "a rule of somebody's own"
-    wanted = f"on for {shown(expected) or 'nobody'}{_gated(expected)}"
-    raise Drifted(f"flag {seen.key} is {found}, not {wanted}: changed by {by}", direction=moved, by=by)
+    found = told(seen.wrote) if seen.wrote else "a rule of somebody's own"
+    raise Drifted(f"flag {seen.key} is {found}, not {told(expected)}: changed by {by}", direction=moved, by=by)
 
 
 def restored(seen: View, found: Original) -> str:
@@ -110,13 +110,3 @@ def _reach(targeting: Targeting, variants: Variants) -> Direction:
             return "lower"
         case _:
             return "other"
-
-
-def shown(desired: Desired) -> str:
-    """Whom it lets in, in words; empty where nobody."""
-    shares = [(cohort.percent, f"cohort {cohort.name}") for cohort in desired.cohorts]
-    return ", ".join(f"{percent} % of {whom}" for percent, whom in [(desired.percent, "everybody"), *shares] if percent)
-
-
-def _gated(desired: Desired) -> str:
-    return f" where {desired.gate.attribute} is {desired.gate.value}" if desired.gate else ""

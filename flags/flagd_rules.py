@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from flags.errors import Direction, Invalid
-from flags.model import EVERYONE, Cohort, Constraint, Desired, Gate
+from flags.errors import Invalid
+from flags.model import Cohort, Constraint, Desired, Gate
 
 # SDKs substitute `$ref` by text; names that need escaping inside JSON or a regular expression break some of them.
 _SIMPLE = re.compile(r"[A-Za-z0-9_.-]{1,128}")
@@ -198,25 +198,6 @@ def paste(key: str, variants: Variants) -> str:
     branch = f'{{"if": [{{"$ref": "{evaluator_name(key)}"}}, "{variants.on}", <your targeting>]}}'
     seed = f'"$evaluators": {{"{evaluator_name(key)}": {json.dumps(rule_for(Desired(percent=0), variants))}}}'
     return f'Put one branch in front of it, "targeting": {branch}, and beside "flags" {seed}; Linnet then writes only that evaluator.'
-
-
-def drift(found: Desired | None, expected: Desired) -> Direction | None:
-    """How the rule found differs from the one we wrote. A missing gate exposes more, a new one less."""
-    if found is None:
-        return "other"
-    if found.gate != expected.gate:
-        return "higher" if found.gate is None else "lower" if expected.gate is None else "other"
-    before, now = _shares(expected), _shares(found)
-    if any(now.get(name, 0) < percent for name, percent in before.items()):
-        return "lower"
-    if any(before.get(name, 0) < percent for name, percent in now.items()):
-        return "higher"
-    same = {c.name: c.constraints for c in found.cohorts if c.percent} == {c.name: c.constraints for c in expected.cohorts if c.percent}
-    return None if same else "other"
-
-
-def _shares(desired: Desired) -> dict[str, int]:
-    return {EVERYONE: desired.percent, **{cohort.name: cohort.percent for cohort in desired.cohorts}}
 
 
 def _clauses(rule: Any, word: str) -> list[Any]:

@@ -7,6 +7,8 @@ import msgspec
 
 from flags.errors import Invalid
 from flags.flagd import FlagdProvider, FlagdSource
+from flags.generic import GenericProvider
+from flags.generic_view import GenericSource
 from flags.model import Owner
 from flags.provider import FlagProvider, HttpClient, ObjectStore
 from flags.unleash import UnleashProvider
@@ -26,6 +28,7 @@ Build = Callable[[dict[str, Any], Owner, Ports], FlagProvider]
 
 PROVIDERS: dict[str, Build] = {
     "flagd": lambda options, owner, ports: FlagdProvider(msgspec.convert(options, FlagdSource), owner, ports.objects),
+    "http": lambda options, owner, ports: GenericProvider(msgspec.convert(options, GenericSource), owner, ports.http),
     "unleash": lambda options, owner, ports: UnleashProvider(msgspec.convert(options, UnleashSource), owner, ports.http, ports.witnesses),
 }
 

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from flags.errors import Retryable
-from flags.provider import DEADLINE, HttpClient
-from flags.unleash_errors import not_json, problem
+from flags.calls import ask, decoded
+from flags.provider import HttpClient
+from flags.unleash_errors import URL, problem
 from flags.unleash_rules import Operations
 from flags.unleash_view import Strategy
 
@@ -101,15 +101,7 @@ class Admin:
         if method != "GET":
             headers["Content-Type"] = "application/json"
             data = json.dumps(body).encode() if body is not None else b"{}"
-        try:
-            reply = await self._http.request(method, url + path, headers=headers, data=data, deadline=DEADLINE)
-        except TimeoutError:
-            raise Retryable(f"Unleash at {url}: {what}: no answer within {DEADLINE:g} s") from None
-        except OSError as error:
-            raise Retryable(f"Unleash at {url}: {what}: {error}") from None
+        reply = await ask(self._http, method, url + path, who=f"Unleash at {url}", what=what, headers=headers, data=data)
         if not 200 <= reply.status < 300:
             raise problem(reply.status, reply.body, what, url)
-        try:
-            return json.loads(reply.body) if reply.body else None
-        except ValueError:
-            raise not_json(what, url) from None
+        return decoded(reply, who="Unleash", what=what, url_field=URL, url=url)

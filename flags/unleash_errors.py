@@ -7,46 +7,22 @@ lost database, an unparsable request gets HTML, a wrong kind of token gets a mes
 import json
 from typing import Any
 
-from flags.errors import Conflict, FlagError, Forbidden, Invalid, Missing, Retryable
+from flags.calls import refusal
+from flags.errors import Conflict, FlagError
 
 _TEST_FAILED = "Test operation failed"
 _CHANGE_REQUESTS = "SKIP_CHANGE_REQUEST"
-_URL = "FlagSource.spec.unleash.url"
+URL = "FlagSource.spec.unleash.url"
 
 
 def problem(status: int, body: bytes, what: str, url: str) -> FlagError:
     """The error of an answer that is no success. `what` says what was asked, for people."""
     name, message = _said(body)
-    text = f"Unleash at {url}: {what}: {status}{f' {name}' if name else ''}{f': {message}' if message else ''}"
+    who = f"Unleash at {url}"
     if message.startswith(_TEST_FAILED):
-        return Conflict(f"Unleash at {url}: {what}: somebody changed the strategy meanwhile")
-    match status:
-        case 401:
-            return Forbidden(f"{text}. The token is unknown or expired: put a valid one into the Secret that FlagSource names.")
-        case 403:
-            return Forbidden(f"{text}. {_forbidden(message)}")
-        case 404:
-            return Missing(text)
-        case 409:
-            return Conflict(text)
-        case 429 | 503:
-            return Retryable(text)
-        case _ if 300 <= status < 400:
-            return Invalid(field=_URL, value=url, problem=f"it redirects ({status})", way_out="Use the address that it redirects to.")
-        case _ if 400 <= status < 500:
-            return Invalid(field=what, value=name or status, problem=message or "Unleash refused it", way_out="See the message of Unleash.")
-        case _:
-            return Retryable(text)
-
-
-def not_json(what: str, url: str) -> FlagError:
-    """A page where JSON was expected: something else answers at this address."""
-    return Invalid(
-        field=_URL,
-        value=url,
-        problem=f"what answers there is no Unleash API ({what})",
-        way_out="Give the base address, such as https://unleash.example.com.",
-    )
+        return Conflict(f"{who}: {what}: somebody changed the strategy meanwhile")
+    said = ": ".join(part for part in (name, message) if part)
+    return refusal(status, said, who=who, what=what, url_field=URL, url=url, rights=_forbidden(message))
 
 
 def _said(body: bytes) -> tuple[str, str]:

@@ -171,6 +171,7 @@ KINDS: Final = (
             Column(name="Type", path=".spec.type"),
             Column(name="ConfigMap", path=".spec.flagd.configMapRef.name"),
             Column(name="URL", path=".spec.unleash.url"),
+            Column(name="Service", path=".spec.http.url"),
             AGE,
         ),
     ),

@@ -137,6 +137,52 @@ class UnleashSource(Model, frozen=True, kw_only=True):
     ] = None
 
 
+TemplatePath = Annotated[str, msgspec.Meta(min_length=2, max_length=1024, pattern=r"^/[^\s#]*$")]
+TemplateBody = Annotated[str, msgspec.Meta(min_length=2, max_length=16384)]
+Pointer = Annotated[str, msgspec.Meta(min_length=2, max_length=256, pattern=r"^(/[^/]*)+$")]
+
+
+class HttpFlagRead(Model, frozen=True, kw_only=True):
+    """Where a flag is read, and where in the JSON that comes back things are, by JSON pointers."""
+
+    path: Annotated[TemplatePath, doc("Below url, asked with GET; the word flag in double braces is filled in.")]
+    percent: Annotated[Pointer, doc("The share, a whole number from 0 to 100, such as /rollout/percent.")]
+    owner: Annotated[Pointer, doc("The text that says who drives the flag; missing, null or empty is nobody.")]
+    gate: Annotated[Pointer | None, doc("The value of `track` that the flag is limited to; missing, null or empty is no limit.")] = None
+    cohorts: Annotated[Pointer | None, doc("The list of cohorts, as set wrote it.")] = None
+    enabled: Annotated[Pointer | None, doc("Whether the flag is on at all. Left out, it always is.")] = None
+    revision: Annotated[Pointer | None, doc("What changes with every write.")] = None
+    changed_by: Annotated[Pointer | None, doc("Who changed the flag last, for messages.")] = None
+
+
+class HttpFlagWrite(Model, frozen=True, kw_only=True):
+    """A request that changes a flag, as a template: a text that is nothing but a hole becomes the value itself."""
+
+    path: Annotated[TemplatePath, doc("Below url; the words flag, percent and revision in double braces are filled in.")]
+    body: Annotated[TemplateBody, doc("JSON whose texts have flag, percent, gate, cohorts, owner and revision in double braces.")]
+    method: Annotated[Literal["PUT", "POST", "PATCH"] | None, doc("Default PUT.")] = None
+
+
+class HttpFlagSource(Model, frozen=True, kw_only=True):
+    """A flag service of your own, read and written as you describe it."""
+
+    url: Annotated[Url, doc("Base address, such as https://flags.example.com/api.")]
+    read: HttpFlagRead
+    set: HttpFlagWrite
+    zero: Annotated[HttpFlagWrite | None, doc("How a flag is taken back. Left out, `set` with 0 %.")] = None
+    auth: HttpAuth | None = None
+    headers: Annotated[
+        Annotated[dict[str, HeaderValue], msgspec.Meta(max_length=16)] | None, doc("Sent with each request; nothing secret.")
+    ] = None
+    conditional: Annotated[
+        Literal["ETag", "Revision", "None"] | None,
+        doc(
+            "How a write is refused that somebody was faster than: If-Match with the read's ETag, or the revision in the body. Default None."
+        ),
+    ] = None
+    settle: Annotated[Duration | None, doc("Longest time until all apps have a change. Default 30s.")] = None
+
+
 class RemoteFlagSource(Model, frozen=True, kw_only=True):
     """A flag service behind HTTP."""
 
@@ -149,12 +195,12 @@ class RemoteFlagSource(Model, frozen=True, kw_only=True):
 class FlagSourceSpec(Model, frozen=True, kw_only=True):
     type: Annotated[
         Literal["Flagd", "Unleash", "LaunchDarkly", "HTTP"],
-        doc("Which flag service holds the flags.", planned_values=("LaunchDarkly", "HTTP")),
+        doc("Which flag service holds the flags.", planned_values=("LaunchDarkly",)),
     ]
     flagd: FlagdSource | None = None
     unleash: UnleashSource | None = None
     launch_darkly: Annotated[RemoteFlagSource | None, planned("LaunchDarkly and its REST API.")] = None
-    http: Annotated[RemoteFlagSource | None, planned("A flag service of your own, behind a documented contract.")] = None
+    http: HttpFlagSource | None = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
     allowed_flags: Annotated[
         Annotated[list[FlagPattern], msgspec.Meta(max_length=256)] | None,

@@ -14,10 +14,13 @@ from daemon.api.analysis import AnalysisTemplateSpec, Arg, TemplateUse
 from daemon.api.canary import Analysis, CanarySpec, Flag, Metric, NotifyRoute, Outcome, Outcomes, ReleaseSpec, Step, Traffic, WorkloadRef
 from daemon.api.errors import ApiError, FieldError, InvalidObjectError
 from daemon.api.fields import Model
+from daemon.api.flagservices import generic_source
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
 from daemon.api.quantities import parse_duration, parse_margin
 from daemon.api.sources import METRIC_SOURCES, FlagSourceSpec, HttpAuth, HttpServer, MetricSourceSpec, NotifierSpec
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
+from flags.errors import Invalid
+from flags.generic_view import checked
 
 PRESETS: Final = ("HTTPErrorRatio", "HTTPLatency", "CPUPerRequest", "TraefikErrorRatio")
 _NOT_CANARIED: Final = {
@@ -372,4 +375,17 @@ def _auth(auth: HttpAuth, path: str) -> Errors:
 
 
 def _flag_source(spec: FlagSourceSpec, path: str) -> Errors:
-    yield from _matching(spec.type, {"Flagd": ("flagd", spec.flagd), "Unleash": ("unleash", spec.unleash)}, path)
+    blocks: dict[str, tuple[str, Model | None]] = {
+        "Flagd": ("flagd", spec.flagd),
+        "Unleash": ("unleash", spec.unleash),
+        "HTTP": ("http", spec.http),
+    }
+    yield from _matching(spec.type, blocks, path)
+    if spec.http is not None:
+        if spec.http.auth is not None:
+            yield from _auth(spec.http.auth, f"{path}.http.auth")
+        try:
+            checked(generic_source(spec.http))
+        except Invalid as error:
+            field = error.field.removeprefix("FlagSource.spec")
+            yield _error(f"{path}{field}", error.value, f"{error.problem}. {error.way_out}")

@@ -4,12 +4,15 @@ A provider is built anew for each use: the token is read from its Secret by name
 within a minute and nothing that was deleted goes on being used.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from daemon.api.flagservices import generic_source
 from daemon.api.quantities import parse_duration
+from daemon.api.sources import SecretRef
 from daemon.control import objects as ours
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube import errors as kube_errors
@@ -80,6 +83,8 @@ class FlagSources:
                 return "flagd", _flagd(source)
             case "Unleash":
                 return "unleash", await self._unleash(source)
+            case "HTTP":
+                return "http", await self._http(source)
             case other:
                 raise Missing(f"FlagSource {source.namespace}/{source.name} is of type {other}, which is not in this version")
 
@@ -90,15 +95,32 @@ class FlagSources:
         options: dict[str, Any] = {"url": unleash.url, "environment": unleash.environment, "project": unleash.project or "default"}
         if unleash.settle:
             options["settle"] = parse_duration(unleash.settle)
+        options["token"] = await self._secret(source, unleash.token_secret_ref)
+        if unleash.witness_token_secret_ref is not None:
+            options["client_token"] = await self._secret(source, unleash.witness_token_secret_ref)
+        return options
+
+    async def _http(self, source: ours.FlagSource) -> dict[str, Any]:
+        http = source.spec.http
+        if http is None:
+            raise Missing(f"FlagSource {source.namespace}/{source.name} has no http block")
+        login: dict[str, str] = {}
+        if http.auth is not None and http.auth.bearer_secret_ref is not None:
+            login["Authorization"] = f"Bearer {await self._secret(source, http.auth.bearer_secret_ref)}"
+        if http.auth is not None and http.auth.basic is not None:
+            user = await self._secret(source, http.auth.basic.username_secret_ref)
+            password = await self._secret(source, http.auth.basic.password_secret_ref)
+            login["Authorization"] = f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+        options: dict[str, Any] = msgspec.to_builtins(generic_source(http, login))
+        return options
+
+    async def _secret(self, source: ours.FlagSource, ref: SecretRef) -> str:
         try:
-            options["token"] = await self._secrets.read(source.namespace, unleash.token_secret_ref)
-            if unleash.witness_token_secret_ref is not None:
-                options["client_token"] = await self._secrets.read(source.namespace, unleash.witness_token_secret_ref)
+            return await self._secrets.read(source.namespace, ref)
         except SecretMissing as e:
             raise Missing(f"FlagSource {source.namespace}/{source.name}: {e}") from e
         except kube_errors.KubeError as e:
             raise Retryable(f"FlagSource {source.namespace}/{source.name}: {e.message}") from e
-        return options
 
 
 def _flagd(source: ours.FlagSource) -> dict[str, Any]:

@@ -186,6 +186,32 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
                 "settle": "17s",
             },
         },
+        {
+            "type": "HTTP",
+            "http": {
+                "url": "https://flags.example.com/api",
+                "auth": {"bearerSecretRef": {"name": "flags", "key": "token"}},
+                "headers": {"X-Team": "shop"},
+                "read": {
+                    "path": "/flags/{{flag}}",
+                    "percent": "/share/percent",
+                    "owner": "/labels/driver",
+                    "gate": "/share/gate",
+                    "cohorts": "/share/cohorts",
+                    "enabled": "/on",
+                    "revision": "/version",
+                    "changedBy": "/editor",
+                },
+                "set": {
+                    "method": "PUT",
+                    "path": "/flags/{{flag}}",
+                    "body": '{"share": ["{{percent}}", "{{gate}}", "{{cohorts}}"], "by": "{{owner}}", "v": "{{revision}}"}',
+                },
+                "zero": {"method": "POST", "path": "/flags/{{flag}}/off", "body": "{}"},
+                "conditional": "Revision",
+                "settle": "10s",
+            },
+        },
     ],
     "Notifier": [GOOD["Notifier"], {"urlSecretRef": {"name": "slack", "key": "url"}, "allowedNamespaces": ["*"]}],
 }

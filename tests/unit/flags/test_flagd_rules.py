@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from flags.compare import drift
 from flags.flagd_owners import give_back
-from flags.flagd_rules import OPERATORS, Variants, desired_of, drift, rule_for
+from flags.flagd_rules import OPERATORS, Variants, desired_of, rule_for
 from flags.model import Cohort, Constraint, Desired, Gate
 
 VARIANTS = Variants(on="on", off="off")

@@ -14,7 +14,7 @@ URL = "https://unleash.example.com"
     ("status", "body", "kind", "says"),
     [
         (400, {"name": "BadDataError", "message": "no", "details": [{"message": "no", "path": "/body/x"}]}, Invalid, "no"),
-        (400, "<html>", Invalid, "Unleash refused it"),
+        (400, "<html>", Invalid, "it was refused"),
         (401, {"message": "You don't have access"}, Forbidden, "401: You don't have access"),
         (
             403,
