@@ -21,7 +21,7 @@ from analyzers.ramp import Signals, next_weight
 from analyzers.ratio_judge import RatioJudge
 from analyzers.reasons import Reasons
 from analyzers.stats.combine import Conclusion, Share, conclude, leader
-from analyzers.stats.split import SplitState, SplitTest, mirrored_share
+from analyzers.stats.split import ABSOLUTE_BAND, RELATIVE_BAND, SplitState, SplitTest, mirrored_share
 from analyzers.ticks import Action, Answer, Assignment, Code, Reason, Tick, Verdict
 
 STATE_VERSION: Final = 2
@@ -33,6 +33,8 @@ RETREAT_REQUESTS: Final = 30.0
 EXPECTED_UNSEEN: Final = 20.0
 COINCIDENCE_SECONDS: Final = 300.0
 LEAST_RECENT_TICKS: Final = 4
+DOUBTS: Final = frozenset({Code.LEANING_BAD, Code.BASELINE_SICK, Code.SPLIT_BROKEN, Code.NO_CANARY_TRAFFIC, Code.NOT_RANDOM})
+"""What takes back a climb that was asked for and is not in force yet; a wait for data does not."""
 
 
 class JudgeState(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +55,7 @@ class JudgeState(msgspec.Struct, frozen=True, kw_only=True):
     coincidences: int = 0
     in_coincidence: bool = False
     failed: bool = False
+    wanted: float | None = None
     split: SplitState = SplitState()
     metrics: dict[str, MetricState] = msgspec.field(default_factory=dict)
 
@@ -84,6 +87,7 @@ class Judge:
 
     def tick(self, tick: Tick) -> Answer:
         """Take the next frozen tick and answer. Indices must rise; those left out count as ticks without data."""
+        tick = self._in_force(tick)
         self._clock(tick)
         # Skew between the arms follows every change of the weight: two scrapes belong to neither weight.
         settled = tick.settled and not self._within(self._s.changed_index, self._config.settle_scrapes)
@@ -128,6 +132,15 @@ class Judge:
         if self._config.split and tick.split is not None and tick.assignment is not Assignment.SELECTED and not tick.problems:
             share = mirrored_share(tick.weight) if tick.assignment is Assignment.MIRRORED else tick.weight / 100.0
             self._split.update(tick.split.canary, tick.split.baseline, share, settled=settled)
+
+    def _in_force(self, tick: Tick) -> Tick:
+        """The weight that was set, where a harness tells the share that was seen: it wanders around it, and no weight was changed."""
+        if not math.isfinite(tick.weight):
+            return msgspec.structs.replace(tick, weight=self._s.weight)
+        if not 0 < tick.weight < 100:
+            return tick
+        near = [w for w in (*self._config.weights, self._s.weight) if w > 0 and abs(tick.weight - w) <= _wander(tick, w)]
+        return msgspec.structs.replace(tick, weight=min(near, key=lambda w: abs(tick.weight - w))) if near else tick
 
     def _clock(self, tick: Tick) -> None:
         s = self._s
@@ -218,11 +231,14 @@ class Judge:
         if ramp is None:
             return tick.weight
         since = self._since(s.changed_index)
+        doubted = any(r.code in DOUBTS for r in reasons)
+        pending = s.wanted if s.wanted is not None and s.wanted > tick.weight and not doubted else tick.weight
         free = action in {Action.ADVANCE, Action.PROMOTE} or all(r.code in {Code.BAKING, Code.RISK_BUDGET, Code.SETTLING} for r in reasons)
-        return next_weight(
+        wish = next_weight(
             ramp,
             Signals(
                 weight=tick.weight,
+                pending=pending,
                 start=self._config.start_percent,
                 since_change=since if since is not None else 0,
                 ended=action is Action.ROLLBACK,
@@ -234,6 +250,8 @@ class Judge:
                 next_risk=self._risk(tick),
             ),
         )
+        self._set(wanted=wish)
+        return wish
 
     def _gates_open(self, tick: Tick) -> bool:
         """Few requests can be slow without a question; many only after it was shown that they are not twice as slow."""
@@ -353,6 +371,15 @@ class Judge:
 
     def _set(self, **changes: object) -> None:
         self._s = msgspec.structs.replace(self._s, **changes)
+
+
+def _wander(tick: Tick, weight: float) -> float:
+    """How far the seen share of a tick may lie from the weight that was set: the split's own band, and three standard errors."""
+    seen = tick.split.canary + tick.split.baseline if tick.split else 0
+    counted = [sum(a.requests for a in (c.canary, c.baseline) if a is not None) for c in tick.arms.values()]
+    requests = max([seen, *counted, 1.0])
+    error = math.sqrt(weight * (100.0 - weight) / requests) if math.isfinite(requests) and 0 < weight < 100 else 0.0
+    return max(RELATIVE_BAND * weight, 100.0 * ABSOLUTE_BAND) + 3.0 * error
 
 
 def _judge_of(config: JudgeConfig, metric: MetricConfig, state: MetricState) -> MetricJudge[Weighed]:

@@ -13,9 +13,12 @@ from analyzers.options import RampConfig
 
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):
-    """What the judge knows after a tick. `next_risk`: failed requests a minute that the next rung could cause, as far as not ruled out."""
+    """What the judge knows after a tick. `pending`: the weight that was asked for and may not be in force yet, else the weight.
+    `next_risk`: failed requests a minute that the next rung could cause, as far as not ruled out.
+    """
 
     weight: float
+    pending: float
     start: float
     since_change: int
     ended: bool
@@ -37,6 +40,6 @@ def next_weight(ramp: RampConfig, seen: Signals) -> float:
         return seen.start
     above = next((r for r in ramp.rungs if r > seen.weight), None)
     if above is None or not seen.free or seen.since_change + 1 < ramp.dwell_scrapes:
-        return seen.weight
+        return seen.pending
     affordable = seen.proven or (seen.gates_open and seen.next_risk <= ramp.budget)
-    return above if affordable else seen.weight
+    return above if affordable else seen.pending

@@ -284,4 +284,20 @@ MUTANTS = (
         new="        end, begin = (index + 0.5) * self._scrape, (index - 0.5) * self._scrape\n",
         test="tests/unit/analyzers/test_series.py::test_both_arms_of_a_tick_cover_the_same_time",
     ),
+    Mutant(
+        name="a-wish-not-yet-in-force-is-forgotten",
+        protects="judge: weights that lag",
+        path="analyzers/judge.py",
+        old="pending = s.wanted if s.wanted is not None and s.wanted > tick.weight and not doubted else tick.weight",
+        new="pending = tick.weight",
+        test=f"{_RULES}::test_a_climb_that_is_not_in_force_yet_is_not_taken_back",
+    ),
+    Mutant(
+        name="every-seen-share-is-a-new-weight",
+        protects="judge: observed share",
+        path="analyzers/judge.py",
+        old="        if not 0 < tick.weight < 100:\n            return tick\n",
+        new="        if tick.weight < 1000:\n            return tick\n",
+        test=f"{_RULES}::test_a_seen_share_is_not_a_change_of_weight",
+    ),
 )

@@ -18,7 +18,7 @@ from analyzers.history import History, before, learn
 from analyzers.judge import Judge
 from analyzers.options import JudgeConfig, MetricConfig, RampConfig, conversion, latency
 from analyzers.ticks import Action, Answer, ArmCounts, Assignment, BucketCounts, Code, MetricCounts, SplitCounts, Tick, Verdict
-from bench.judge_policies import Linnet, configured
+from bench.judge_policies import Linnet, configured, tick_of
 from bench.judge_world import EDGES, Run, Service, always, past
 from tests.unit.analyzers.world import SEED, config, tick
 
@@ -341,7 +341,6 @@ def test_a_bad_release_stays_small_and_goes() -> None:
 def test_a_log_of_a_whole_release_replays_to_the_same_answers() -> None:
     """All kinds of metric, the split and the pods go through the stored evidence, folded or not."""
     from analyzers.evidence import EvidenceLog, replay
-    from bench.judge_policies import tick_of
 
     rng = np.random.default_rng(SEED)
     service = Service()
@@ -361,7 +360,6 @@ def test_a_log_of_a_whole_release_replays_to_the_same_answers() -> None:
 def test_the_state_of_each_test_is_small_and_survives_json() -> None:
     """At most 16 KB a test, after an hour of ticks, and a restart changes no answer."""
     from analyzers.judge import JudgeState
-    from bench.judge_policies import tick_of
 
     rng = np.random.default_rng(SEED)
     service = Service(conversion=0.03)
@@ -387,3 +385,41 @@ def test_the_two_error_rates_are_not_confused() -> None:
     assert answers[-1].log_e_needed == pytest.approx(np.log(50.0))
     first = next(a for a in answers if a.action is Action.PROMOTE)
     assert np.log(10.0) <= first.metrics[0].log_e_fine < np.log(20.0)
+
+
+# What an outside harness does
+
+
+def _carried(service: Service, *, lag: int = 0, share: bool = False) -> tuple[Answer, list[float]]:
+    """A ramp whose weights come into force `lag` ticks late, or that is told the seen share in place of the weight."""
+    rng = np.random.default_rng(SEED)
+    judge = Judge(configured(service, past(service, rng)))
+    world, weights, answer = Run(service, rng), [judge.config.start_percent] * (lag + 1), None
+    for _ in range(240):
+        seen = world.observe(weights[-1 - lag])
+        one = tick_of(seen, (2, service.pods))
+        if share and seen.canary and seen.baseline:
+            requests = seen.canary.requests, seen.baseline.requests
+            one = msgspec.structs.replace(one, weight=100.0 * requests[0] / sum(requests))
+        answer = judge.tick(one)
+        if answer.action in {Action.PROMOTE, Action.ROLLBACK, Action.INCONCLUSIVE}:
+            break
+        assert answer.wanted_weight is not None
+        weights.append(answer.wanted_weight)
+    assert answer is not None
+    return answer, weights
+
+
+@pytest.mark.parametrize("lag", [1, 2, 4])
+def test_a_climb_that_is_not_in_force_yet_is_not_taken_back(lag: Any) -> None:
+    """At 0.7 rps most ticks say nothing: a wish for more stands until it is in force or something speaks against it."""
+    answer, weights = _carried(Service(rps=0.7, pods=3), lag=lag)
+    assert weights == sorted(weights)
+    assert answer.action is Action.PROMOTE
+
+
+def test_a_seen_share_is_not_a_change_of_weight() -> None:
+    """4.8 and 5.3 percent are the 5 that were set: nothing settles anew, and the ramp reaches its top."""
+    answer, weights = _carried(Service(), share=True)
+    assert answer.action is Action.PROMOTE
+    assert weights[-1] == 50.0
