@@ -36,7 +36,7 @@ def lint(paths: tuple[str, ...], output: str) -> None:
     """
     findings: list[dict[str, Any]] = []
     checked = 0
-    for name, text in _texts(paths):
+    for name, text in texts(paths):
         for found in check(name, text):
             if found is None:
                 checked += 1
@@ -59,7 +59,7 @@ def _nothing() -> str:
     return "nothing of Linnet's found: no object of linnet.dev and no Deployment with linnet.dev annotations"
 
 
-def _texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+def texts(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
     """(name, content) of every file that is meant."""
     for path in paths:
         if path == "-":

@@ -17,6 +17,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "status": ("daemon.cli.status", "status", "Show releases: all, or one in detail."),
     "lint": ("daemon.cli.linting", "lint", "Check manifests before a cluster sees them."),
     "doctor": ("daemon.cli.doctor", "doctor", "Say what is missing, within a minute."),
+    "import": ("daemon.cli.importing.command", "import_", "Turn manifests of Flagger and Argo Rollouts into Linnet's."),
     "presets": ("daemon.cli.presets", "presets", "Print what presets count, as PromQL."),
     "wait": ("daemon.cli.waiting", "wait", "Wait until a release has ended."),
     "promote": ("daemon.cli.verbs", "promote", "Promote the release under way now."),

