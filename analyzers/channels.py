@@ -14,13 +14,13 @@ import msgspec
 
 from analyzers.errors import AnalysisError
 from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, RatioMetric, UsageMetric
+from analyzers.native import LE, bounds, unfold
 from analyzers.series import CounterTracker, Follower, RawSeries, Role, target_of
 from analyzers.ticks import BucketCounts, GaugeValues, MetricCounts, Problem, ProblemKind
 
 CANARY: Final = "canary"
 BASELINE: Final = "baseline"
 ARMS: Final = (CANARY, BASELINE)
-LE: Final = "le"
 LEAST_EDGES: Final = 3
 
 
@@ -84,7 +84,7 @@ class _Counts:
 
 
 class _Buckets:
-    """A classic histogram: cumulative counters, one a bound, made into counts per bucket between the bounds that are compared."""
+    """A histogram: cumulative counters, one a bound, made into counts per bucket between the bounds that are compared."""
 
     def __init__(self, name: str, edges: Sequence[float], scrape_seconds: float) -> None:
         self._name, self._bounds = name, (*edges, math.inf)
@@ -92,7 +92,7 @@ class _Buckets:
 
     def add(self, arm: str, role: str, series: Iterable[RawSeries]) -> None:
         """Bounds that are not compared are left out: cumulative counters lose nothing by that."""
-        found = tuple(series)
+        found = tuple(counter for one in series for counter in unfold(one, self._bounds))
         common = common_edges(found)
         missing = set(self._bounds[:-1]) - set(common)
         if found and missing:
@@ -183,6 +183,9 @@ def bound_of(labels: Mapping[str, str]) -> float | None:
 
 def common_edges(series: Iterable[RawSeries]) -> tuple[float, ...]:
     """The finite bounds above zero that every histogram among these series has; () where there are none."""
+    series = tuple(series)
+    if any(one.histograms for one in series):
+        return bounds(series)
     groups: dict[tuple[tuple[str, str], ...], set[float]] = {}
     for one in series:
         bound = bound_of(one.labels)

@@ -39,12 +39,14 @@ class Convention(msgspec.Struct, frozen=True, kw_only=True):
     """One way of counting. `tried` is what the tests hold it against, empty where nothing real was at hand.
 
     `router`: counted by the router for each backend, so that the arms are told apart by its labels and not by pods.
+    `native`: the series are native histograms, which count by themselves.
     """
 
     name: str
     selectors: Mapping[str, str]
     tried: str = ""
     router: bool = False
+    native: bool = False
 
 
 class Preset(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +63,7 @@ def _errors(counter: str, label: str, name: str, **more: str | bool) -> Conventi
 
 _TRAEFIK_ERRORS: Final = _errors("traefik_service_requests_total", "code", "Traefik, per backend service", tried="Traefik", router=True)
 _LIBRARY: Final = "prometheus-client"
+_OTLP: Final = "Prometheus, sent to it by OTLP"
 PRESETS: Final[Mapping[str, Preset]] = {
     "HTTPErrorRatio": Preset(
         kind="ratio",
@@ -70,6 +73,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
             _errors("http_requests_total", "status", "client libraries, label status", tried=_LIBRARY),
             _errors("http_requests_total", "status_code", "client libraries, label status_code", tried=_LIBRARY),
             _errors("http_server_request_duration_seconds_count", "http_response_status_code", "OpenTelemetry"),
+            _errors("http_server_request_duration_seconds", "http_response_status_code", "OpenTelemetry, native histogram", tried=_OTLP, native=True),
             _errors("http_server_requests_seconds_count", "status", "Spring Boot, Micrometer"),
             _TRAEFIK_ERRORS,
         ),
@@ -82,6 +86,12 @@ PRESETS: Final[Mapping[str, Preset]] = {
                 name="client libraries", selectors={Role.BUCKETS: "http_request_duration_seconds_bucket"}, tried=_LIBRARY
             ),
             Convention(name="OpenTelemetry", selectors={Role.BUCKETS: "http_server_request_duration_seconds_bucket"}),
+            Convention(
+                name="OpenTelemetry, native histogram",
+                selectors={Role.BUCKETS: "http_server_request_duration_seconds"},
+                tried=_OTLP,
+                native=True,
+            ),
             Convention(name="Spring Boot, Micrometer", selectors={Role.BUCKETS: "http_server_requests_seconds_bucket"}),
             Convention(
                 name="Traefik, per backend service",
@@ -161,17 +171,20 @@ def convention_of(preset: str, metric: AnyMetric) -> Convention | None:
     )
 
 
-def promql(metric: AnyMetric, matchers: tuple[Matcher, ...] = (), *, window: str = "5m") -> str:
+def promql(metric: AnyMetric, matchers: tuple[Matcher, ...] = (), *, window: str = "5m", native: bool = False) -> str:
     """One arm's value for a dashboard. The judge itself reads raw samples: rates are extrapolated, and quantiles interpolated."""
 
     def rate(selector: Selector, by: str = "") -> str:
         return f"sum{by}(rate({selector.where(matchers)}[{window}]))"
 
+    def count(selector: Selector) -> str:
+        return f"histogram_count({rate(selector)})" if native else rate(selector)
+
     match metric:
         case RatioMetric():
-            return f"{rate(metric.errors)} / {rate(metric.total)}"
+            return f"{count(metric.errors)} / {count(metric.total)}"
         case HistogramMetric():
-            return f"histogram_quantile(0.9, {rate(metric.buckets, ' by (le) ')})"
+            return f"histogram_quantile(0.9, {rate(metric.buckets, '' if native else ' by (le) ')})"
         case UsageMetric():
             return f"{rate(metric.used)} / {rate(metric.total)}"
         case _:

@@ -43,12 +43,23 @@ class Sample(NamedTuple):
     value: float
 
 
+class NativeSample(NamedTuple):
+    """A native histogram at one moment: what its buckets (above, up to) hold; empty ones are not there."""
+
+    at: float
+    buckets: tuple[tuple[float, float, float], ...]
+
+
 class RawSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """One counter's samples in time order. `started_at`: when this counter began at zero, where that is known."""
+    """One counter's samples in time order. `started_at`: when this counter began at zero, where that is known.
+
+    Of a native histogram the samples are the counts of all that it holds, beside the buckets.
+    """
 
     labels: dict[str, str]
     samples: tuple[Sample, ...]
     started_at: float | None = None
+    histograms: tuple[NativeSample, ...] = ()
 
 
 class AggregatedCounterError(AnalysisError):

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from analyzers.metrics import Selector
-from analyzers.series import RawSeries, Sample
+from analyzers.series import NativeSample, RawSeries, Sample
 from analyzers.sources.instant import read_instant
 from analyzers.sources.login import Login, request_headers
 from analyzers.sources.merging import alone, merge, pick
@@ -35,9 +35,17 @@ class PrometheusOptions(Login, frozen=True, kw_only=True):
     ingestion_delay: float = 0.0
 
 
+class _Histogram(msgspec.Struct):
+    """Each bucket: which of its ends belong to it, the ends, what it holds."""
+
+    count: str
+    buckets: list[tuple[int, str, str, str]] = []
+
+
 class _Series(msgspec.Struct):
     metric: dict[str, str] = {}
     values: list[tuple[float, str]] = []
+    histograms: list[tuple[float, _Histogram]] = []
 
 
 class _Data(msgspec.Struct, rename="camel"):
@@ -160,10 +168,25 @@ def _series(result: list[_Series]) -> tuple[RawSeries, ...]:
     """Samples that are numbers; a NaN or an infinity is no count."""
     read = []
     for one in result:
+        if one.histograms:
+            read.append(_native(one))
+            continue
         samples = tuple(Sample(at, v) for at, text in one.values if math.isfinite(v := float(text)))
         if samples:
             read.append(RawSeries(labels=one.metric, samples=samples))
     return tuple(read)
+
+
+def _native(one: _Series) -> RawSeries:
+    """A native histogram: a series that was one only for a part of the time counts for that part."""
+    samples = tuple(Sample(at, float(h.count)) for at, h in one.histograms)
+    buckets = (
+        (at, tuple((float(left), float(right), float(count)) for _, left, right, count in histogram.buckets))
+        for at, histogram in one.histograms
+    )
+    if not all(math.isfinite(s.value) for s in samples):
+        raise ValueError("a native histogram whose count is no number")
+    return RawSeries(labels=one.metric, samples=samples, histograms=tuple(NativeSample(at, held) for at, held in buckets))
 
 
 def _caveats(answer: _Answer) -> tuple[str, ...]:

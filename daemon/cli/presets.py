@@ -32,4 +32,4 @@ def presets(name: str | None, match: str, window: str) -> None:
             click.echo(f"{key}: {preset.purpose}")
             for convention in preset.conventions:
                 click.echo(f"  # {convention.name} ({f'tried on {convention.tried}' if convention.tried else 'unverified'})")
-                click.echo(f"  {promql(metric_of(preset, convention, name=key), matchers, window=window)}")
+                click.echo(f"  {promql(metric_of(preset, convention, name=key), matchers, window=window, native=convention.native)}")

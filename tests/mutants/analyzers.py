@@ -169,4 +169,20 @@ MUTANTS = (
         new='return f"{type(self).__name__}(url={self.url!r}, bearer_token={self.bearer_token!r}, password={self.password!r})"',
         test="tests/unit/analyzers/test_sources.py::test_credentials_go_in_headers_and_nowhere_else",
     ),
+    Mutant(
+        name="a-bucket-below-its-own-bound",
+        protects="native histograms",
+        path="analyzers/native.py",
+        old="for _, right, n in s.buckets if right <= b",
+        new="for _, right, n in s.buckets if right < b",
+        test="tests/unit/analyzers/test_native.py::test_counts_at_every_bound_are_those_of_the_observations",
+    ),
+    Mutant(
+        name="a-bound-within-a-bucket",
+        protects="native histograms: downscale",
+        path="analyzers/native.py",
+        old="return any(left < bound < right for left, right, _ in sample.buckets)",
+        new="return False",
+        test="tests/unit/analyzers/test_native.py::test_a_resolution_that_halves_asks_for_other_bounds",
+    ),
 )

@@ -22,8 +22,8 @@ from tests.testbed import build
 class LonePrometheus:
     """One on a free loopback port; `targets` may be told anew at any time. Its data survive `stop` and `start`."""
 
-    def __init__(self, folder: Path, *, interval: str = "1s", features: tuple[str, ...] = ()) -> None:
-        self.folder, self._features = folder, features
+    def __init__(self, folder: Path, *, interval: str = "1s", features: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> None:
+        self.folder, self._features, self._options = folder, features, options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -51,6 +51,7 @@ class LonePrometheus:
             f"--web.listen-address=127.0.0.1:{self.port}",
             "--log.level=warn",
             *(f"--enable-feature={f}" for f in self._features),
+            *self._options,
         ]
         log = (self.folder / "prometheus.log").open("ab")
         with log:

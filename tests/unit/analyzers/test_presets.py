@@ -25,7 +25,7 @@ from analyzers.channels import BASELINE, CANARY
 from analyzers.collector import ArmTargets, Collector, resolve
 from analyzers.errors import ConfigError
 from analyzers.metrics import AnyMetric, HistogramMetric, Matcher, RatioMetric, UsageMetric, traefik_arms
-from analyzers.presets import PRESETS, convention_of, preset_metrics, promql
+from analyzers.presets import PRESETS, convention_of, metric_of, preset_metrics, promql
 from analyzers.sources.protocol import Target
 from analyzers.sources.scrape import ScrapeOptions, ScrapeSource
 from analyzers.ticks import ArmCounts, BucketCounts, MetricCounts
@@ -93,6 +93,9 @@ def test_every_convention_can_be_read_and_printed() -> None:
         for convention, metric in zip(preset.conventions, preset_metrics(name), strict=True):
             assert convention_of(name, metric) == convention
             assert "rate(" in promql(metric)
+    native = next(c for c in PRESETS["HTTPErrorRatio"].conventions if c.native)
+    shown = promql(metric_of(PRESETS["HTTPErrorRatio"], native, name="errors"), native=True)
+    assert shown.startswith("histogram_count(sum(rate(http_server_request_duration_seconds{")
     latency = preset_metrics("HTTPLatency")[0]
     arm = traefik_arms({"canary": "web-canary"})["canary"]
     assert promql(latency, arm, window="1m") == (
