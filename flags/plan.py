@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from flags.model import Desired, FlagRef, OnPromotion, settled
+from flags.model import EVERYONE, Desired, FlagRef, OnPromotion, settled
 
 Mode = Literal["Gated", "Aligned", "Independent"]
 
@@ -128,8 +128,8 @@ def walk(stages: Sequence[Stage], attempt: Callable[[Action], bool], *, elapsed:
 def forward(*, weight: int, flags: Sequence[Driven]) -> tuple[Stage, ...]:
     """To a step's exposure, and at it. Flags that fall go first, as on the way back; flags that rise go last."""
     wanted = [flag for flag in flags if flag.then is not None]
-    falling = [flag for flag in wanted if _percent(flag.then) < _percent(flag.now)]
-    others = [flag for flag in wanted if _percent(flag.then) >= _percent(flag.now)]
+    falling = [flag for flag in wanted if _falls(flag)]
+    others = [flag for flag in wanted if not _falls(flag)]
     moves = any(flag.then != flag.now for flag in others)
     return _stages(
         [Capacity(weight=weight)],
@@ -174,8 +174,16 @@ def promote(flags: Sequence[Driven], *, patience: float | None = None) -> tuple[
     )
 
 
-def _percent(desired: Desired | None) -> int:
-    return 0 if desired is None else desired.percent
+def _falls(flag: Driven) -> bool:
+    """Some share is to be smaller, and none larger: where one cohort gains what another loses, the gain decides."""
+    then, now = shares(flag.then), shares(flag.now)
+    moved = [then.get(name, 0) - now.get(name, 0) for name in then.keys() | now.keys()]
+    return any(by < 0 for by in moved) and not any(by > 0 for by in moved)
+
+
+def shares(desired: Desired | None) -> dict[str, int]:
+    """The share of everyone, and of each cohort by name."""
+    return {} if desired is None else {EVERYONE: desired.percent, **{c.name: c.percent for c in desired.cohorts}}
 
 
 def _zeros(flags: Sequence[Driven]) -> tuple[Action, ...]:

@@ -89,7 +89,11 @@ class FlagStep(Model, frozen=True, kw_only=True):
 
     name: Name
     percent: Percent | None = None
-    cohorts: Annotated[Annotated[list[CohortStep], msgspec.Meta(max_length=16)] | None, planned("Shares by cohort.")] = None
+    cohorts: Annotated[
+        Annotated[list[CohortStep], msgspec.Meta(max_length=16)] | None,
+        doc("Shares by cohort; who is in a cohort has the larger of its share and everyone's."),
+    ] = None
+    may_shrink: Annotated[bool | None, doc("A share may be smaller than in the step before: people lose the flag. Default false.")] = None
 
 
 class Pause(Model, frozen=True, kw_only=True):
@@ -125,6 +129,22 @@ class Step(Model, frozen=True, kw_only=True):
     gate: Annotated[LocalRef | None, planned("A Job or signed webhook that must agree.")] = None
 
 
+class CohortConstraint(Model, frozen=True, kw_only=True):
+    """A condition on the context that the app gives to its SDK."""
+
+    attribute: Word
+    operator: Annotated[Word | None, doc("An operator of the flag system; IN when left out.")] = None
+    values: Annotated[list[Annotated[str, msgspec.Meta(max_length=256)]], msgspec.Meta(min_length=1, max_length=250)]
+
+
+class FlagCohort(Model, frozen=True, kw_only=True):
+    """A group of people with a share of its own: who meets all constraints and is in the segment."""
+
+    name: Name
+    segment: Annotated[Word | None, doc("A segment of the flag system, by name.")] = None
+    constraints: Annotated[list[CohortConstraint], msgspec.Meta(max_length=16)] | None = None
+
+
 class Flag(Model, frozen=True, kw_only=True):
     """A feature flag that moves with the traffic."""
 
@@ -133,9 +153,24 @@ class Flag(Model, frozen=True, kw_only=True):
     source_ref: LocalRef | None = None
     mode: Annotated[
         Literal["Gated", "Aligned", "Independent"] | None,
-        doc("Gated: only requests on canary pods can see the flag.", planned_values=("Aligned", "Independent")),
+        doc(
+            "Gated: only requests on canary pods can see the flag. Independent: its shares are of all users, on every pod.",
+            planned_values=("Aligned",),
+        ),
     ] = None
-    stickiness: Annotated[Word | None, planned("The context field whose value decides the bucket.")] = None
+    stickiness: Annotated[
+        Word | None, doc("The context field whose value decides who is in; the targeting key (userId) when left out.")
+    ] = None
+    cohorts: Annotated[
+        Annotated[list[FlagCohort], msgspec.Meta(max_length=16)] | None, doc("Groups that steps give shares of their own.")
+    ] = None
+    on_drift: Annotated[
+        Literal["Hold", "Adopt", "Enforce", "Rollback"] | None,
+        doc(
+            "When a person changed the flag at its source. Hold waits, Adopt keeps a person's share as the limit, Enforce lowers what was "
+            "raised, Rollback ends the release. Left out: what was lowered ends the release, what was raised holds it."
+        ),
+    ] = None
     on_promotion: Annotated[
         Literal["Keep", "Open", "Remove", "HandOver"] | None,
         doc("What the flag becomes when the release is promoted.", planned_values=("HandOver",)),

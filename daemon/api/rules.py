@@ -151,6 +151,13 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".dwell",
         ),
     ),
+    "FlagCohort": (
+        Rule(
+            rule="has(self.segment) || (has(self.constraints) && size(self.constraints) > 0)",
+            message="nothing says who is in it, so it would be everybody; give it constraints, or a segment by name",
+        ),
+        Rule(rule="self.name != 'all'", message="'all' is what the share of everybody is called; choose another name", field=".name"),
+    ),
     "FlagStep": (
         Rule(rule="has(self.percent) || has(self.cohorts)", message="percent is missing: say what share sees the flag, 0 to 100"),
     ),
@@ -302,6 +309,7 @@ LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
     ("Traffic", "routes"): ("group", "kind", "name"),
     ("Step", "flags"): ("name",),
     ("FlagStep", "cohorts"): ("name",),
+    ("Flag", "cohorts"): ("name",),
     ("Analysis", "metrics"): ("name",),
     ("Analysis", "templates"): ("name",),
     ("AnalysisTemplateSpec", "metrics"): ("name",),
@@ -334,9 +342,7 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Step", "mirror"): "use a step with a small weight",
     ("Step", "scale"): "use a step with weight; the canary is sized for it",
     ("Step", "gate"): "use pause and let your job run linnet resume",
-    ("FlagStep", "cohorts"): "use percent",
-    ("Flag", "stickiness"): "leave it out; the provider's own bucketing applies",
-    ("Flag", "mode"): "use Gated",
+    ("Flag", "mode"): "use Gated or Independent",
     ("Flag", "onPromotion"): "use Keep, Open or Remove",
     ("Traffic", "mode"): "use Auto, Routes or PodRatio",
     ("Traffic", "routes"): "name one route",

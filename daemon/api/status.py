@@ -59,6 +59,16 @@ class RouteStatus(Model, frozen=True, kw_only=True):
     message: Text = ""
 
 
+class CohortStatus(Model, frozen=True, kw_only=True):
+    """The share of one cohort of a flag."""
+
+    name: Word
+    wanted: int = 0
+    written: int | None = None
+    at_most: int | None = None  # a person lowered it to this, and that was adopted
+    at_least: int | None = None  # a person raised it to this, and that was adopted
+
+
 class FlagStatus(Model, frozen=True, kw_only=True):
     name: Word
     key: FlagKey
@@ -67,6 +77,10 @@ class FlagStatus(Model, frozen=True, kw_only=True):
     written: int | None = None
     written_at: Time | None = None
     seen: bool = False
+    opened: bool = False  # the gate was swapped away, or is about to be
+    at_most: int | None = None  # a person lowered it to this, and that was adopted
+    at_least: int | None = None  # a person raised it to this, and that was adopted
+    cohorts: list[CohortStatus] = []
     original: str | None = None  # what the provider needs to restore the flag as it was found
     message: Text = ""
 

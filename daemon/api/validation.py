@@ -17,6 +17,7 @@ from daemon.api.fields import Model
 from daemon.api.flagservices import generic_source
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
 from daemon.api.quantities import parse_duration, parse_margin
+from daemon.api.shares import cohort_faults, share_faults
 from daemon.api.sources import METRIC_SOURCES, FlagSourceSpec, HttpAuth, HttpServer, MetricSourceSpec, NotifierSpec
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
 from flags.errors import Invalid
@@ -125,6 +126,7 @@ def _release(spec: ReleaseSpec, path: str) -> Errors:
     if isinstance(spec, CanaryProfileSpec) and spec.flags:
         yield from _undeclared(spec.steps or [], [flag.name for flag in spec.flags], f"{path}.steps")
     yield from _flags(spec.flags or [], f"{path}.flags")
+    yield from share_faults(spec.flags or [], spec.steps or [], f"{path}.steps", f"{path}.flags")
     if spec.analysis is not None:
         yield from _analysis(spec.analysis, f"{path}.analysis")
         if spec.analysis.judge == "TemplatesOnly":
@@ -215,6 +217,7 @@ def _undeclared(steps: list[Step], declared: list[str], path: str) -> Errors:
 
 
 def _flags(flags: list[Flag], path: str) -> Errors:
+    yield from cohort_faults(flags, path)
     seen: dict[tuple[str, str], str] = {}
     for index, flag in enumerate(flags):
         identity = (flag.source_ref.name if flag.source_ref else "", flag.key or flag.name)

@@ -28,6 +28,7 @@ from daemon.workloads import floor, hold
 from daemon.workloads.errors import WorkloadError
 from daemon.workloads.resize import resize
 from daemon.workloads.revisions import Revisions, Templates
+from flags.model import EVERYONE
 
 log = logging.getLogger("linnet.execute")
 
@@ -198,7 +199,8 @@ class Executor:
             await self._routers["HTTPRoute"].restore(scope, resolved.canary.status.restore)
 
     async def _set_flag(self, resolved: Resolved, action: m.SetFlag) -> None:
-        await self._flags.set_percent(resolved, action.name, action.percent, gated=action.gated)
+        wanted = {EVERYONE: action.percent, **{s.cohort: s.percent or 0 for s in action.cohorts}}
+        await self._flags.set_shares(resolved, action.name, wanted, gated=action.gated, enforced=action.enforced)
 
     async def _zero_flags(self, resolved: Resolved, action: m.ZeroFlags) -> None:
         await self._flags.zero(resolved, action.names)
@@ -207,7 +209,8 @@ class Executor:
         await self._flags.restore(resolved, action.names)
 
     async def _finish_flag(self, resolved: Resolved, action: m.FinishFlag) -> None:
-        await self._flags.set_percent(resolved, action.name, action.percent, gated=False)
+        wanted = {EVERYONE: action.percent, **{s.cohort: s.percent or 0 for s in action.cohorts}}
+        await self._flags.set_shares(resolved, action.name, wanted, gated=False)
 
     async def _release_flags(self, resolved: Resolved, action: m.ReleaseFlags) -> None:
         await self._flags.release(resolved, action.names)

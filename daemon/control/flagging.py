@@ -7,21 +7,23 @@ time, and one that hung is left alone for a while: no abort waits for it twice. 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 
-from daemon.api import names
 from daemon.api.status import FlagStatus
 from daemon.control.flagsources import FlagSources
 from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.standing import Standing, flag_plan, standing, taken_from_us, written
 from daemon.kube.store import Key
+from daemon.rollout import shares
 from daemon.rollout.clock import epoch
 from daemon.rollout.model import FlagView, Problem
+from daemon.rollout.shares import WHOLE
 from daemon.rollout.steps import plan_of
-from flags.errors import Direction, Drifted, Exposed, FlagError, Missing, Retryable
-from flags.model import Converged, Desired, FlagRef, Gate, Owner, State, Waiting
+from flags.errors import Drifted, Exposed, FlagError, Missing, Retryable
+from flags.model import Converged, Desired, FlagRef, Owner, Share, Waiting
 from flags.provider import DEADLINE, FlagProvider
 
 log = logging.getLogger("linnet.flagging")
@@ -30,7 +32,6 @@ FRESH: Final = 10.0  # seconds for which a reading counts, if nothing was writte
 LOOK_AGAIN: Final = 15.0  # seconds until a flag that cannot be moved is asked for again: nothing watched tells of its coming
 HUNG: Final = 1.0  # seconds of a failed call from which on its source counts as hanging
 REST: Final = (2.0, 15.0)  # seconds for which a hanging source is left alone, at first and at most
-GATE: Final = Gate(attribute="track", value=names.TRACK_CANARY)
 T = TypeVar("T")
 
 
@@ -59,7 +60,8 @@ class FlagBoard:
         self._readings: dict[Key, _Reading] = {}
         self._checked: dict[Key, _Checked] = {}
         self._open: dict[Key, set[str]] = {}  # flags that everybody has anyway; asked again after a restart
-        self._landed: dict[tuple[Key, str], tuple[int, float]] = {}  # what stands at a source, and since when at the earliest
+        self._stood: dict[tuple[Key, str], Standing] = {}  # the last reading
+        self._landed: dict[tuple[Key, str], tuple[Desired, float]] = {}  # what stands at a source, and since when at the earliest
         self._refused: dict[tuple[Key, str], Desired] = {}  # what a source would not take
         self._hung: dict[Key, tuple[float, float]] = {}  # source -> not to be asked before, and for how long it was left alone
 
@@ -77,7 +79,8 @@ class FlagBoard:
     def rest(self, key: Key) -> None:
         """No rollout is under way. What was found of flags before the next one stays."""
         self._readings.pop(key, None)
-        for flag in [k for k in (*self._landed, *self._refused) if k[0] == key]:
+        for flag in [k for k in (*self._stood, *self._landed, *self._refused) if k[0] == key]:
+            self._stood.pop(flag, None)
             self._landed.pop(flag, None)
             self._refused.pop(flag, None)
 
@@ -110,10 +113,10 @@ class FlagBoard:
         return checked.problems
 
     async def _check(self, resolved: Resolved, use: FlagUse) -> Problem | None:
-        percent = plan_of(resolved.spec, gitops=False).steps[0].flags.get(use.name, 0)
+        desired = plan_of(resolved.spec, gitops=False).steps[0].flags[use.name]
         try:
             provider = await self._provider(resolved, use)
-            await self._call(use, lambda: provider.check(_ref(use), Desired(percent=percent, gate=_gate(resolved, use.name))))
+            await self._call(use, lambda: provider.check(_ref(use), desired))
         except Exposed as e:
             log.info("%s/%s: %s", *resolved.canary.key, e)
             self._open.setdefault(resolved.canary.key, set()).add(use.name)
@@ -161,21 +164,42 @@ class FlagBoard:
             provider = await self._provider(resolved, use)
             state = await self._call(use, lambda: provider.read(_ref(use)))
             if not state.own:
+                if taken_from_us(before):
+                    gone = standing(flag_plan(resolved, use.name), state, before)
+                    return await self._call(use, lambda: self._changed(base, use, provider, gone))
                 await self._refusal(resolved, use, provider)
                 return msgspec.structs.replace(base, original=state.original)
-            seen = await self._call(use, lambda: self._seen(resolved, use, provider, state, before))
+            base = msgspec.structs.replace(
+                base,
+                percent=WHOLE if state.percent is None else state.percent,
+                cohorts=state.cohorts,
+                gated=state.gate is not None,
+                original=state.original,
+            )
+            stands = standing(flag_plan(resolved, use.name), state, before)
+            self._stood[resolved.canary.key, use.name] = stands
+            if not stands.ours:
+                return await self._call(use, lambda: self._changed(base, use, provider, stands))
+            seen = await self._call(use, lambda: self._seen(resolved, use, provider, stands, before))
+        except Drifted as e:
+            return msgspec.structs.replace(base, drift=e.direction, changed=str(e))
         except FlagError as e:
             return _failed(resolved, use, e)
         return msgspec.structs.replace(
             base,
-            percent=state.percent,
-            gated=state.gate is not None,
             seen=isinstance(seen, Converged),
             settles_at=seen.until if isinstance(seen, Waiting) else None,
             doubt=seen.why if isinstance(seen, Waiting) else "",
-            drift=_drift(state, before),
-            original=state.original,
         )
+
+    async def _changed(self, base: FlagView, use: FlagUse, provider: FlagProvider, stands: Standing) -> FlagView:
+        """A person's hand on the flag, in the provider's words where it has any."""
+        direction, words = stands.change(base.key)
+        try:
+            await provider.verify(_ref(use), stands.written, 0.0)
+        except Drifted as e:
+            direction, words = e.direction, str(e)
+        return msgspec.structs.replace(base, drift=direction, changed=words, plain=stands.plain)
 
     async def _refusal(self, resolved: Resolved, use: FlagUse, provider: FlagProvider) -> None:
         """Raises what kept the last write from being taken, as long as it still would."""
@@ -185,44 +209,52 @@ class FlagBoard:
             del self._refused[resolved.canary.key, use.name]
 
     async def _seen(
-        self, resolved: Resolved, use: FlagUse, provider: FlagProvider, state: State, before: FlagStatus | None
+        self, resolved: Resolved, use: FlagUse, provider: FlagProvider, stands: Standing, before: FlagStatus | None
     ) -> Converged | Waiting | None:
         """That the SDKs have it, or when they will. What was meant a minute ago may have been written a second ago: that is what counts."""
-        if before is None or before.written_at is None or state.percent is None:
+        if before is None or before.written_at is None:
             return None
         since = epoch(before.written_at)
-        if not (before.seen and before.written == state.percent):
-            percent, at = self._landed.get((resolved.canary.key, use.name), (None, 0.0))
-            if percent != state.percent:
+        if not (before.seen and stands.read == stands.written):
+            landed, at = self._landed.get((resolved.canary.key, use.name), (None, 0.0))
+            if landed != stands.read:
                 at = self._clock()
-                self._landed[resolved.canary.key, use.name] = (state.percent, at)
+                self._landed[resolved.canary.key, use.name] = (stands.read, at)
             since = max(since, at)
-        desired = Desired(percent=state.percent, gate=state.gate)
-        return await provider.verify(_ref(use), desired, since)
+        return await provider.verify(_ref(use), stands.read, since)
 
-    async def set_percent(self, resolved: Resolved, name: str, percent: int, *, gated: bool = True) -> None:
-        """Writes a share. Drifted is left for the next reading to report; nothing is overwritten.
+    async def set_shares(
+        self, resolved: Resolved, name: str, wanted: Mapping[str, int], *, gated: bool = True, enforced: bool = False
+    ) -> None:
+        """Writes shares. Drifted is left for the next reading to report; nothing is overwritten but what is to be `enforced`.
 
         A flag that everybody has already needs no gate, and proves nothing: it is left alone, and the next view says so.
         """
+        key = resolved.canary.key
         use = next(u for u in resolved.flags if u.name == name)
         before = _status(resolved, name)
-        gate = GATE if gated else None
-        expected = None if before is None or before.written is None else Desired(percent=before.written, gate=_gate(resolved, name))
-        self.stale(resolved.canary.key)
+        expected = None if before is None or before.written is None else self._expected(resolved, before, enforced=enforced)
+        self.stale(key)
         provider = await self._provider(resolved, use)
-        desired = Desired(percent=percent, gate=gate)
+        desired = shares.at(flag_plan(resolved, name).unreached, wanted, gated=gated)
         try:
             await self._call(use, lambda: provider.apply(_ref(use), desired, expected))
         except Exposed as e:
             log.info("%s/%s: %s", *resolved.canary.key, e)
-            self._open.setdefault(resolved.canary.key, set()).add(name)
+            self._open.setdefault(key, set()).add(name)
         except FlagError as e:
             if not e.retryable:
-                self._refused[resolved.canary.key, name] = desired
+                self._refused[key, name] = desired
             raise
         else:
-            self._landed[resolved.canary.key, name] = (percent, self._clock())
+            self._landed[key, name] = (desired, self._clock())
+
+    def _expected(self, resolved: Resolved, before: FlagStatus, *, enforced: bool) -> Desired:
+        """What must be there for a write: what was read, as far as it is ours or to be lowered; else what we wrote."""
+        stood = self._stood.get((resolved.canary.key, before.name))
+        if stood is not None and (stood.ours or enforced):
+            return stood.read
+        return written(flag_plan(resolved, before.name), before)
 
     async def zero(self, resolved: Resolved, only: Sequence[str] | None = None) -> None:
         """These flags to 0; each is tried, the first failure is raised at the end."""
@@ -306,12 +338,6 @@ def _ref(use: FlagUse) -> FlagRef:
     return FlagRef(key=use.key, source=use.source.name)
 
 
-def _gate(resolved: Resolved, name: str) -> Gate | None:
-    """The gate that this flag has while its release is under way."""
-    mode = next((f.mode for f in resolved.spec.flags or [] if f.name == name), None)
-    return GATE if mode in (None, "Gated") else None
-
-
 def _unanswered(use: FlagUse) -> Retryable:
     return Retryable(f"flag source {use.source.name} did not answer about flag {use.key} in time")
 
@@ -319,26 +345,18 @@ def _unanswered(use: FlagUse) -> Retryable:
 def _failed(resolved: Resolved, use: FlagUse, error: FlagError) -> FlagView:
     """A flag whose source says nothing of use: it is taken to be what was written last."""
     before = _status(resolved, use.name)
-    direction: Direction = error.direction if isinstance(error, Drifted) else "other"
     return FlagView(
         name=use.name,
         key=use.key,
         source=use.source.name,
         percent=before.written if before else None,
-        gated=_gate(resolved, use.name) is not None,
+        cohorts=tuple(Share(cohort=c.name, percent=c.written) for c in before.cohorts) if before else (),
+        gated=flag_plan(resolved, use.name).unreached.gate is not None and not (before is not None and before.opened),
         error=str(error),
         missing=isinstance(error, Missing),
         retryable=error.retryable,
-        drift=None if direction == "other" else direction,
     )
 
 
 def _status(resolved: Resolved, name: str) -> FlagStatus | None:
     return next((f for f in resolved.canary.status.flags if f.name == name), None)
-
-
-def _drift(state: State, before: FlagStatus | None) -> Literal["lower", "higher"] | None:
-    """What a person made of the flag since we wrote it; our own write in flight is no drift."""
-    if before is None or before.written is None or state.percent is None or state.percent in (before.written, before.wanted):
-        return None
-    return "lower" if state.percent < before.written else "higher"

@@ -19,7 +19,7 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus
-from daemon.rollout import bypassed, checks, commands, leaving, progress, promotion, report, rollback
+from daemon.rollout import bypassed, checks, commands, drift, leaving, progress, promotion, report, rollback
 from daemon.rollout.model import (
     Adopt,
     Decision,
@@ -52,6 +52,7 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     turn.seen = msgspec.structs.replace(observed, judge=checks.judged(turn))
     if status.rollout is not None:
         turn.see_flags()
+        drift.adopt(turn)
     if observed.deleting:
         leaving.deleting(turn)
     elif observed.workload is None:

@@ -14,7 +14,7 @@ from daemon.rollout.model import EnsureCanary
 from daemon.rollout.turn import Turn
 from flags.plan import Action, Answering, Capacity, Flag, Seen, Settled, Weight, forward, walk
 
-FLAGS: Final = frozenset({"FlagSettling", "FlagRaised"})  # waits for flags, which end with the stage
+FLAGS: Final = frozenset({"FlagSettling", *lockstep.DRIFTED.values()})  # waits for flags, which end with the stage
 
 
 def pods_wanted(turn: Turn, weight: int) -> int:
@@ -126,7 +126,7 @@ def _attempt(turn: Turn, action: Action) -> bool:
             return weight_there(turn, weight)
         case Answering(flag=flag):
             view = lockstep.view_of(turn, flag)
-            return lockstep.answers(turn, view, turn.step.flags.get(view.name, 0))
+            return lockstep.answers(turn, view, turn.step.flags[view.name])
         case Flag(flag=flag, desired=desired):
             return lockstep.written(turn, lockstep.view_of(turn, flag), desired)
         case Seen(flag=flag, desired=desired):

@@ -6,38 +6,56 @@ The plan says what comes before what; what is here turns what was seen into its 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from daemon.api.status import CanaryStatus
+from daemon.rollout import drift, shares
 from daemon.rollout.clock import since
 from daemon.rollout.model import FlagView, SetFlag
 from daemon.rollout.turn import Turn
-from flags.model import Desired, FlagRef, Gate
-from flags.plan import PATIENCE, Driven, Mode
+from flags.errors import Direction
+from flags.model import EVERYONE, Desired, FlagRef, Gate
+from flags.plan import PATIENCE, Driven
 
 SOON: Final = 1.0  # seconds until a source that did not say when is asked again
+# What a step waits for where a person's hand is on a flag.
+DRIFTED: Final[Mapping[Direction, str]] = {"higher": "FlagRaised", "lower": "FlagLowered", "other": "FlagChanged"}
 
 
 def ref(view: FlagView) -> FlagRef:
     return FlagRef(key=view.key, source=view.source)
 
 
-def driven(turn: Turn, views: Sequence[FlagView], then: Mapping[str, int] | None = None) -> tuple[Driven, ...]:
-    """These flags as the plan wants to know them; `then` are the percents that a step asks for."""
-    plans = {f.name: f for f in turn.plan.flags}
+def driven(turn: Turn, views: Sequence[FlagView], then: Mapping[str, Desired] | None = None) -> tuple[Driven, ...]:
+    """These flags as the plan wants to know them; `then` is what a step asks for."""
     found = []
     for view in views:
-        plan = plans.get(view.name)
-        mode: Mode = plan.mode if plan is not None else "Gated"
+        plan = turn.flag_plan(view.name)
         found.append(
             Driven(
                 flag=ref(view),
-                mode=mode,
-                now=None if view.percent is None else Desired(percent=view.percent, gate=Gate() if view.gated else None),
-                then=None if then is None else Desired(percent=then.get(view.name, 0), gate=Gate() if mode == "Gated" else None),
+                mode=plan.mode,
+                now=now(turn, view),
+                then=None if then is None else wanted(turn, view, then.get(view.name, plan.unreached)),
                 failing=bool(view.error),
-                on_promotion=plan.on_promotion if plan is not None else "Keep",
+                on_promotion=plan.on_promotion,
             )
         )
     return tuple(found)
+
+
+def now(turn: Turn, view: FlagView) -> Desired | None:
+    """What stands at the source, in our terms; None where nothing of ours does."""
+    if view.percent is None:
+        return None
+    there = {EVERYONE: view.percent, **{s.cohort: s.percent or 0 for s in view.cohorts}}
+    standing = shares.at(turn.flag_plan(view.name).unreached, there)
+    return msgspec.structs.replace(standing, gate=Gate() if view.gated else None)
+
+
+def wanted(turn: Turn, view: FlagView, asked: Desired) -> Desired:
+    """What a step asks for, within what people made of the flag and its owner lets stand."""
+    return shares.bounded(asked, turn.flag_status(view.name))
 
 
 def view_of(turn: Turn, flag: FlagRef) -> FlagView:
@@ -47,12 +65,19 @@ def view_of(turn: Turn, flag: FlagRef) -> FlagView:
 
 def stands(view: FlagView, desired: Desired) -> bool:
     """Whether the source shows what is wanted."""
-    return view.percent == desired.percent and view.gated == (desired.gate is not None)
+    there = {s.cohort: s.percent for s in view.cohorts if s.percent != 0}
+    cohorts = {c.name: c.percent for c in desired.cohorts if c.percent}
+    return view.percent == desired.percent and view.gated == (desired.gate is not None) and there == cohorts
+
+
+def on(view: FlagView) -> bool:
+    """Whether anybody gets the flag through us."""
+    return bool(view.percent) or any(s.percent != 0 for s in view.cohorts)
 
 
 def off(view: FlagView) -> bool:
     """Whether nobody gets the flag through us, as far as the source says; one that does not exist is off."""
-    return view.missing or (not view.error and not view.percent)
+    return view.missing or (not view.error and not on(view))
 
 
 def pending(status: CanaryStatus, now: float) -> str:
@@ -64,30 +89,32 @@ def pending(status: CanaryStatus, now: float) -> str:
     return "; ".join(f"flag {f.key} of {f.source} is not back at 0{': ' if f.message else ''}{f.message}" for f in late)
 
 
-def answers(turn: Turn, view: FlagView, percent: int) -> bool:
+def answers(turn: Turn, view: FlagView, desired: Desired) -> bool:
     """A source that failed last time is not written to, and none of its step's other flags either."""
     if not view.error:
         return True
     turn.look_at(turn.now + SOON)
-    return _late(turn, view, percent)
+    return _late(turn, view, desired)
 
 
 def written(turn: Turn, view: FlagView, desired: Desired) -> bool:
-    """The flag at its source is as wanted; what a person raised is not taken back, and what one lowered has ended the release."""
-    if view.drift == "higher":
+    """The flag at its source is as wanted; a person's hand on it is waited for, or lowered where its owner wants that."""
+    enforced = drift.enforced(turn, view)
+    if view.drift is not None and not enforced:
         turn.wait(
-            "FlagRaised",
-            f"flag {view.key} was raised at its source by hand to more than {desired.percent} %",
+            DRIFTED[view.drift],
+            drift.told(view),
             until=turn.stage_deadline(),
-            way_out=f"lower it, or linnet abort {turn.name}",
+            way_out=f"set it to {shares.words(desired)} again, or linnet abort {turn.name}",
         )
         return False
-    turn.aim_flag(view, desired.percent)
-    if stands(view, desired):
+    turn.aim_flag(view, desired)
+    if stands(view, desired) and not enforced:
         return True
-    turn.do(SetFlag(name=view.name, percent=desired.percent, gated=desired.gate is not None))
+    gated = desired.gate is not None
+    turn.do(SetFlag(name=view.name, percent=desired.percent, cohorts=shares.cohorts_of(desired), gated=gated, enforced=enforced))
     turn.look_at(turn.now + SOON)
-    return _late(turn, view, desired.percent)
+    return _late(turn, view, desired)
 
 
 def visible(turn: Turn, view: FlagView, desired: Desired) -> bool:
@@ -95,15 +122,15 @@ def visible(turn: Turn, view: FlagView, desired: Desired) -> bool:
     if stands(view, desired) and view.seen and not view.error:
         return True
     turn.look_at(view.settles_at if view.settles_at is not None and view.settles_at > turn.now else turn.now + SOON)
-    return _late(turn, view, desired.percent)
+    return _late(turn, view, desired)
 
 
-def _late(turn: Turn, view: FlagView, percent: int) -> bool:
+def _late(turn: Turn, view: FlagView, desired: Desired) -> bool:
     why = view.error or view.doubt
     words = f": {why}" if why else ""
     turn.wait(
         "FlagSettling",
-        f"flag {view.key} is not yet seen at {percent} %{words}",
+        f"flag {view.key} is not yet seen at {shares.words(desired)}{words}",
         until=turn.stage_deadline(),
         way_out=f"linnet abort {turn.name}",
     )

@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 from daemon.api.status import CanaryStatus, RestoreEntry
+from flags.errors import Direction
+from flags.model import Share
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ class FlagView(Fact, frozen=True, kw_only=True):
     key: str
     source: str
     percent: int | None = None  # as written there by us; None = nothing of ours there
+    cohorts: tuple[Share, ...] = ()  # the same for each cohort
     seen: bool = False  # the SDKs of the pods have it
     settles_at: float | None = None  # when they will have it, where the source can say
     doubt: str = ""  # why they cannot be taken to have it, in the source's words
@@ -79,7 +82,9 @@ class FlagView(Fact, frozen=True, kw_only=True):
     error: str = ""
     missing: bool = False  # the source says that there is no such flag: nobody has it through us
     retryable: bool = True
-    drift: Literal["lower", "higher"] | None = None
+    drift: Direction | None = None  # a person's hand: what is there now is not what we wrote
+    changed: str = ""  # what the person did, and who it was
+    plain: bool = False  # nothing but shares, or our gate, is other than we wrote
     original: str | None = None
 
 
@@ -247,11 +252,13 @@ class RestoreRoutes(Action, frozen=True, kw_only=True):
 
 
 class SetFlag(Action, frozen=True, kw_only=True):
-    """This share of the flag; `gated`: only on canary pods."""
+    """This share of the flag; `gated`: only on canary pods. `enforced`: also over what a person raised, which is lowered."""
 
     name: str
     percent: int
+    cohorts: tuple[Share, ...] = ()
     gated: bool = True
+    enforced: bool = False
 
 
 class ZeroFlags(Action, frozen=True, kw_only=True):
@@ -271,6 +278,7 @@ class FinishFlag(Action, frozen=True, kw_only=True):
 
     name: str
     percent: int
+    cohorts: tuple[Share, ...] = ()
 
 
 class ReleaseFlags(Action, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import checks, exposure, promotion, rollback, sentence
+from daemon.rollout import checks, drift, exposure, lockstep, promotion, rollback, sentence
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import EnsureCanary, LiftFloor, Permit, SetWeight, StoreTemplate
 from daemon.rollout.steps import OutcomePlan
@@ -63,8 +63,8 @@ def derailed(turn: Turn) -> bool:
         rollback.begin(turn, checks.FAILED, judge.text)
     elif judge is not None and judge.action == "Rollback" and rollout.exposed_at is not None:
         rollback.begin(turn, "Worse", judge.text)
-    elif (pulled := next((f for f in turn.flags if f.drift == "lower"), None)) is not None:
-        rollback.begin(turn, "FlagLowered", f"flag {pulled.key} was lowered at its source by hand")
+    elif (pulled := drift.ending(turn)) is not None:
+        rollback.begin(turn, lockstep.DRIFTED[pulled.drift or "other"], drift.told(pulled))
     else:
         return False
     return True
@@ -194,7 +194,7 @@ def exposed(turn: Turn) -> bool:
             requests_before=judge.canary_requests if judge else 0,
             weight_reached=step.weight if not turn.seen.pod_ratio else exposure.share(turn),
         )
-        flags = "".join(f", flag {f.key} at {f.wanted} %" for f in turn.status.flags)
+        flags = "".join(f", flag {f.key} at {sentence.flag_shares(f)}" for f in turn.status.flags)
         flags += "".join(f", flag {f.key} is open to everyone already" for f in turn.seen.flags if f.open)
         turn.tell(
             "Step",

@@ -1,6 +1,6 @@
 """The lists and columns of the status that people read: arms, metrics, step, flags, verdict. Nothing is decided by them."""
 
-from daemon.api.status import ArmStatus, MetricStatus, VerdictStatus
+from daemon.api.status import ArmStatus, FlagStatus, MetricStatus, VerdictStatus
 from daemon.rollout import sentence
 from daemon.rollout.turn import Turn
 
@@ -37,7 +37,12 @@ def _flags_text(turn: Turn) -> str | None:
     """What we wrote and saw, while a release moves flags: at rest they are their people's, and are not looked at."""
     if turn.status.rollout is None:
         return None
-    return ", ".join(f"{f.name}={f.written or 0}" for f in turn.status.flags)[:128] or None
+    return ", ".join(_flag_text(f) for f in turn.status.flags)[:128] or None
+
+
+def _flag_text(flag: FlagStatus) -> str:
+    """'new-checkout=10', 'new-checkout=10/beta:100'."""
+    return "/".join([f"{flag.name}={flag.written or 0}", *(f"{c.name}:{c.written or 0}" for c in flag.cohorts)])
 
 
 def _verdict_text(verdict: VerdictStatus | None) -> str | None:

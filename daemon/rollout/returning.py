@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 
 from daemon.api.status import VerdictStatus
-from daemon.rollout import lockstep, rollback, sentence
+from daemon.rollout import lockstep, rollback, sentence, shares
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import FinishFlag, FlagView, ReleaseFlags, RestoreFlags, SetWeight
 from daemon.rollout.turn import Turn
@@ -66,17 +66,17 @@ def _attempt(turn: Turn, action: Action) -> bool:
 
 def _opened(turn: Turn, view: FlagView, desired: Desired) -> bool:
     """The gate is swapped away before the traffic returns: stable pods are the new version, and lack the track."""
-    turn.aim_flag(view, desired.percent)
+    turn.aim_flag(view, desired)
     if lockstep.stands(view, desired):
         return True
-    turn.do(FinishFlag(name=view.name, percent=desired.percent))
-    return _flag_late(turn, view, f"it opens to stable at {desired.percent} %")
+    turn.do(FinishFlag(name=view.name, percent=desired.percent, cohorts=shares.cohorts_of(desired)))
+    return _flag_late(turn, view, f"it opens to stable at {shares.words(desired)}")
 
 
 def _flag_late(turn: Turn, view: FlagView, what: str) -> bool:
     turn.wait(
         "FlagFinishing",
-        f"flag {view.key}: {view.error or what}",
+        f"flag {view.key}: {view.error or view.changed or what}",
         until=turn.stage_deadline(),
         way_out="the traffic returns at that time at the latest",
     )

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Literal
 
 from daemon.api.status import HistoryEntry, RolloutStatus, VerdictStatus
-from daemon.rollout import lockstep, sentence
+from daemon.rollout import lockstep, sentence, shares
 from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
@@ -72,13 +72,13 @@ def rolling_back(turn: Turn) -> None:
 
 def _raised(turn: Turn) -> list[str]:
     """The flags that people may have had through us: as the source says, or, where it does not answer, as we meant it."""
-    wanted = {f.name: f.wanted for f in turn.status.flags}
-    return [v.name for v in turn.taken if (v.percent or 0) > 0 or (v.error and not v.missing and wanted.get(v.name, 0) > 0)]
+    wanted = {f.name: max([f.wanted, *(c.wanted for c in f.cohorts)]) for f in turn.status.flags}
+    return [v.name for v in turn.taken if lockstep.on(v) or (v.error and not v.missing and wanted.get(v.name, 0) > 0)]
 
 
 def _aim_at_zero(turn: Turn) -> None:
     for view in turn.taken:
-        turn.aim_flag(view, 0)
+        turn.aim_flag(view, shares.at(turn.flag_plan(view.name).unreached, {}, gated=view.gated))
     if turn.rollout.flags_zeroed_at is None and turn.taken and all(lockstep.off(v) for v in turn.taken):
         turn.roll(flags_zeroed_at=stamp(turn.now))
 

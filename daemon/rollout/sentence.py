@@ -2,6 +2,7 @@
 
 from math import exp
 
+from daemon.api.status import FlagStatus
 from daemon.rollout.clock import span
 from daemon.rollout.model import JudgeView, MetricView
 from daemon.rollout.turn import Turn
@@ -162,6 +163,12 @@ def _evidence(judge: JudgeView | None, *, prefix: str) -> str:
     return f"{prefix}{'; '.join(parts)}" if parts else ""
 
 
+def flag_shares(flag: FlagStatus) -> str:
+    """'10 %', '100 % for beta', '10 %, 100 % for beta'."""
+    some = [f"{c.wanted} % for {c.name}" for c in flag.cohorts if c.wanted]
+    return ", ".join(some if some and not flag.wanted else [f"{flag.wanted} %", *some])
+
+
 def _flags_after(turn: Turn) -> str:
     """What each flag is from now on, for everybody."""
     removed = {f.name for f in turn.plan.flags if f.on_promotion == "Remove"}
@@ -170,5 +177,5 @@ def _flags_after(turn: Turn) -> str:
         if flag.message:
             parts.append(f"flag {flag.key} left as it is ({flag.message[:200]})")
         else:
-            parts.append(f"flag {flag.key} {'as it was found' if flag.name in removed else f'{flag.wanted} %'}")
+            parts.append(f"flag {flag.key} {'as it was found' if flag.name in removed else flag_shares(flag)}")
     return f"; {', '.join(parts)}" if parts else ""

@@ -10,12 +10,15 @@ from typing import Literal
 
 import msgspec
 
-from daemon.api.canary import CanarySpec, Outcome, Step
+from daemon.api.canary import CanarySpec, Flag, Outcome, Step
 from daemon.api.defaults import effective
 from daemon.api.quantities import parse_duration
+from daemon.rollout import shares
 from daemon.rollout.model import Fact
-from flags.model import OnPromotion
+from flags.model import Desired, OnPromotion
 from flags.plan import Mode
+
+OnDrift = Literal["Hold", "Adopt", "Enforce", "Rollback"]
 
 
 class StepPlan(Fact, frozen=True, kw_only=True):
@@ -24,7 +27,7 @@ class StepPlan(Fact, frozen=True, kw_only=True):
     index: int
     name: str
     weight: int
-    flags: Mapping[str, int]
+    flags: Mapping[str, Desired]
     dwell: float = 0.0  # seconds of this exposure
     requests: int = 0  # canary requests seen in it
     pause: float | None = None  # seconds; None = no pause
@@ -42,6 +45,8 @@ class FlagPlan(Fact, frozen=True, kw_only=True):
     name: str
     on_promotion: OnPromotion
     mode: Mode = "Gated"
+    on_drift: OnDrift | None = None
+    unreached: Desired = Desired(percent=0)  # with its cohorts, and nobody in
 
 
 class RolloutPlan(Fact, frozen=True, kw_only=True):
@@ -83,7 +88,7 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         raise ValueError("effective spec without traffic or analysis")
     return RolloutPlan(
         steps=_steps(full),
-        flags=tuple(FlagPlan(name=f.name, on_promotion=_kept(f.on_promotion), mode=f.mode or "Gated") for f in full.flags or []),
+        flags=tuple(_flag(f) for f in full.flags or []),
         deadline=parse_duration(analysis.deadline or "1h"),
         progress=parse_duration(full.progress_deadline or "10m"),
         drain=parse_duration(traffic.drain or "10s"),
@@ -95,6 +100,16 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         statistical=analysis.judge != "TemplatesOnly",
         background=tuple(t.name for t in analysis.templates or [] if t.when in (None, "Background")),
         before=tuple(t.name for t in analysis.templates or [] if t.when == "BeforeFirstStep"),
+    )
+
+
+def _flag(flag: Flag) -> FlagPlan:
+    return FlagPlan(
+        name=flag.name,
+        on_promotion=_kept(flag.on_promotion),
+        mode=flag.mode or "Gated",
+        on_drift=flag.on_drift,
+        unreached=shares.unreached(flag),
     )
 
 
@@ -112,26 +127,15 @@ def _outcome(outcome: Outcome | None) -> OutcomePlan:
 def _steps(spec: CanarySpec) -> tuple[StepPlan, ...]:
     plans: list[StepPlan] = []
     weight = 0
-    flags = {f.name: 0 for f in spec.flags or []}
+    flags = shares.by_step(spec.flags or [], spec.steps or [])
     for index, step in enumerate(spec.steps or []):
         if step.weight is not None:
             weight = step.weight
-        named = {f.name: f.percent for f in step.flags or [] if f.percent is not None}
-        if named:
-            flags = flags | named
-        elif index == 0 or step.weight is not None:
-            # Gated flags that no step names are simply on for the canary: exposure is weight x 100 %.
-            flags = _unnamed_on(spec, flags)
-        plans.append(_step(index, step, weight, flags))
+        plans.append(_step(index, step, weight, flags[index]))
     return tuple(plans)
 
 
-def _unnamed_on(spec: CanarySpec, flags: dict[str, int]) -> dict[str, int]:
-    mentioned = {f.name for step in spec.steps or [] for f in step.flags or []}
-    return {name: percent if name in mentioned else 100 for name, percent in flags.items()}
-
-
-def _step(index: int, step: Step, weight: int, flags: Mapping[str, int]) -> StepPlan:
+def _step(index: int, step: Step, weight: int, flags: Mapping[str, Desired]) -> StepPlan:
     dwell = step.dwell
     pause = step.pause
     return StepPlan(

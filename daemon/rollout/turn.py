@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from daemon.api.status import CanaryStatus, FlagStatus, Phase, RolloutStatus, RouteStatus, Waiting
+from daemon.api.status import CanaryStatus, CohortStatus, FlagStatus, Phase, RolloutStatus, RouteStatus, Waiting
 from daemon.rollout.clock import epoch, since, span, stamp
 from daemon.rollout.model import (
     Actions,
@@ -23,7 +23,8 @@ from daemon.rollout.model import (
     WorkloadView,
     ZeroFlags,
 )
-from daemon.rollout.steps import RolloutPlan, StepPlan
+from daemon.rollout.steps import FlagPlan, RolloutPlan, StepPlan
+from flags.model import Desired
 
 EXPOSED: Final = ("Progressing", "Paused", "Inconclusive")
 
@@ -220,14 +221,20 @@ class Turn:
         """The flags that this rollout set out to write, or that show something of ours: only they have a way back."""
         return tuple(f for f in self.flags if f.percent is not None or self.flag_status(f.name) is not None)
 
-    def aim_flag(self, view: FlagView, percent: int) -> None:
+    def flag_plan(self, name: str) -> FlagPlan:
+        """What the release was started with for this flag; one that its spec does not name any more was a gated one."""
+        return next((f for f in self.plan.flags if f.name == name), FlagPlan(name=name, on_promotion="Keep", unreached=Desired(percent=0)))
+
+    def aim_flag(self, view: FlagView, desired: Desired) -> None:
         """Notes what is wanted of a flag, in the pass that writes it: a crash in between must not lose that it may be on."""
         before = self.flag_status(view.name)
+        opened = desired.gate is None and self.flag_plan(view.name).unreached.gate is not None
         if before is None:
-            status = FlagStatus(name=view.name, key=view.key, source=view.source, wanted=percent, written_at=stamp(self.now))
-            self.set(flags=[*self.status.flags, _as_seen(status, view)])
-        elif before.wanted != percent:
-            aimed = msgspec.structs.replace(before, wanted=percent, written_at=stamp(self.now), seen=False)
+            fresh = FlagStatus(name=view.name, key=view.key, source=view.source)
+            aimed = _aimed(fresh, desired, opened=opened, at=stamp(self.now))
+            self.set(flags=[*self.status.flags, _as_seen(aimed, view)])
+        elif _aimed(before, desired, opened=opened, at=before.written_at or "") != msgspec.structs.replace(before, seen=False):
+            aimed = _aimed(before, desired, opened=opened, at=stamp(self.now))
             self.set(flags=[aimed if f is before else f for f in self.status.flags])
 
     def see_flags(self) -> None:
@@ -255,12 +262,22 @@ class Turn:
         self._waiting = None
 
 
+def _aimed(status: FlagStatus, desired: Desired, *, opened: bool, at: str) -> FlagStatus:
+    known = {c.name: c for c in status.cohorts}
+    cohorts = [msgspec.structs.replace(known.get(c.name) or CohortStatus(name=c.name), wanted=c.percent) for c in desired.cohorts]
+    return msgspec.structs.replace(
+        status, wanted=desired.percent, cohorts=cohorts, opened=opened, written_at=at or status.written_at, seen=False
+    )
+
+
 def _as_seen(status: FlagStatus, view: FlagView) -> FlagStatus:
     """`written` stays ours where a person's hand is on the flag: the drift would be gone with the next look."""
+    there = {s.cohort: s.percent for s in view.cohorts}
     return msgspec.structs.replace(
         status,
         written=status.written if view.drift else view.percent,
+        cohorts=status.cohorts if view.drift else [msgspec.structs.replace(c, written=there.get(c.name)) for c in status.cohorts],
         seen=view.seen,
         original=status.original if status.original is not None else view.original,
-        message=view.error[:1000],
+        message=(view.error or view.changed)[:1000],
     )

@@ -19,6 +19,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "Notifier": {"urlSecretRef": {"name": "slack", "key": "url"}},
 }
 
+HALF = {"name": "new-checkout", "percent": 50, "cohorts": [{"name": "beta", "percent": 100}], "mayShrink": False}
+
 FULL_CANARY: dict[str, Any] = {
     "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
     "profileRef": {"name": "web"},
@@ -35,7 +37,7 @@ FULL_CANARY: dict[str, Any] = {
     "steps": [
         {"name": "smoke", "weight": 5, "dwell": {"minDuration": "2m", "minRequests": 500}},
         {"name": "look", "pause": {"duration": "10m"}},
-        {"name": "half", "weight": 50, "flags": [{"name": "new-checkout", "percent": 50}], "dwell": {"minDuration": "10m"}},
+        {"name": "half", "weight": 50, "flags": [HALF], "dwell": {"minDuration": "10m"}},
         {"name": "flag", "flags": [{"name": "new-checkout", "percent": 100}]},
         {"name": "wait", "pause": {}},
         {
@@ -50,7 +52,18 @@ FULL_CANARY: dict[str, Any] = {
             },
         },
     ],
-    "flags": [{"name": "new-checkout", "key": "newCheckout", "sourceRef": {"name": "flagd"}, "mode": "Gated", "onPromotion": "Keep"}],
+    "flags": [
+        {
+            "name": "new-checkout",
+            "key": "newCheckout",
+            "sourceRef": {"name": "flagd"},
+            "mode": "Gated",
+            "stickiness": "userId",
+            "cohorts": [{"name": "beta", "segment": "b", "constraints": [{"attribute": "plan", "operator": "IN", "values": ["beta"]}]}],
+            "onDrift": "Hold",
+            "onPromotion": "Keep",
+        }
+    ],
     "analysis": {
         "judge": "Statistical",
         "metrics": [

@@ -13,6 +13,8 @@ import pytest
 from daemon.control.flagsources import KubeObjects
 from daemon.rollout.clock import epoch
 from flags.errors import Retryable
+from flags.flagd_rules import Variants, rule_for
+from flags.model import Desired
 from tests.unit.control.world import CONFIGMAPS, DEPLOYMENTS, Object, World, flag_file, flag_source
 
 RULE = "linnet-new"
@@ -265,8 +267,8 @@ async def test_a_source_that_does_not_answer_holds_the_step_and_then_the_release
         assert "Flag" not in world.status()["sentence"], "what was never on did not come back"
 
 
-async def test_a_flag_that_vanishes_under_a_release_is_said_and_waited_for(world: World) -> None:
-    """A file that is deleted for a moment ends nothing; the step goes on once it is back."""
+async def test_a_flag_that_vanishes_under_a_release_is_said_and_not_written_anew(world: World) -> None:
+    """A file that is deleted is waited for; back without our rule it is what a person made of it, and that ends the release."""
     await opened(world)
     world.release("app:v2")
     await exposed(world)
@@ -277,8 +279,41 @@ async def test_a_flag_that_vanishes_under_a_release_is_said_and_waited_for(world
     )
     assert world.share() == 20
     world.apply(flag_file())
+    await world.phases("Held", "Idle")
+    assert "was lowered at its source by hand" in world.status()["sentence"]
+    assert rules(world) == []
+
+
+async def test_a_gate_that_a_person_removes_is_noticed(world: World) -> None:
+    """The share is as it was, but stable pods have it too: raised, and never written over."""
+    await opened(world)
+    world.release("app:v2")
     await exposed(world)
-    assert rules(world) == [RULE]
+    opened_rule = rule_for(Desired(percent=40), Variants(on="on", off="off"))
+    edit(world, lambda body: body["$evaluators"].update({RULE: opened_rule}))
+    await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "FlagRaised", "it is said")
+    assert "changed by edit" in world.status()["waiting"]["message"], "the manager whose name the object keeps"
+    assert "exposedAt" not in world.status()["rollout"]
+
+
+async def test_cohorts_are_written_with_their_constraints(world: World) -> None:
+    """Beta alone has the flag at this step, by the attribute that the spec names, and people read it so."""
+    cohorts = [{"name": "beta", "constraints": [{"attribute": "plan", "values": ["beta"]}]}]
+    steps = [{"weight": 20, "flags": [{"name": "new", "cohorts": [{"name": "beta", "percent": 100}]}], "dwell": {"minDuration": "1ms"}}]
+    world.open(
+        flag_file(),
+        flag_source(settle="0s"),
+        canary_spec={"flags": [{"name": "new", "cohorts": cohorts}], "steps": [*steps, {"pause": {}}]},
+    )
+    await world.adopted()
+    world.release("app:v2")
+    await exposed(world)
+    assert '["beta"]' in json.dumps(file(world)["$evaluators"][RULE])
+    assert world.status()["flagsText"] == "new=0/beta:100"
+    world.say("abort")
+    await world.phases("Held", "Idle")
+    assert rules(world) == []
+    assert "Flag new back at 0" in world.status()["sentence"]
 
 
 async def test_a_flag_raised_by_hand_is_left_as_it_is(world: World) -> None:

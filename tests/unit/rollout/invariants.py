@@ -7,6 +7,7 @@ from daemon.rollout import model as m
 from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch
 from daemon.rollout.decide import decide
+from daemon.rollout.shares import bounded
 from daemon.rollout.steps import plan_of
 from flags.plan import PATIENCE
 from tests.unit.rollout.world import World
@@ -119,9 +120,12 @@ def whole_steps(world: World, seen: m.Observed, before: CanaryStatus, decision: 
     if decision.status.phase not in ("Progressing", "Paused", "Inconclusive"):
         return
     wanted = plan_of(world.spec_in_force(), gitops=False).steps[rollout.step].flags
+    status = {f.name: f for f in decision.status.flags}
     for view in seen.flags:
         if not view.open:
-            assert (view.percent, view.seen, view.error) == (wanted[view.name], True, ""), view
+            asked = bounded(wanted[view.name], status.get(view.name))
+            assert (view.percent, view.seen, view.error) == (asked.percent, True, ""), view
+            assert {s.cohort: s.percent for s in view.cohorts} == {c.name: c.percent for c in asked.cohorts}, view
 
 
 def _before_the_weight(world: World, seen: m.Observed) -> list[m.FlagView]:

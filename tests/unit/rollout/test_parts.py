@@ -137,7 +137,7 @@ def test_a_step_says_its_whole_exposure() -> None:
         Step(weight=50),
     ]
     plan = plan_of(CanarySpec(workload_ref=WorkloadRef(name="shop"), steps=steps, flags=[Flag(name="a"), Flag(name="b")]), gitops=False)
-    assert [(s.weight, dict(s.flags)) for s in plan.steps] == [
+    assert [(s.weight, {name: flag.percent for name, flag in s.flags.items()}) for s in plan.steps] == [
         (5, {"a": 0, "b": 100}),
         (5, {"a": 50, "b": 100}),
         (5, {"a": 50, "b": 100}),

@@ -17,6 +17,7 @@ from daemon.api.status import CanaryStatus, RestoreEntry
 from daemon.rollout import model as m
 from daemon.rollout.decide import decide
 from daemon.rollout.steps import plan_of
+from flags.model import Share
 
 START = 1_760_000_000.0
 
@@ -56,6 +57,9 @@ class Flag:
     missing: bool = False
     drift: str | None = None
     settles: float = 2.0  # seconds until the pods have it; inf = never
+    cohorts: dict[str, int] = field(default_factory=dict)
+    plain: bool = True
+    writes: list[dict[str, int]] = field(default_factory=list)  # every share that was written, everyone's as "all"
 
 
 @dataclass
@@ -253,12 +257,14 @@ class World:
             key=flag.key,
             source="flagd",
             percent=percent,
+            cohorts=tuple(Share(cohort=name, percent=share) for name, share in flag.cohorts.items()),
             seen=flag.percent is not None and flag.age >= flag.settles and not flag.error,
             gated=flag.gated,
             error=flag.error,
             missing=flag.missing,
             retryable=not flag.missing,
             drift=flag.drift,  # type: ignore[arg-type]
+            plain=flag.plain,
             original=str(flag.people),
             open=flag.open,
         )
@@ -383,28 +389,30 @@ class World:
     def _act_on_flags(self, action: m.Actions) -> None:
         named = {f.name: f for f in self.flags if not f.error}
         match action:
-            case m.SetFlag(name=name, percent=percent, gated=gated) if name in named:
-                self._write(named[name], percent, gated=gated)
-            case m.FinishFlag(name=name, percent=percent) if name in named:
-                self._write(named[name], percent, gated=False)
+            case m.SetFlag(name=name, percent=percent, cohorts=cohorts, gated=gated, enforced=enforced) if name in named:
+                self._write(named[name], percent, cohorts, gated=gated, enforced=enforced)
+            case m.FinishFlag(name=name, percent=percent, cohorts=cohorts) if name in named:
+                self._write(named[name], percent, cohorts, gated=False)
             case m.ZeroFlags(names=which):
                 for flag in (f for f in named.values() if which is None or f.name in which):
-                    if flag.percent:
-                        self._write(flag, 0, gated=flag.gated)
+                    if flag.percent or any(flag.cohorts.values()):
+                        self._write(flag, 0, tuple(Share(cohort=c, percent=0) for c in flag.cohorts), gated=flag.gated)
             case m.RestoreFlags(names=which):
                 for flag in (f for f in named.values() if which is None or f.name in which):
-                    flag.percent, flag.drift, flag.gated = None, None, True
+                    flag.percent, flag.drift, flag.gated, flag.cohorts = None, None, True, {}
             case m.ReleaseFlags(names=which):
                 for flag in (f for f in named.values() if which is None or f.name in which):
                     flag.people, flag.percent, flag.gated = (flag.percent if flag.percent is not None else flag.people), None, True
             case _:
                 pass
 
-    def _write(self, flag: Flag, percent: int, *, gated: bool) -> None:
-        if flag.drift is None or percent == 0:
-            if (flag.percent, flag.gated) != (percent, gated):
+    def _write(self, flag: Flag, percent: int, cohorts: tuple[Share, ...] = (), *, gated: bool, enforced: bool = False) -> None:
+        shares = {share.cohort: share.percent or 0 for share in cohorts}
+        if flag.drift is None or percent == 0 or enforced:
+            if (flag.percent, flag.gated, flag.cohorts) != (percent, gated, shares):
                 flag.age = 0.0
-            flag.percent, flag.gated, flag.drift = percent, gated, None
+            flag.percent, flag.gated, flag.drift, flag.cohorts = percent, gated, None, shares
+            flag.writes.append({"all": percent, **shares})
 
     # Everybody else, and time.
 
