@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from daemon.control.objects import Canary
 
 EVERY: Final = 1.0
+INCONCLUSIVE: Final = 3  # told apart from a timeout: waiting longer does not help
 Want = Literal["promoted", "finished"]
 
 
@@ -54,7 +55,8 @@ def wait(*, access: Access, target: str, revision: str | None, image: str | None
 
     Without --revision and --image, the template that the Deployment has now is meant.
 
-    Exit codes: 0 promoted (with --for finished: ended, however), 1 rolled back or replaced, 2 inconclusive or timed out.
+    Exit codes: 0 promoted (with --for finished: ended, however), 1 rolled back or replaced, 2 timed out,
+    3 inconclusive: a person has to decide.
     """
     if revision and image:
         raise click.UsageError("--revision and --image both name what to wait for; give one")
@@ -111,7 +113,7 @@ def outcome(name: str, status: CanaryStatus, revision: str, present: str) -> End
     rollout = status.rollout
     if rollout is not None and rollout.revision == revision:
         if status.phase == "Inconclusive":
-            return End(code=UNDECIDED, sentence=status.sentence or f"{name} {revision} is inconclusive")
+            return End(code=INCONCLUSIVE, sentence=status.sentence or f"{name} {revision} is inconclusive")
         return None
     past = next((h for h in status.history if h.revision == revision), None)
     promoted = past is not None and past.outcome == "Promoted"

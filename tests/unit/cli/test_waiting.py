@@ -45,7 +45,7 @@ def under_way(revision: str) -> RolloutStatus:
         (status(history=past(NEW, "Superseded")), "ccccc", 1),
         (status(), "ccccc", 1),
         (status(phase="Bypassed"), NEW, 1),
-        (status(phase="Inconclusive", rollout=under_way(NEW)), NEW, 2),
+        (status(phase="Inconclusive", rollout=under_way(NEW)), NEW, 3),
     ],
 )
 def test_the_end_of_the_revision_in_question(seen: CanaryStatus, present: str, code: int | None) -> None:
