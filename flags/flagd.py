@@ -1,7 +1,7 @@
-"""flagd: flags as JSON in a ConfigMap, the provider that needs no server.
+"""flagd: flags as JSON in a ConfigMap or a FeatureFlag object, the provider that needs no server.
 
-The ConfigMap gives real compare-and-set (`resourceVersion`), RBAC and an audit trail. What it does not give is an
-acknowledgement: a mounted file reaches the SDK when the kubelet syncs it, so a write counts as seen after `settle` seconds.
+Kubernetes gives real compare-and-set (`resourceVersion`), RBAC and an audit trail. What it does not give is an acknowledgement: a mounted
+file reaches the SDK when the kubelet syncs it, an object when its watcher hears of it; so a write counts as seen after `settle` seconds.
 """
 
 import asyncio
@@ -18,21 +18,29 @@ from flags.admission import admit
 from flags.errors import Busy, Conflict, Missing, Retryable
 from flags.flagd_checks import already, foreign, preflight, refuse_drift, restored
 from flags.flagd_owners import give_back
-from flags.flagd_rules import OPERATORS, rule_for, targeting_for
+from flags.flagd_places import ConfigMapPlace, FeatureFlagPlace, Place
+from flags.flagd_rules import OPERATORS, evaluator_name, rule_for, targeting_for
 from flags.flagd_view import Original, View, annotation_for, digest, operations, original_from, original_of, put_rule, view, writer_of
 from flags.model import Capabilities, Converged, Desired, FlagRef, Owner, Result, Share, State, Waiting
-from flags.provider import DEADLINE, ObjectRef, ObjectStore
+from flags.provider import DEADLINE, ObjectStore
 
 _ATTEMPTS = 3
 
 
 class FlagdSource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the flag file is. `settle` is how long a mounted ConfigMap may take to reach every pod; 0 where it is projected at once."""
+    """Where the flags are: a file in a ConfigMap, or a FeatureFlag. `settle` is how long a change may take to reach every pod."""
 
     namespace: str
-    config_map: str
+    config_map: str | None = None
     key: str = "flags.json"
+    feature_flag: str | None = None
     settle: float = 90.0
+
+    @property
+    def place(self) -> Place:
+        if self.feature_flag is not None:
+            return FeatureFlagPlace(namespace=self.namespace, name=self.feature_flag)
+        return ConfigMapPlace(namespace=self.namespace, name=self.config_map or "", key=self.key)
 
 
 class FlagdProvider:
@@ -44,7 +52,8 @@ class FlagdProvider:
         self._owner = owner
         self._store = store
         self._clock = clock
-        self._ref = ObjectRef(api_version="v1", kind="ConfigMap", namespace=source.namespace, name=source.config_map)
+        self._place = source.place
+        self._ref = self._place.ref
 
     @property
     def capabilities(self) -> Capabilities:
@@ -115,7 +124,7 @@ class FlagdProvider:
         until = since + self._source.settle
         if self._clock() >= until:
             return Converged(revision=seen.revision)
-        return Waiting(until=until, why=f"{seen.where} is mounted: pods have the flag after {self._source.settle:g} s at the latest")
+        return Waiting(until=until, why=f"pods have flag {flag.key} of {seen.where} after {self._source.settle:g} s at the latest")
 
     async def zero(self, flag: FlagRef) -> Result:
         """Our evaluator to 0 %, whatever it is now. Nothing of ours there means nothing to do."""
@@ -157,7 +166,7 @@ class FlagdProvider:
             return await self._edit(flag, None, change)
 
     async def _look(self, flag: FlagRef) -> View:
-        return view(await self._store.get(self._ref), self._source.key, flag.key)
+        return view(await self._store.get(self._ref), self._place, flag.key)
 
     async def _edit(
         self, flag: FlagRef, percent: int | None, change: Callable[[View], tuple[str, str | None]], original: Original | None = None
@@ -180,15 +189,13 @@ class FlagdProvider:
                 original=original_of(seen) if mark is not None and seen.mark is None else None,
                 exact=None if original is None else digest(text) == original.sha256,
             )
-        raise Conflict(
-            f"{self._ref.kind} {self._ref.namespace}/{self._ref.name} was written by others {_ATTEMPTS} times while flag {flag.key} was."
-        )
+        raise Conflict(f"{self._place.where} was written by others {_ATTEMPTS} times while flag {flag.key} was.")
 
     async def _give_back(self, flag: FlagRef, original: Original) -> None:
-        """Our patches made us owner of the data key; the user's next server-side apply would conflict."""
+        """Our patches made us owner of what they changed; the user's next server-side apply would conflict."""
         for _ in range(_ATTEMPTS):
-            configmap = await self._store.get(self._ref)
-            patch = give_back(configmap, self._source.key, self._store.manager, original.owners)
+            found = await self._store.get(self._ref)
+            patch = give_back(found, self._place.owned(evaluator_name(flag.key)), self._store.manager, original.owners)
             if not patch:
                 return
             try:
@@ -196,16 +203,14 @@ class FlagdProvider:
             except Conflict:
                 continue
             return
-        raise Conflict(
-            f"the owners of {self._ref.kind} {self._ref.namespace}/{self._ref.name} could not be given back yet; flag {flag.key} is restored."
-        )
+        raise Conflict(f"the owners of {self._place.where} could not be given back yet; flag {flag.key} is restored.")
 
     def _refuse_other(self, seen: View) -> None:
         if seen.mark is None or seen.mark == self._mark:
             return
         raise Busy(
             f"flag {seen.key} in {seen.where} is driven by Canary {seen.mark}. Wait for it, or if that Canary is gone: "
-            f"kubectl -n {self._source.namespace} annotate configmap {self._source.config_map} {annotation_for(seen.key)}-",
+            f"kubectl -n {self._ref.namespace} annotate {self._ref.kind.lower()} {self._ref.name} {annotation_for(seen.key)}-",
             owner=seen.mark,
         )
 
@@ -219,5 +224,5 @@ async def _deadline(verb: str, flag: FlagRef) -> AsyncIterator[None]:
         raise Retryable(f"flag source {flag.source} did not {verb} flag {flag.key} within {DEADLINE:g} s") from None
 
 
-def _revision(configmap: Mapping[str, Any]) -> str:
-    return str((configmap.get("metadata") or {}).get("resourceVersion", ""))
+def _revision(found: Mapping[str, Any]) -> str:
+    return str((found.get("metadata") or {}).get("resourceVersion", ""))

@@ -66,8 +66,8 @@ def restored(seen: View, found: Original) -> str:
     text, path = seen.text, ("flags", seen.key, "targeting")
     if seen.rule is not None and seen.wrote is None:
         _left(seen, f"evaluator {evaluator_name(seen.key)}")
-    if found.targeting is None and seen.targeting.written:
-        text = splice.drop(text, path)
+    if seen.targeting.written:
+        text = splice.drop(text, path) if found.targeting is None else splice.put(text, path, found.targeting)
     elif found.targeting is None and mentions(seen.key, seen.targeting.found):
         _left(seen, f"the targeting of flag {seen.key}")
     return drop_rule(text, seen.key, found)

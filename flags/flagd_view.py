@@ -1,4 +1,4 @@
-"""One ConfigMap read as "this flag and what is ours about it", and the JSON Patches that change it.
+"""One object read as "this flag and what is ours about it", and the JSON Patches that change it.
 
 Pure: an object in, values and operations out. The provider beside it does the calls.
 """
@@ -13,11 +13,12 @@ import msgspec
 
 from flags import splice
 from flags.errors import Invalid, Missing
+from flags.flagd_owners import identity, subtree
+from flags.flagd_places import Operation, Place, pointer
 from flags.flagd_rules import Targeting, Variants, desired_of, evaluator_name, targeting_of, variants_of
 from flags.model import Desired, FlagRef
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?")
-Operation = dict[str, Any]
 
 
 class Original(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +35,7 @@ class Original(msgspec.Struct, frozen=True, kw_only=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """A flag in its file. `rule` is our evaluator as found, `wrote` what it means if it is ours to the letter."""
 
-    where: str
-    data_key: str
+    place: Place
     key: str
     text: str
     revision: str
@@ -48,6 +48,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     wrote: Desired | None
     managed: tuple[dict[str, Any], ...]
 
+    @property
+    def where(self) -> str:
+        return self.place.where
+
 
 def annotation_for(key: str) -> str:
     """Where the owner of a flag is marked. Keys that an annotation cannot carry are replaced by a digest."""
@@ -57,20 +61,18 @@ def annotation_for(key: str) -> str:
     return f"linnet.dev/{name}"
 
 
-def view(configmap: Mapping[str, Any], data_key: str, key: str) -> View:
+def view(found: Mapping[str, Any], place: Place, key: str) -> View:
     """Read one flag, or say exactly what is missing or wrong on the way to it."""
-    metadata = configmap.get("metadata") or {}
-    where = f"ConfigMap {metadata.get('namespace')}/{metadata.get('name')}"
-    text = _text(configmap, where, data_key)
-    document = _document(text, where, data_key)
-    flag = _flag(document, where, data_key, key)
+    metadata = found.get("metadata") or {}
+    text = place.text(found)
+    document = _document(text, place)
+    flag = _flag(document, place, key)
     variants = variants_of(key, flag)
     evaluators = document.get("$evaluators") or {}
     rule = evaluators.get(evaluator_name(key)) if isinstance(evaluators, dict) else None
     annotations = metadata.get("annotations") or {}
     return View(
-        where=where,
-        data_key=data_key,
+        place=place,
         key=key,
         text=text,
         revision=str(metadata.get("resourceVersion", "")),
@@ -88,13 +90,14 @@ def view(configmap: Mapping[str, Any], data_key: str, key: str) -> View:
 def original_of(seen: View) -> str:
     """What `restore` needs, as a small text for the caller's undo log."""
     path = ("$evaluators", evaluator_name(seen.key))
+    fields = seen.place.owned(path[-1])
     found = Original(
         targeting=splice.raw(seen.text, ("flags", seen.key, "targeting")),
         rule=splice.raw(seen.text, path),
         evaluators=splice.raw(seen.text, path[:1]) is not None,
         annotations=seen.annotations > 0,
         sha256=digest(seen.text),
-        owners=tuple(identity(entry) for entry in seen.managed if owns(entry, seen.data_key)),
+        owners=tuple(identity(entry, fields) for entry in seen.managed if subtree(entry, fields) is not None),
     )
     return msgspec.json.encode(found).decode()
 
@@ -138,9 +141,7 @@ def drop_rule(text: str, key: str, original: Original) -> str:
 
 def operations(seen: View, text: str, mark: str | None, *, keep_annotations: bool = True) -> list[Operation]:
     """The patch from what was seen to a new text and mark; empty when nothing changes. Fails if anybody wrote in between."""
-    changes: list[Operation] = []
-    if text != seen.text:
-        changes.append({"op": "replace", "path": pointer("data", seen.data_key), "value": text})
+    changes = seen.place.edits(seen.text, text)
     annotation = pointer("metadata", "annotations", annotation_for(seen.key))
     if mark is not None and mark != seen.mark:
         if not seen.annotations:
@@ -154,43 +155,18 @@ def operations(seen: View, text: str, mark: str | None, *, keep_annotations: boo
     return [{"op": "test", "path": "/metadata/resourceVersion", "value": seen.revision}, *changes]
 
 
-def pointer(*parts: str) -> str:
-    """A JSON pointer."""
-    return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in parts)
-
-
-def owns(entry: Mapping[str, Any], data_key: str) -> bool:
-    """Whether a managedFields entry owns the data key."""
-    return f"f:{data_key}" in ((entry.get("fieldsV1") or {}).get("f:data") or {})
-
-
-def identity(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What names a managedFields entry, its time included so that it can be made again; `map` if it owns the map around the key too."""
-    found = {name: str(entry[name]) for name in ("manager", "operation", "apiVersion", "time", "fieldsType") if entry.get(name)}
-    return {**found, "map": "yes"} if "." in entry["fieldsV1"]["f:data"] else found
-
-
 def writer_of(seen: View) -> str:
-    """The manager that last wrote the file, as the API server remembers it."""
-    entries = [entry for entry in seen.managed if owns(entry, seen.data_key)]
-    return str(max(entries, key=lambda entry: str(entry.get("time", ""))).get("manager", "unknown")) if entries else "unknown"
+    """The manager that last wrote the flags, as the API server remembers it."""
+    entries = [entry for entry in seen.managed if subtree(entry, seen.place.written()) is not None]
+    return (
+        str(max(entries, key=lambda entry: (str(entry.get("time", "")), entry.get("operation") == "Update")).get("manager", "unknown"))
+        if entries
+        else "unknown"
+    )
 
 
-def _text(configmap: Mapping[str, Any], where: str, data_key: str) -> str:
-    if configmap.get("immutable"):
-        raise Invalid(
-            field=f"{where} immutable", value=True, problem="its flags cannot change", way_out="Use a ConfigMap that is not immutable."
-        )
-    data = configmap.get("data") or {}
-    if data_key not in data:
-        raise Missing(
-            f"{where} has no data key {data_key!r}; it has {', '.join(sorted(data)) or 'none'}. Name the right one in the FlagSource."
-        )
-    return str(data[data_key])
-
-
-def _document(text: str, where: str, data_key: str) -> dict[str, Any]:
-    field = f"{where} data[{data_key}]"
+def _document(text: str, place: Place) -> dict[str, Any]:
+    field = f"{place.where} {place.field}"
     try:
         document = json.loads(text, object_pairs_hook=_unique)
     except ValueError as problem:
@@ -218,11 +194,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _flag(document: Mapping[str, Any], where: str, data_key: str, key: str) -> Mapping[str, Any]:
+def _flag(document: Mapping[str, Any], place: Place, key: str) -> Mapping[str, Any]:
     flags = document["flags"]
     if key not in flags:
         raise Missing(
-            f"{where} data[{data_key}] has no flag {key!r}; it has {', '.join(sorted(flags)) or 'none'}. Name an existing flag, or add it, off by default."
+            f"{place.where} {place.field} has no flag {key!r}; it has {', '.join(sorted(flags)) or 'none'}. Name an existing flag, or add it, off by default."
         )
     flag = flags[key]
     if not isinstance(flag, dict):

@@ -170,6 +170,7 @@ KINDS: Final = (
         columns=(
             Column(name="Type", path=".spec.type"),
             Column(name="ConfigMap", path=".spec.flagd.configMapRef.name"),
+            Column(name="FeatureFlag", path=".spec.flagd.featureFlagRef.name"),
             Column(name="URL", path=".spec.unleash.url"),
             Column(name="Service", path=".spec.http.url"),
             AGE,

@@ -223,8 +223,15 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             ),
         )
     ),
+    "FlagdSource": (
+        Rule(rule="has(self.configMapRef) != has(self.featureFlagRef)", message="needs exactly one of configMapRef and featureFlagRef"),
+    ),
     "FlagSourceSpec": (
-        Rule(rule="self.type != 'Flagd' || has(self.flagd)", message="type Flagd needs flagd with its configMapRef", field=".flagd"),
+        Rule(
+            rule="self.type != 'Flagd' || has(self.flagd)",
+            message="type Flagd needs flagd with its configMapRef or featureFlagRef",
+            field=".flagd",
+        ),
         Rule(rule="self.type == 'Flagd' || !has(self.flagd)", message="goes with type Flagd; remove it or change type", field=".flagd"),
         Rule(
             rule="self.type != 'Unleash' || has(self.unleash)",

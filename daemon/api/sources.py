@@ -109,13 +109,22 @@ class ConfigMapRef(Model, frozen=True, kw_only=True):
     namespace: Annotated[Name | None, doc("Another namespace than the source's own; only in the catalogue namespace.")] = None
 
 
-class FlagdSource(Model, frozen=True, kw_only=True):
-    """flagd, reading its flags from a ConfigMap."""
+class FeatureFlagRef(Model, frozen=True, kw_only=True):
+    """A FeatureFlag (core.openfeature.dev/v1beta1) of the OpenFeature operator."""
 
-    config_map_ref: ConfigMapRef
-    settle: Annotated[Duration | None, doc("Longest time until all readers see a change; a mounted ConfigMap needs 90s, the default.")] = (
-        None
-    )
+    name: ObjectName
+    namespace: Annotated[Name | None, doc("Another namespace than the source's own; only in the catalogue namespace.")] = None
+
+
+class FlagdSource(Model, frozen=True, kw_only=True):
+    """flagd, reading its flags from a ConfigMap or from a FeatureFlag object; exactly one of the two."""
+
+    config_map_ref: ConfigMapRef | None = None
+    feature_flag_ref: FeatureFlagRef | None = None
+    settle: Annotated[
+        Duration | None,
+        doc("Longest time until all readers see a change. Default 90s for a ConfigMap, which is mounted, and 15s for a FeatureFlag."),
+    ] = None
 
 
 class UnleashSource(Model, frozen=True, kw_only=True):
@@ -226,12 +235,13 @@ def admits_flag(allowed: list[str] | None, key: str) -> bool:
     return any(key.startswith(entry[:-1]) if entry.endswith(ALL) else key == entry for entry in allowed)
 
 
-def config_map_namespace(spec: FlagSourceSpec, *, source_namespace: str, catalogue: str) -> str | None:
-    """Namespace of a flagd source's ConfigMap, or None where the source may not name the one it names.
+def flags_namespace(spec: FlagSourceSpec, *, source_namespace: str, catalogue: str) -> str | None:
+    """Namespace of a flagd source's object, or None where the source may not name the one it names.
 
     A tenant's FlagSource that names another namespace would let the tenant write there with Linnet's hands.
     """
-    named = spec.flagd.config_map_ref.namespace if spec.flagd else None
+    ref = (spec.flagd.config_map_ref or spec.flagd.feature_flag_ref) if spec.flagd else None
+    named = ref.namespace if ref else None
     if named is None or named == source_namespace:
         return source_namespace
     return named if source_namespace == catalogue else None

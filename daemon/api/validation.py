@@ -384,6 +384,8 @@ def _flag_source(spec: FlagSourceSpec, path: str) -> Errors:
         "HTTP": ("http", spec.http),
     }
     yield from _matching(spec.type, blocks, path)
+    if spec.flagd is not None and (spec.flagd.config_map_ref is None) == (spec.flagd.feature_flag_ref is None):
+        yield _error(f"{path}.flagd", None, "needs exactly one of configMapRef and featureFlagRef", "NotOneKind")
     if spec.http is not None:
         if spec.http.auth is not None:
             yield from _auth(spec.http.auth, f"{path}.http.auth")

@@ -58,6 +58,7 @@ RULES: Final = (
     Rule(group="", resources=("pods",), verbs=_SEEN),
     Rule(group="", resources=("services",), verbs=(*_READ, "create", "patch", "delete")),
     Rule(group="", resources=("configmaps",), verbs=("get", "patch")),
+    Rule(group="core.openfeature.dev", resources=("featureflags",), verbs=("get", "patch")),
     Rule(group="", resources=("secrets",), verbs=("get",)),
     Rule(group="", resources=("persistentvolumeclaims",), verbs=("get",)),
     Rule(group="autoscaling", resources=("horizontalpodautoscalers",), verbs=(*_READ, "patch")),

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Iterable
 from typing import TypeVar
 
-from daemon.api.sources import admits_flag, admits_namespace, config_map_namespace
+from daemon.api.sources import admits_flag, admits_namespace, flags_namespace
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.kube.informer import Informer
@@ -46,10 +46,10 @@ class Catalogue:
                 way_out="add it to spec.allowedFlags",
                 unhold=True,
             )
-        if config_map_namespace(found.spec, source_namespace=found.namespace, catalogue=self.namespace) is None:
+        if flags_namespace(found.spec, source_namespace=found.namespace, catalogue=self.namespace) is None:
             return Problem(
                 reason="FlagSourceForeign",
-                message=f"FlagSource {found.namespace}/{name} names a ConfigMap of another namespace",
+                message=f"FlagSource {found.namespace}/{name} names an object of another namespace",
                 way_out=f"only a FlagSource in {self.namespace} may do that",
                 unhold=True,
             )

@@ -6,7 +6,7 @@ within a minute and nothing that was deleted goes on being used.
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,16 +19,21 @@ from daemon.kube import errors as kube_errors
 from daemon.kube.client import Client
 from daemon.kube.objects import RawObject
 from daemon.kube.patch import Operation
-from daemon.kube.resources import CONFIG_MAPS
+from daemon.kube.resources import CONFIG_MAPS, custom
 from flags.errors import Conflict, Forbidden, Missing, Retryable
 from flags.model import Owner
 from flags.provider import FlagProvider, HttpClient, ObjectRef
 from flags.registry import Ports, build
 from flags.unleash_witness import Witnesses
 
+MOUNTED: Final = 90.0  # seconds until the kubelet of each node has brought a ConfigMap up to date
+WATCHED: Final = 15.0  # seconds until whoever watches an object has told every SDK of it
+FEATURE_FLAGS: Final = custom("core.openfeature.dev", "v1beta1", "featureflags", "FeatureFlag", RawObject)
+_KINDS: Final = {"ConfigMap": CONFIG_MAPS.with_model(RawObject), "FeatureFlag": FEATURE_FLAGS}
+
 
 class KubeObjects:
-    """ConfigMaps for the flagd provider: the `ObjectStore` of the flags package."""
+    """ConfigMaps and FeatureFlags for the flagd provider: the `ObjectStore` of the flags package."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -44,14 +49,14 @@ class KubeObjects:
         return await self._guarded("PATCH", ref, operations)
 
     async def _guarded(self, verb: str, ref: ObjectRef, operations: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
-        what = f"{ref.kind} {ref.namespace}/{ref.name}"
+        what, resource = f"{ref.kind} {ref.namespace}/{ref.name}", _KINDS[ref.kind]
         try:
-            path = CONFIG_MAPS.path(ref.namespace, ref.name)
+            path = resource.path(ref.namespace, ref.name)
             if operations is None:
                 body = await self._client.transport.request("GET", path, deadline=4.0, attempts=1)
             else:
                 wire = [Operation(op=o["op"], path=o["path"], value=o.get("value")) for o in operations]
-                await self._client.json_patch(CONFIG_MAPS.with_model(RawObject), ref.namespace, ref.name, wire, deadline=4.0)
+                await self._client.json_patch(resource, ref.namespace, ref.name, wire, deadline=4.0)
                 body = await self._client.transport.request("GET", path, deadline=4.0, attempts=1)
         except kube_errors.NotFound as e:
             raise Missing(f"{what} does not exist") from e
@@ -127,9 +132,11 @@ def _flagd(source: ours.FlagSource) -> dict[str, Any]:
     flagd = source.spec.flagd
     if flagd is None:
         raise Missing(f"FlagSource {source.namespace}/{source.name} has no flagd block")
-    return {
-        "namespace": flagd.config_map_ref.namespace or source.namespace,
-        "config_map": flagd.config_map_ref.name,
-        "key": flagd.config_map_ref.key,
-        "settle": parse_duration(flagd.settle) if flagd.settle else 90.0,
-    }
+    settle = {"settle": parse_duration(flagd.settle)} if flagd.settle else {}
+    if flagd.feature_flag_ref is not None:
+        ref = flagd.feature_flag_ref
+        return {"namespace": ref.namespace or source.namespace, "feature_flag": ref.name, "settle": WATCHED, **settle}
+    if flagd.config_map_ref is None:
+        raise Missing(f"FlagSource {source.namespace}/{source.name} names neither a ConfigMap nor a FeatureFlag")
+    file = flagd.config_map_ref
+    return {"namespace": file.namespace or source.namespace, "config_map": file.name, "key": file.key, "settle": MOUNTED, **settle}

@@ -42,6 +42,10 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, patch]
+# ... or in a FeatureFlag of the OpenFeature operator.
+- apiGroups: [core.openfeature.dev]
+  resources: [featureflags]
+  verbs: [get, patch]
 # Credentials that a MetricSource, FlagSource or Notifier names.
 - apiGroups: [""]
   resources: [secrets]
@@ -93,6 +97,10 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 # flagd's flags of a FlagSource in the catalogue.
 - apiGroups: [""]
   resources: [configmaps]
+  verbs: [get, patch]
+# ... or in a FeatureFlag of the OpenFeature operator.
+- apiGroups: [core.openfeature.dev]
+  resources: [featureflags]
   verbs: [get, patch]
 # Credentials that an object of the catalogue names.
 - apiGroups: [""]

@@ -199,6 +199,7 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
                 "settle": "17s",
             },
         },
+        {"type": "Flagd", "flagd": {"featureFlagRef": {"name": "flags", "namespace": "flags"}, "settle": "5s"}},
         {
             "type": "HTTP",
             "http": {

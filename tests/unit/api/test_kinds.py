@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from daemon.api.errors import ApiError, InvalidObjectError
 from daemon.api.kinds import KINDS, Canary, FlagSource, MetricSource, decode, encode, kind_named
 from daemon.api.profiles import SHIPPED, documents
-from daemon.api.sources import admits_flag, admits_namespace, config_map_namespace
+from daemon.api.sources import admits_flag, admits_namespace, flags_namespace
 from daemon.api.validation import lint, read
 from tests.unit.api.objects import FULL_CANARY, GOOD, make
 
@@ -103,19 +103,22 @@ def test_a_flag_source_admits_flags_by_name_or_prefix(allowed: list[str] | None,
     assert admits_flag(allowed, key) is admitted
 
 
-def flag_source(namespace: str | None) -> FlagSource:
-    reference = {"name": "flags", "key": "f.json"} | ({"namespace": namespace} if namespace else {})
-    return decode(FlagSource, make("FlagSource", {"type": "Flagd", "flagd": {"configMapRef": reference}}))
+def flag_source(namespace: str | None, ref: str) -> FlagSource:
+    reference = {"name": "flags"} | ({"key": "f.json"} if ref == "configMapRef" else {}) | ({"namespace": namespace} if namespace else {})
+    return decode(FlagSource, make("FlagSource", {"type": "Flagd", "flagd": {ref: reference}}))
 
 
+@pytest.mark.parametrize("ref", ["configMapRef", "featureFlagRef"])
 @pytest.mark.parametrize(
     ("named", "source_namespace", "expected"),
     [(None, "shop", "shop"), ("shop", "shop", "shop"), ("other", "shop", None), ("other", "linnet", "other")],
 )
-def test_only_the_catalogue_may_reach_into_another_namespace(named: str | None, source_namespace: str, expected: str | None) -> None:
-    """A tenant must not write another tenant's ConfigMap with Linnet's hands."""
-    spec = flag_source(named).spec
-    assert config_map_namespace(spec, source_namespace=source_namespace, catalogue="linnet") == expected
+def test_only_the_catalogue_may_reach_into_another_namespace(
+    named: str | None, source_namespace: str, expected: str | None, ref: str
+) -> None:
+    """A tenant must not write another tenant's flags with Linnet's hands."""
+    spec = flag_source(named, ref).spec
+    assert flags_namespace(spec, source_namespace=source_namespace, catalogue="linnet") == expected
 
 
 def test_the_shipped_profiles_are_sound_and_admit_all() -> None:

@@ -10,7 +10,7 @@ from openfeature.evaluation_context import EvaluationContext
 from flags.flagd import FlagdProvider, FlagdSource
 from flags.model import FlagRef, Owner
 from flags.provider import FlagProvider
-from tests.unit.flags.store import MemoryStore
+from tests.unit.flags.store import MemoryStore, ObjectStore
 
 FLAG = FlagRef(key="new-checkout", source="flagd")
 ME = Owner(cluster="prod", namespace="shop", name="checkout", uid="uid-1")
@@ -34,8 +34,10 @@ class FlagdWorld:
     def __init__(self, text: str = FILE, settle: float = 90.0, annotations: dict[str, str] | None = None) -> None:
         self.now, self.settle = 1_000.0, settle
         self.flag = FLAG
-        self.store = MemoryStore({"flags.json": text, "other": "x"}, annotations)
-        source = FlagdSource(namespace="shop", config_map="flags", settle=settle)
+        self.store: MemoryStore = MemoryStore({"flags.json": text, "other": "x"}, annotations)
+        self.drive(FlagdSource(namespace="shop", config_map="flags", settle=settle))
+
+    def drive(self, source: FlagdSource) -> None:
         self.provider: FlagProvider = FlagdProvider(source, ME, self.store, lambda: self.now)
         self.rival: FlagProvider = FlagdProvider(source, RIVAL, self.store, lambda: self.now)
 
@@ -48,7 +50,7 @@ class FlagdWorld:
 
     def snapshot(self) -> bytes:
         metadata = {name: value for name, value in self.store.object["metadata"].items() if name != "managedFields"}
-        return json.dumps([metadata, self.store.object["data"]]).encode()
+        return json.dumps([metadata, self.store.object.get("data"), self.store.object.get("spec")]).encode()
 
     def person_sets(self, percent: int) -> None:
         def change(document: dict[str, Any]) -> None:
@@ -102,3 +104,12 @@ class FlagdWorld:
         value = core.resolve_boolean_value("new-checkout", False, context).value
         assert isinstance(value, bool)
         return value
+
+
+class FeatureFlagWorld(FlagdWorld):
+    """The same flags in a FeatureFlag object."""
+
+    def __init__(self, settle: float = 15.0) -> None:
+        super().__init__(settle=settle)
+        self.store = ObjectStore(json.loads(FILE))
+        self.drive(FlagdSource(namespace="shop", feature_flag="flags", settle=settle))

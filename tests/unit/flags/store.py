@@ -5,6 +5,7 @@ JSON Patch with `test`, a resource version per write, and owners per data key as
 
 import asyncio
 import copy
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ MANAGER = "linnet"
 
 class MemoryStore:
     """One ConfigMap. `before_patch` lets a test write in between; `hang` keeps a call from returning."""
+
+    kind = "ConfigMap"
 
     def __init__(self, data: Mapping[str, str], annotations: Mapping[str, str] | None = None) -> None:
         self.version = 1
@@ -36,7 +39,7 @@ class MemoryStore:
     async def get(self, ref: ObjectRef) -> Mapping[str, Any]:
         await self._call("get")
         if ref.name != "flags":
-            raise Missing(f"ConfigMap {ref.namespace}/{ref.name} does not exist. Create it, or name another in the FlagSource.")
+            raise Missing(f"{self.kind} {ref.namespace}/{ref.name} does not exist. Create it, or name another in the FlagSource.")
         return self._copy()
 
     async def patch(self, ref: ObjectRef, operations: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -81,6 +84,35 @@ class MemoryStore:
             time = f"2026-01-01T00:{self.version:02d}:00Z"
             managed.append(_entry(who, "Update", time, {"f:data": {f"f:{key}": {} for key in changed}}))
         target["metadata"]["managedFields"] = [entry for entry in managed if set(entry["fieldsV1"].get("f:data", {})) - {"."}]
+        self.version += 1
+        target["metadata"].pop("resourceVersion", None)
+        self.object = target
+
+
+class ObjectStore(MemoryStore):
+    """One FeatureFlag, with owners by who wrote the spec last."""
+
+    kind = "FeatureFlag"
+
+    def __init__(self, flag_spec: Mapping[str, Any]) -> None:
+        super().__init__({})
+        del self.object["data"]
+        self.object["spec"] = {"flagSpec": dict(flag_spec)}
+        self.object["metadata"]["managedFields"] = [_entry("kubectl", "Apply", "2026-01-01T00:00:00Z", {"f:spec": {"f:flagSpec": {}}})]
+
+    def edit(self, key: str, text: str, who: str = "kubectl-edit") -> None:
+        target = self._copy()
+        target["spec"]["flagSpec"] = json.loads(text)
+        self._commit(target, who)
+
+    def text(self, key: str = "flags.json") -> str:
+        return json.dumps(self.object["spec"]["flagSpec"])
+
+    def _commit(self, target: dict[str, Any], who: str) -> None:
+        if target["spec"] != self.object["spec"]:
+            time = f"2026-01-01T00:{self.version:02d}:00Z"
+            kept = [entry for entry in target["metadata"]["managedFields"] if entry["manager"] != who]
+            target["metadata"]["managedFields"] = [*kept, _entry(who, "Update", time, {"f:spec": {"f:flagSpec": {}}})]
         self.version += 1
         target["metadata"].pop("resourceVersion", None)
         self.object = target

@@ -15,7 +15,7 @@ from flags.flagd import FlagdProvider, FlagdSource
 from flags.flagd_view import annotation_for
 from flags.model import Converged, Desired, FlagRef, settled
 from tests.unit.flags.contract import ProviderContract, gated
-from tests.unit.flags.flagd_world import FILE, FLAG, ME, FlagdWorld
+from tests.unit.flags.flagd_world import FILE, FLAG, ME, FeatureFlagWorld, FlagdWorld
 
 
 @pytest.fixture
@@ -33,6 +33,38 @@ class TestContractProjectedAtOnce(ProviderContract):
     @pytest.fixture
     def world(self) -> FlagdWorld:
         return FlagdWorld(settle=0)
+
+
+class TestContractOfAnObject(ProviderContract):
+    """A FeatureFlag of the OpenFeature operator: members are patched, not a text."""
+
+    @pytest.fixture
+    def world(self) -> FeatureFlagWorld:
+        return FeatureFlagWorld()
+
+    async def test_only_the_members_that_change_are_patched(self, world: FeatureFlagWorld) -> None:
+        """What others own of the object stays theirs."""
+        await world.provider.apply(FLAG, gated(5), None)
+        await world.provider.apply(FLAG, gated(10), gated(5))
+        paths = [[o["path"] for o in patch if o["path"].startswith("/spec")] for patch in world.store.patches]
+        taken = ["/spec/flagSpec/flags/new-checkout/targeting", "/spec/flagSpec/$evaluators"]
+        assert [sorted(paths[0]), paths[1]] == [sorted(taken), ["/spec/flagSpec/$evaluators/linnet-new-checkout/and"]]
+
+    async def test_a_second_canary_is_told_how_to_free_the_object(self, world: FeatureFlagWorld) -> None:
+        """The command names the kind."""
+        await world.provider.apply(FLAG, gated(5), None)
+        with pytest.raises(Busy, match=r"kubectl -n shop annotate featureflag flags linnet.dev/flag.new-checkout-"):
+            await world.rival.apply(FLAG, gated(5), None)
+
+
+async def test_an_empty_targeting_is_put_back_too() -> None:
+    """It says what no targeting says, and is the owner's all the same."""
+    world = FlagdWorld()
+    world.edit(lambda document: document["flags"]["new-checkout"].update(targeting={}))
+    before = world.snapshot()
+    original = (await world.provider.apply(FLAG, gated(5), None)).original or ""
+    assert (await world.provider.restore(FLAG, original)).exact
+    assert world.snapshot() == before
 
 
 REFERRING = """{"flags":{"new-checkout":{"state":"ENABLED","variants":{"on":true,"off":false},"defaultVariant":"off",
@@ -353,7 +385,7 @@ async def test_the_registry_builds_the_provider_and_names_what_it_does_not_know(
     provider = registry.build("flagd", {"namespace": "shop", "config_map": "flags", "settle": 0}, ME, ports)
     await provider.apply(FLAG, gated(5), None)
     assert isinstance(await provider.verify(FLAG, gated(5), 0.0), Converged)
-    with pytest.raises(Invalid, match="Use one of: flagd, unleash"):
+    with pytest.raises(Invalid, match="Use one of: flagd, http, unleash"):
         registry.build("unleesh", {}, ME, ports)
     with pytest.raises(Invalid, match="config_map"):
         registry.build("flagd", {"namespace": "shop"}, ME, ports)

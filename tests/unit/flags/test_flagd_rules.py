@@ -90,12 +90,12 @@ OWNER = {"manager": "helm", "operation": "Apply", "apiVersion": "v1"}
 
 def test_owners_are_not_given_back_over_the_head_of_somebody_who_wrote_since() -> None:
     """The key is theirs now."""
-    assert give_back(_object(_entry("kubectl-edit", "f"), _entry("linnet")), "f", "linnet", [OWNER]) == []
+    assert give_back(_object(_entry("kubectl-edit", "f"), _entry("linnet")), ("f:data", "f:f"), "linnet", [OWNER]) == []
 
 
 def test_an_owner_whose_entry_vanished_gets_it_again() -> None:
     """It owned nothing else, so the API server dropped it."""
-    patch = give_back(_object(_entry("linnet", "f")), "f", "linnet", [OWNER])
+    patch = give_back(_object(_entry("linnet", "f")), ("f:data", "f:f"), "linnet", [OWNER])
     assert patch[0] == {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
     assert [entry["manager"] for entry in patch[1]["value"]] == ["helm"]
     assert "f:f" in patch[1]["value"][0]["fieldsV1"]["f:data"]
@@ -103,5 +103,5 @@ def test_an_owner_whose_entry_vanished_gets_it_again() -> None:
 
 def test_a_key_that_had_no_owner_or_was_ours_needs_nothing_but_our_leaving() -> None:
     """What Linnet itself created stays Linnet's."""
-    assert give_back(_object(_entry("linnet", "f")), "f", "linnet", [{**OWNER, "manager": "linnet"}]) == []
-    assert give_back(_object(), "f", "linnet", [OWNER]) == []
+    assert give_back(_object(_entry("linnet", "f")), ("f:data", "f:f"), "linnet", [{**OWNER, "manager": "linnet"}]) == []
+    assert give_back(_object(), ("f:data", "f:f"), "linnet", [OWNER]) == []
