@@ -54,8 +54,13 @@ SERVERS: Final = (
         note="`headers: {X-Scope-OrgID: TENANT}`, `ingestionDelay: 30s` behind remote write",
     ),
     Server(name="VictoriaMetrics", type="Prometheus", note="an answer marked isPartial holds"),
-    Server(name="Amazon Managed Prometheus", type="Prometheus", note="only behind a proxy that signs: SigV4 is not in this version"),
-    Server(name="Google Managed Prometheus", type="Prometheus", note="through its frontend, which signs in"),
+    Server(
+        name="Amazon Managed Prometheus",
+        type="Prometheus",
+        model="signatures: the AWS Common Runtime (awscrt) comes to the same",
+        note="`sigV4: {region, accessKeySecretRef, secretKeySecretRef}`, `ingestionDelay: 30s`",
+    ),
+    Server(name="Google Managed Prometheus", type="Prometheus", note="through its frontend, which signs in; `ingestionDelay: 30s`"),
     Server(name="Graphite", type="Graphite", note="a target, or `target=...&from=-2min`; the last five minutes where no `from` is said"),
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )

@@ -22,6 +22,7 @@ from analyzers.sources.login import Login, request_headers
 from analyzers.sources.merging import alone, merge, pick
 from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, NoData, Outcome, Partial, Query, Samples, ValueOutcome
 from analyzers.sources.replies import MOST_SERIES, ask, not_metrics, refused, retry_after, too_much
+from analyzers.sources.sigv4 import SignedHttp, SigV4
 
 CONCURRENT: Final = 4
 _DIVISIBLE: Final = frozenset({FailureKind.BAD_QUERY, FailureKind.TOO_MUCH, FailureKind.TIMEOUT})
@@ -33,6 +34,7 @@ class PrometheusOptions(Login, frozen=True, kw_only=True):
 
     parameters: dict[str, str] = msgspec.field(default_factory=dict)
     ingestion_delay: float = 0.0
+    sigv4: SigV4 | None = None
 
 
 class _Histogram(msgspec.Struct):
@@ -130,7 +132,7 @@ def _share(answer: Outcome, selector: Selector) -> Outcome:
 
 
 def build(options: PrometheusOptions, http: HttpClient) -> PrometheusSource:
-    return PrometheusSource(options, http)
+    return PrometheusSource(options, SignedHttp(http, options.sigv4) if options.sigv4 else http)
 
 
 def read_reply(reply: HttpReply, query: str) -> Outcome:

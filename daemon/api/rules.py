@@ -263,6 +263,9 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".thresholdRange",
         ),
     ),
+    "PrometheusSource": (
+        Rule(rule="!has(self.sigV4) || !has(self.auth)", message="sigV4 signs instead of auth; keep one", field=".sigV4"),
+    ),
     "HttpAuth": (
         Rule(
             rule="has(self.bearerSecretRef) != has(self.basic)",

@@ -62,6 +62,16 @@ class HttpServer(Model, frozen=True, kw_only=True):
     client_cert: ClientCert | None = None
 
 
+class SigV4(Model, frozen=True, kw_only=True):
+    """Signs each query as Amazon's services ask for it, instead of auth. Credentials are read anew for each release."""
+
+    region: Annotated[Word, doc("Such as eu-west-1.")]
+    access_key_secret_ref: Annotated[SecretRef, doc("The access key's id.")]
+    secret_key_secret_ref: Annotated[SecretRef, doc("The secret access key.")]
+    session_token_secret_ref: Annotated[SecretRef | None, doc("The session token of credentials that expire.")] = None
+    service: Annotated[Word | None, doc("Default aps, Amazon Managed Service for Prometheus.")] = None
+
+
 class PrometheusSource(HttpServer, frozen=True, kw_only=True):
     """A Prometheus, or anything that answers its HTTP API (Thanos, Mimir, VictoriaMetrics)."""
 
@@ -69,6 +79,7 @@ class PrometheusSource(HttpServer, frozen=True, kw_only=True):
         Annotated[dict[str, HeaderValue], msgspec.Meta(max_length=16)] | None,
         doc("Sent with each query beside its own, such as max_source_resolution: 0s for a Thanos that downsamples."),
     ] = None
+    sig_v4: Annotated[SigV4 | None, doc("For Amazon Managed Service for Prometheus.")] = None
 
 
 class GraphiteSource(HttpServer, frozen=True, kw_only=True):

@@ -358,6 +358,8 @@ def _metric_source(spec: MetricSourceSpec, path: str) -> Errors:
     for name in (spec.prometheus.parameters if spec.prometheus else None) or {}:
         if name in rules.OWN_PARAMETERS:
             yield _error(f"{path}.prometheus.parameters", name, f"{', '.join(rules.OWN_PARAMETERS)} are Linnet's own; remove them")
+    if spec.prometheus is not None and spec.prometheus.sig_v4 is not None and spec.prometheus.auth is not None:
+        yield _error(f"{path}.prometheus.sigV4", None, "sigV4 signs instead of auth; keep one")
     if spec.scrape is not None:
         yield from _port(spec.scrape.port, f"{path}.scrape.port")
         yield from _positive(spec.scrape.interval, f"{path}.scrape.interval")

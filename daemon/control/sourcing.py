@@ -12,6 +12,8 @@ from analyzers.sources.graphite import GraphiteOptions
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 from analyzers.sources.scrape import ScrapeOptions
+from analyzers.sources.sigv4 import PROMETHEUS, SigV4
+from daemon.api import sources as api
 from daemon.api.quantities import parse_duration
 from daemon.api.sources import HttpAuth, HttpServer
 from daemon.control import objects as ours
@@ -83,7 +85,20 @@ async def prometheus_options(item: ours.MetricSource, secrets: SecretReader) -> 
     block = item.spec.prometheus
     delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
     common = await _reached(item, block, secrets)
-    return PrometheusOptions(parameters=dict((block.parameters if block else None) or {}), ingestion_delay=delay, **common)
+    signed = await _sigv4(item.namespace, block.sig_v4, secrets) if block and block.sig_v4 else None
+    parameters = dict((block.parameters if block else None) or {})
+    return PrometheusOptions(parameters=parameters, ingestion_delay=delay, sigv4=signed, **common)
+
+
+async def _sigv4(namespace: str, wanted: api.SigV4, secrets: SecretReader) -> SigV4:
+    token = wanted.session_token_secret_ref
+    return SigV4(
+        region=wanted.region,
+        service=wanted.service or PROMETHEUS,
+        access_key=await secrets.read(namespace, wanted.access_key_secret_ref),
+        secret_key=await secrets.read(namespace, wanted.secret_key_secret_ref),
+        session_token=await secrets.read(namespace, token) if token else "",
+    )
 
 
 async def _graphite(item: ours.MetricSource, secrets: SecretReader) -> GraphiteOptions:

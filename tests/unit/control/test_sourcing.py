@@ -12,12 +12,13 @@ import trustme
 
 from analyzers.errors import ConfigError
 from analyzers.sources.protocol import Failure, Value
+from analyzers.sources.sigv4 import SigV4
 from daemon.control import objects as ours
 from daemon.control.http import Http
-from daemon.control.sourcing import source_of, values_of
+from daemon.control.sourcing import options_of, source_of, values_of
 from daemon.control.trust import TrustError
 from daemon.kube.client import decode
-from tests.unit.analyzers.sources import AT, Server, render, scripted
+from tests.unit.analyzers.sources import AT, Server, render, scripted, vector
 from tests.unit.control import world as w
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.control.test_measuring import AUTH, CERTIFICATES, Secrets, Vault, mutual_tls, pem
@@ -58,6 +59,47 @@ async def test_the_secret_that_is_named_signs_a_render(server: Server, http: Htt
     server.body = render([1.0])
     asked = await ask(server, http, "Graphite", "graphite", auth=auth)
     assert asked.headers["Authorization"] == header
+
+
+SIGNED = {
+    "region": "eu-west-1",
+    "accessKeySecretRef": {"name": "aws", "key": "id"},
+    "secretKeySecretRef": {"name": "aws", "key": "secret"},
+    "sessionTokenSecretRef": {"name": "aws", "key": "token"},
+}
+SIGV4: list[tuple[str, Object, str, str]] = [
+    ("region", {"region": "us-east-1"}, "region", "us-east-1"),
+    ("service", {"service": "monitoring"}, "service", "monitoring"),
+    *(
+        (f"{field} {part}", {ref: {"name": "aws", "key": old, part: "z"}}, field, f"shop.z.{old}" if part == "name" else "shop.aws.z")
+        for field, ref, old in (
+            ("access_key", "accessKeySecretRef", "id"),
+            ("secret_key", "secretKeySecretRef", "secret"),
+            ("session_token", "sessionTokenSecretRef", "token"),
+        )
+        for part in ("name", "key")
+    ),
+]
+
+
+@pytest.mark.parametrize(("changed", "field", "value"), [row[1:] for row in SIGV4], ids=[row[0] for row in SIGV4])
+async def test_each_part_of_sigv4_reaches_the_signature(server: Server, http: Http, changed: Object, field: str, value: str) -> None:
+    """Each alone: the options have it, and what arrives is signed with it (how is the business of the signer's own tests)."""
+    server.body = vector([1.0])
+    usual = {
+        "region": "eu-west-1",
+        "service": "aps",
+        "access_key": "shop.aws.id",
+        "secret_key": "shop.aws.secret",
+        "session_token": "shop.aws.token",
+    }
+    block = {"url": server.url, "sigV4": {**SIGNED, **changed}}
+    options = await options_of(item("Prometheus", "prometheus", block), Secrets())
+    assert options.sigv4 == SigV4(**{**usual, field: value})
+    asked = await ask(server, http, "Prometheus", "prometheus", **block)
+    assert asked.headers["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=")
+    assert field in ("secret_key", "session_token") or value in asked.headers["Authorization"]
+    assert asked.headers["x-amz-security-token"] == (value if field == "session_token" else "shop.aws.token")
 
 
 async def test_address_and_headers_of_a_render(server: Server, http: Http) -> None:
