@@ -61,8 +61,22 @@ def _errors(counter: str, label: str, name: str, **more: str | bool) -> Conventi
     return msgspec.convert({"name": name, "selectors": selectors, **more}, Convention)
 
 
+GRPC_FAULTS: Final = "Unknown|DeadlineExceeded|Unimplemented|Internal|Unavailable|DataLoss"
+"""The codes that speak of the server; the others (NotFound, InvalidArgument, ...) are answers. Some libraries write them in capitals."""
+_GRPC_CAPITALS: Final = "UNKNOWN|DEADLINE_EXCEEDED|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS"
+_GRPC_NUMBERS: Final = "2|4|12|13|14|15"
+_ENVOY: Final = 'envoy_http_conn_manager_prefix!="admin"'
+
+
+def _grpc(counter: str, label: str, faults: str, name: str, tried: str = "") -> Convention:
+    selectors: dict[str, str] = {Role.TOTAL: f'{counter}{{{label}!=""}}', Role.ERRORS: f'{counter}{{{label}=~"{faults}"}}'}
+    return Convention(name=name, selectors=selectors, tried=tried)
+
+
 _TRAEFIK_ERRORS: Final = _errors("traefik_service_requests_total", "code", "Traefik, per backend service", tried="Traefik", router=True)
 _LIBRARY: Final = "prometheus-client"
+_OTEL: Final = "OpenTelemetry's SDK and aiohttp instrumentation"
+_INTERCEPTOR: Final = "py-grpc-prometheus"
 _OTLP: Final = "Prometheus, sent to it by OTLP"
 PRESETS: Final[Mapping[str, Preset]] = {
     "HTTPErrorRatio": Preset(
@@ -72,9 +86,21 @@ PRESETS: Final[Mapping[str, Preset]] = {
             _errors("http_requests_total", "code", "client libraries, label code", tried=_LIBRARY),
             _errors("http_requests_total", "status", "client libraries, label status", tried=_LIBRARY),
             _errors("http_requests_total", "status_code", "client libraries, label status_code", tried=_LIBRARY),
-            _errors("http_server_request_duration_seconds_count", "http_response_status_code", "OpenTelemetry"),
+            _errors("http_server_request_duration_seconds_count", "http_response_status_code", "OpenTelemetry", tried=_OTEL),
             _errors("http_server_request_duration_seconds", "http_response_status_code", "OpenTelemetry, native histogram", tried=_OTLP, native=True),
+            _errors("http_server_duration_milliseconds_count", "http_status_code", "OpenTelemetry, before its conventions were stable", tried=_OTEL),
             _errors("http_server_requests_seconds_count", "status", "Spring Boot, Micrometer"),
+            _errors("http_request_duration_seconds_count", "code", "request durations by code", tried=_LIBRARY),
+            _errors("http_request_duration_seconds_count", "status", "request durations by status", tried=_LIBRARY),
+            _errors("http_request_duration_seconds_count", "status_code", "request durations by status_code (express-prom-bundle)", tried=_LIBRARY),
+            Convention(
+                name="Envoy beside the app",
+                selectors={
+                    Role.TOTAL: f'envoy_http_downstream_rq_xx{{{_ENVOY},envoy_response_code_class!=""}}',
+                    Role.ERRORS: f'envoy_http_downstream_rq_xx{{{_ENVOY},envoy_response_code_class="5"}}',
+                },
+                tried="Envoy",
+            ),
             _TRAEFIK_ERRORS,
         ),
     ),
@@ -85,20 +111,49 @@ PRESETS: Final[Mapping[str, Preset]] = {
             Convention(
                 name="client libraries", selectors={Role.BUCKETS: "http_request_duration_seconds_bucket"}, tried=_LIBRARY
             ),
-            Convention(name="OpenTelemetry", selectors={Role.BUCKETS: "http_server_request_duration_seconds_bucket"}),
+            Convention(name="OpenTelemetry", selectors={Role.BUCKETS: "http_server_request_duration_seconds_bucket"}, tried=_OTEL),
             Convention(
                 name="OpenTelemetry, native histogram",
                 selectors={Role.BUCKETS: "http_server_request_duration_seconds"},
                 tried=_OTLP,
                 native=True,
             ),
+            Convention(
+                name="OpenTelemetry, before its conventions were stable",
+                selectors={Role.BUCKETS: "http_server_duration_milliseconds_bucket"},
+                tried=_OTEL,
+            ),
             Convention(name="Spring Boot, Micrometer", selectors={Role.BUCKETS: "http_server_requests_seconds_bucket"}),
+            Convention(
+                name="Envoy beside the app (milliseconds)",
+                selectors={Role.BUCKETS: f"envoy_http_downstream_rq_time_bucket{{{_ENVOY}}}"},
+                tried="Envoy",
+            ),
             Convention(
                 name="Traefik, per backend service",
                 selectors={Role.BUCKETS: "traefik_service_request_duration_seconds_bucket"},
                 tried="Traefik",
                 router=True,
             ),
+        ),
+    ),
+    "GRPCErrorRatio": Preset(
+        kind="ratio",
+        purpose="Calls that ended in a fault of the server (Unknown, DeadlineExceeded, Unimplemented, Internal, Unavailable, DataLoss), of all.",
+        conventions=(
+            _grpc("grpc_server_handled_total", "grpc_code", f"{GRPC_FAULTS}|{_GRPC_CAPITALS}", "gRPC interceptors", _INTERCEPTOR),
+            _grpc("grpc_server_handled_total", "code", f"{GRPC_FAULTS}|{_GRPC_CAPITALS}", "older gRPC interceptors", _INTERCEPTOR),
+            _grpc("rpc_server_duration_milliseconds_count", "rpc_grpc_status_code", _GRPC_NUMBERS, "OpenTelemetry"),
+        ),
+    ),
+    "GRPCLatency": Preset(
+        kind="histogram",
+        purpose="How long calls take: the whole distribution must not move up.",
+        conventions=(
+            Convention(
+                name="gRPC interceptors", selectors={Role.BUCKETS: "grpc_server_handling_seconds_bucket"}, tried=_INTERCEPTOR
+            ),
+            Convention(name="OpenTelemetry", selectors={Role.BUCKETS: "rpc_server_duration_milliseconds_bucket"}),
         ),
     ),
     "CPUPerRequest": Preset(

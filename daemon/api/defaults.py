@@ -25,6 +25,7 @@ from daemon.api.canary import (
 from daemon.api.fields import LocalRef, Model
 from daemon.api.kinds import CanaryProfileSpec
 from daemon.api.quantities import format_duration, parse_duration, parse_margin
+from daemon.api.rules import LATENCY_PRESETS
 
 __all__ = ["DEFAULT_SOURCE", "DWELL", "effective", "format_duration", "merge", "parse_duration", "parse_margin"]
 
@@ -164,7 +165,7 @@ def _full_route(route: NotifyRoute) -> NotifyRoute:
 
 def _usual_margins(metric: Metric) -> tuple[str, str]:
     """By what is measured: a share of failures, a duration, what a request takes, a share of wanted outcomes."""
-    if metric.histogram is not None or metric.preset == "HTTPLatency":
+    if metric.histogram is not None or metric.preset in LATENCY_PRESETS:
         return RELATIVE["latency"]
     if metric.gauge is not None or metric.preset == "CPUPerRequest":
         return RELATIVE["usage"]

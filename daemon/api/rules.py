@@ -83,7 +83,8 @@ FACTOR: Final = Rule(
 )
 
 # Presets whose values are not shares of requests.
-RELATIVE_PRESETS: Final = ["HTTPLatency", "CPUPerRequest"]
+LATENCY_PRESETS: Final = ["HTTPLatency", "GRPCLatency"]
+RELATIVE_PRESETS: Final = [*LATENCY_PRESETS, "CPUPerRequest"]
 _RELATIVE: Final = f"has(self.histogram) || has(self.gauge) || (has(self.preset) && self.preset in {RELATIVE_PRESETS})"
 OWN_PARAMETERS: Final = ["query", "time", "timeout"]
 

@@ -23,7 +23,7 @@ from daemon.api.structure import nearest, refuse_planned, structural_errors, unk
 from flags.errors import Invalid
 from flags.generic_view import checked
 
-PRESETS: Final = ("HTTPErrorRatio", "HTTPLatency", "CPUPerRequest", "TraefikErrorRatio")
+PRESETS: Final = ("HTTPErrorRatio", "HTTPLatency", "GRPCErrorRatio", "GRPCLatency", "CPUPerRequest", "TraefikErrorRatio")
 _NOT_CANARIED: Final = {
     "StatefulSet": "its pods have an identity each and cannot run twice side by side",
     "DaemonSet": "its pods are one for a node and cannot run twice side by side",

@@ -29,6 +29,7 @@ from analyzers.presets import PRESETS, convention_of, metric_of, preset_metrics,
 from analyzers.sources.protocol import Target
 from analyzers.sources.scrape import ScrapeOptions, ScrapeSource
 from analyzers.ticks import ArmCounts, BucketCounts, MetricCounts
+from daemon.api.rules import LATENCY_PRESETS, RELATIVE_PRESETS
 from daemon.api.validation import PRESETS as ACCEPTED
 from daemon.control.http import Http
 from daemon.sandbox.gateway import binary
@@ -83,6 +84,8 @@ async def _found(
 def test_the_names_are_those_that_the_api_accepts() -> None:
     """A preset that is not accepted is of no use, one that is not there is worse; an unknown one lists the known."""
     assert set(ACCEPTED) == set(PRESETS)
+    assert {name for name, preset in PRESETS.items() if preset.kind == "histogram"} == set(LATENCY_PRESETS)
+    assert {name for name, preset in PRESETS.items() if preset.kind != "ratio"} == set(RELATIVE_PRESETS)
     with pytest.raises(ConfigError, match="HTTPLatency"):
         preset_metrics("Nginx")
 
@@ -123,6 +126,31 @@ async def test_errors_of_a_client_library_are_what_was_served(source: ScrapeSour
                 counters[arm].labels(code).inc(count)
         (tick,) = (await collector.collect(30.0, list(arms.values()))).ticks
     assert tick.arms["HTTPErrorRatio"] == MetricCounts(ArmCounts(100, 3), ArmCounts(1000, 1))
+
+
+@pytest.mark.parametrize("label", ["code", "status", "status_code"])
+async def test_errors_are_counted_by_durations_where_nothing_else_counts(source: ScrapeSource, label: str) -> None:
+    """As express-prom-bundle and others do: a histogram by status, whose count is the requests."""
+    registries = {CANARY: Page(), BASELINE: Page()}
+    name = "http_request_duration_seconds"
+    histograms = {arm: client.Histogram(name, "time", [label], registry=r) for arm, r in registries.items()}
+    for histogram in histograms.values():
+        histogram.labels("200").observe(1.0)
+    async with exposing(registries[CANARY]) as canary, exposing(registries[BASELINE]) as baseline:
+        arms = _arms(canary, baseline)
+        metric = await _found(source, "HTTPErrorRatio", arms)
+        found = convention_of("HTTPErrorRatio", metric)
+        assert found is not None
+        assert found.tried == "prometheus-client"
+        assert label in found.name
+        collector = Collector(source, [metric], scrape_seconds=15.0)
+        await collector.collect(15.0, list(arms.values()))
+        for arm, (good, bad) in {CANARY: (17, 3), BASELINE: (99, 1)}.items():
+            for code, count in (("200", good), ("500", bad)):
+                for _ in range(count):
+                    histograms[arm].labels(code).observe(0.2)
+        (tick,) = (await collector.collect(30.0, list(arms.values()))).ticks
+    assert tick.arms["HTTPErrorRatio"] == MetricCounts(ArmCounts(20, 3), ArmCounts(100, 1))
 
 
 async def test_latency_of_a_client_library_is_what_was_observed(source: ScrapeSource) -> None:
