@@ -19,7 +19,7 @@ from analyzers.errors import AnalysisError, ConfigError
 from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, RatioMetric, UsageMetric
 from analyzers.series import GAP, LATE_TICKS, AggregatedCounterError, RawSeries, UnstableLabelsError
 from analyzers.sources.protocol import Failure, MetricSource, NoData, Outcome, Partial, Query, Samples, Target
-from analyzers.ticks import BucketCounts, GaugeValues, MetricCounts, Problem, ProblemKind, Tick
+from analyzers.ticks import BucketCounts, GaugeValues, MetricCounts, Problem, ProblemKind, SplitCounts, Tick
 
 __all__ = ["ARMS", "BASELINE", "CANARY", "ArmTargets", "Collected", "CollectedTick", "Collector", "Resolution", "resolve"]
 
@@ -58,6 +58,7 @@ class CollectedTick(msgspec.Struct, frozen=True, kw_only=True):
         settled: bool = True,
         problems: tuple[Problem, ...] = (),
         units: tuple[int, int] | None = None,
+        split: SplitCounts | None = None,
     ) -> Tick:
         return Tick(
             index=self.index,
@@ -70,6 +71,7 @@ class CollectedTick(msgspec.Struct, frozen=True, kw_only=True):
             settled=settled,
             problems=(*self.problems, *problems),
             units=units,
+            split=split,
         )
 
 

@@ -95,16 +95,17 @@ class EvidenceLog:
     def pack(self) -> str:
         """Text for a status or annotation, never longer than the limit."""
         while True:
-            text = write(self._log())
+            text = write(self.stored())
             if len(text) <= self._limit:
                 return text
             self._fold()
 
     def judge(self) -> Judge:
         """A judge in the state that this log leads to."""
-        return _run(self._log())[0]
+        return _run(self.stored())[0]
 
-    def _log(self) -> Log:
+    def stored(self) -> Log:
+        """All of it, as it would be read back."""
         return Log(
             config=self._config, base=self._base, entries=tuple(self._entries), digest=_digest(self._config, self._base, self._entries)
         )
@@ -115,8 +116,38 @@ class EvidenceLog:
                 f"the evidence limit of {self._limit} bytes is too small for {len(self._entries)} ticks and one state: raise it"
             )
         half = len(self._entries) // 2
-        judge, _ = _run(msgspec.structs.replace(self._log(), entries=tuple(self._entries[:half])))
+        judge, _ = _run(msgspec.structs.replace(self.stored(), entries=tuple(self._entries[:half])))
         self._base, self._entries = judge.state, self._entries[half:]
+
+
+class Trial:
+    """One release on trial: the judge, and the log of all that it was given.
+
+    The daemon, the bench and every replay judge through this one class, and the judge is made in this one module.
+    """
+
+    def __init__(self, log: EvidenceLog) -> None:
+        self.log = log
+        self._judge, self.answer = _run(log.stored())
+        """`answer` is the last one; None before the first tick."""
+
+    @classmethod
+    def begin(cls, config: JudgeConfig) -> Trial:
+        return cls(EvidenceLog(config))
+
+    @classmethod
+    def resume(cls, text: str) -> Trial:
+        """Goes on where the stored log ends: by judging its ticks again."""
+        return cls(EvidenceLog.unpack(text))
+
+    @property
+    def config(self) -> JudgeConfig:
+        return self._judge.config
+
+    def tick(self, tick: Tick) -> Answer:
+        self.answer = self._judge.tick(tick)
+        self.log.append(tick, self.answer)
+        return self.answer
 
 
 def write(log: Log) -> str:

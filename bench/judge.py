@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from analyzers.judge import Judge
+from analyzers.evidence import Trial
 from analyzers.planner import expected_minutes
 from bench.judge_kinds import KINDS, Kind
 from bench.judge_peers import Argo, Flagger, Kayenta
@@ -164,7 +164,7 @@ def tick_milliseconds(ticks: int = 200) -> float:
     """CPU time of the judge alone, on a tick of every kind of metric."""
     rng = np.random.default_rng(1)
     service = Service(conversion=0.03)
-    judge, world = Judge(configured(service, past(service, rng))), Run(service, rng)
+    judge, world = Trial.begin(configured(service, past(service, rng))), Run(service, rng)
     made = [tick_of(world.observe(20.0), (2, 20)) for _ in range(ticks)]
     before = time.process_time()
     for one in made:

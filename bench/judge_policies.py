@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from analyzers.evidence import Trial
 from analyzers.history import History, learn
-from analyzers.judge import Judge
 from analyzers.options import JudgeConfig, MetricConfig, RampConfig, conversion, latency, usage
 from analyzers.ticks import Action, Answer, ArmCounts, BucketCounts, GaugeValues, MetricCounts, SplitCounts, Tick, Verdict
 from bench.judge_world import EDGES, SCRAPE, Arm, Past, Seen, Service
@@ -38,7 +38,7 @@ class Linnet:
     """The judge decides; the harness only carries its weight."""
 
     def __init__(self, config: JudgeConfig, units: tuple[int, int]) -> None:
-        self.judge, self._units = Judge(config), units
+        self.judge, self._units = Trial.begin(config), units
         self.weight = config.start_percent
         self.answer: Answer | None = None
 

@@ -146,7 +146,8 @@ def back(flags: Sequence[Driven]) -> tuple[Stage, ...]:
     """Everything off, within P3's bound. Traffic and pods never wait for a flag source beyond `PATIENCE`; the end does."""
     failing = [flag for flag in flags if flag.failing]
     answering = [flag for flag in flags if not flag.failing]
-    before = answering if any(flag.mode != "Gated" for flag in answering) else []
+    wide = any(flag.mode != "Gated" and any(shares(flag.now).values()) for flag in answering)
+    before = answering if wide else []
     beside = failing if before else [*answering, *failing]
     stages = [Stage(actions=_zeros(before), until=PATIENCE)] if before else []
     stages.append(Stage(actions=(Weight(weight=0), *_zeros(beside)), until=PATIENCE))

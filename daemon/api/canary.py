@@ -62,7 +62,7 @@ class Strategy(Model, frozen=True, kw_only=True):
     type: Annotated[Literal["Canary", "BlueGreen"] | None, doc("Kind of release.", planned_values=("BlueGreen",))] = None
     ramp: Annotated[
         Literal["Steps", "Adaptive"] | None,
-        doc("Steps: each weight for its time.", planned_values=("Adaptive",)),
+        doc("Adaptive: the evidence moves the weight; the steps say how far. Steps: each weight for its time."),
     ] = None
     baseline: Annotated[Literal["Stable", "Fresh"] | None, doc("What the canary is compared with.", planned_values=("Fresh",))] = None
     placement: Annotated[
@@ -245,6 +245,10 @@ class Analysis(Model, frozen=True, kw_only=True):
     max_bad_promotion_percent: Risk | None = None
     interval: Annotated[Duration | None, doc("Time between looks; the scrape interval. Default 15s.")] = None
     warm_up: Annotated[Duration | None, doc("Time in which new pods are judged for catastrophes only. Default 60s.")] = None
+    bake: Annotated[
+        Duration | None,
+        doc("From the first exposure to the promotion, at the least. Default 15m with an adaptive ramp; 30m suits critical services."),
+    ] = None
     deadline: Duration | None = None
     outcomes: Outcomes | None = None
 

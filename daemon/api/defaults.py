@@ -31,7 +31,8 @@ __all__ = ["DEFAULT_SOURCE", "DWELL", "effective", "format_duration", "merge", "
 
 DEFAULT_SOURCE: Final = "default"  # name of the MetricSource and FlagSource that are meant when none is named
 DWELL: Final = Dwell(min_duration="2m")
-WEIGHTS: Final = (5, 25, 50)
+WEIGHTS: Final = (5, 15, 50)
+BAKE: Final = "15m"  # with an adaptive ramp
 ERRORS: Final = Metric(name="errors", preset="HTTPErrorRatio")
 TOLERATED: Final = "1.1x+0.02pp"
 ACCEPTABLE: Final = "1.25x+0.3pp"
@@ -47,7 +48,7 @@ _BUILT_IN: Final = CanarySpec(
     mode="Enforce",
     hold="Auto",
     traffic=Traffic(mode="Auto", identity="Auto", drain="10s"),
-    strategy=Strategy(type="Canary", ramp="Steps", baseline="Stable", placement="SideBySide"),
+    strategy=Strategy(type="Canary", ramp="Adaptive", baseline="Stable", placement="SideBySide"),
     steps=[Step(weight=weight) for weight in WEIGHTS],
     analysis=Analysis(
         judge="Statistical",
@@ -89,20 +90,22 @@ def merge(spec: CanarySpec, profile: CanaryProfileSpec | None) -> CanarySpec:
 def effective(spec: CanarySpec) -> CanarySpec:
     """The merged spec with every built field filled in: what a rollout snapshots and acts on."""
     full = _over(spec, _BUILT_IN)
-    analysis, traffic = full.analysis, full.traffic
-    if analysis is None or traffic is None:
-        raise AssertionError("the built-in spec fills both")
+    analysis, traffic, strategy = full.analysis, full.traffic, full.strategy
+    if analysis is None or traffic is None or strategy is None:
+        raise AssertionError("the built-in spec fills all of them")
+    by_evidence = strategy.ramp == "Adaptive" and analysis.judge != "TemplatesOnly"
     return msgspec.structs.replace(
         full,
         workload_ref=_over(spec.workload_ref, _BUILT_IN.workload_ref),
         traffic=traffic,
-        steps=[_with_dwell(step) for step in full.steps or []],
+        steps=[_with_dwell(step, by_evidence=by_evidence) for step in full.steps or []],
         flags=[_full_flag(flag) for flag in full.flags or []],
         analysis=msgspec.structs.replace(
             analysis,
             # What no judge looks at is not asked for; a profile may still name metrics for those who compare.
             metrics=[] if analysis.judge == "TemplatesOnly" else [_full_metric(metric) for metric in analysis.metrics or []],
             outcomes=_full_outcomes(analysis.outcomes or _OUTCOMES),
+            bake=analysis.bake or (BAKE if by_evidence else None),
         ),
         notify=[_full_route(route) for route in full.notify or []],
     )
@@ -128,10 +131,10 @@ def _sourced(entry: S, source: LocalRef) -> S:
     return entry if entry.source_ref is not None else msgspec.structs.replace(entry, source_ref=source)
 
 
-def _with_dwell(step: Step) -> Step:
-    """An exposure without a dwell would be over before anything was measured."""
+def _with_dwell(step: Step, *, by_evidence: bool) -> Step:
+    """An exposure without a dwell would be over before anything was measured, unless the evidence itself moves the weight."""
     exposes = step.weight is not None or step.flags
-    return msgspec.structs.replace(step, dwell=DWELL) if exposes and step.dwell is None else step
+    return msgspec.structs.replace(step, dwell=DWELL) if exposes and step.dwell is None and not by_evidence else step
 
 
 def _full_flag(flag: Flag) -> Flag:
@@ -161,6 +164,11 @@ def _full_route(route: NotifyRoute) -> NotifyRoute:
     if route.on:
         return route
     return msgspec.structs.replace(route, on=["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"])
+
+
+def has_usual_margins(metric: Metric) -> bool:
+    """Whether its margins are Linnet's: those that an owner wrote down are kept to the letter."""
+    return (metric.rollback_if_worse_by, metric.promote_if_within) in (_usual_margins(metric), (None, None))
 
 
 def _usual_margins(metric: Metric) -> tuple[str, str]:

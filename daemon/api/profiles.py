@@ -11,7 +11,12 @@ from daemon.api.kinds import CanaryProfile, CanaryProfileSpec, Metadata, encode
 from daemon.api.sources import ALL
 
 _EVERYONE: Final = [ALL]
+_ADAPTIVE: Final = Strategy(type="Canary", ramp="Adaptive")
 _STEPS: Final = Strategy(type="Canary", ramp="Steps")
+
+
+def _ceilings(*weights: int) -> list[Step]:
+    return [Step(weight=weight) for weight in weights]
 
 
 def _ladder(weights: tuple[int, ...], dwell: Duration) -> list[Step]:
@@ -24,17 +29,20 @@ def _profile(name: str, purpose: str, spec: CanaryProfileSpec) -> CanaryProfile:
 
 WEB: Final = _profile(
     "web",
-    "Services behind a route with some requests a second: 5, 25, 50 percent, two minutes each at least.",
-    CanaryProfileSpec(allowed_namespaces=_EVERYONE, strategy=_STEPS, steps=_ladder((5, 25, 50), "2m"), analysis=Analysis(deadline="1h")),
+    "Services behind a route with some requests a second: up to 5, 15, 50 percent by evidence, promoted after 15 minutes at the earliest.",
+    CanaryProfileSpec(
+        allowed_namespaces=_EVERYONE, strategy=_ADAPTIVE, steps=_ceilings(5, 15, 50), analysis=Analysis(bake="15m", deadline="1h")
+    ),
 )
 LOW_TRAFFIC: Final = _profile(
     "low-traffic",
-    "Services with less than a request a second: large steps and a long time to prove anything.",
+    "Services with less than a request a second: soon half of the traffic, and a long time to prove anything.",
     CanaryProfileSpec(
         allowed_namespaces=_EVERYONE,
-        strategy=_STEPS,
-        steps=_ladder((25, 50), "10m"),
+        strategy=_ADAPTIVE,
+        steps=_ceilings(25, 50),
         analysis=Analysis(
+            bake="30m",
             deadline="6h",
             outcomes=Outcomes(
                 inconclusive=Outcome(action="Wait", then_after="24h", then="Rollback"),
@@ -45,9 +53,9 @@ LOW_TRAFFIC: Final = _profile(
 )
 HIGH_TRAFFIC: Final = _profile(
     "high-traffic",
-    "Services with hundreds of requests a second: a small first step, five minutes each.",
+    "Services with hundreds of requests a second, or that must not fail: one percent first, promoted after 30 minutes at the earliest.",
     CanaryProfileSpec(
-        allowed_namespaces=_EVERYONE, strategy=_STEPS, steps=_ladder((1, 5, 25, 50, 100), "5m"), analysis=Analysis(deadline="1h")
+        allowed_namespaces=_EVERYONE, strategy=_ADAPTIVE, steps=_ceilings(1, 5, 15, 50), analysis=Analysis(bake="30m", deadline="2h")
     ),
 )
 WORKER: Final = _profile(

@@ -359,7 +359,6 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Traffic", "routes"): "name one route",
     ("Traffic", "identity"): "use Isolated, or mode PodRatio",
     ("Strategy", "type"): "use Canary",
-    ("Strategy", "ramp"): "use Steps",
     ("Strategy", "baseline"): "use Stable",
     ("Strategy", "placement"): "use SideBySide",
     ("ReleaseSpec", "mode"): "use Enforce",

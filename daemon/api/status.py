@@ -152,6 +152,15 @@ class Forecast(Model, frozen=True, kw_only=True):
     metrics: list[ForecastMetric] = []
 
 
+class ExposureStatus(Model, frozen=True, kw_only=True):
+    """From `since` on the canary had this share of the requests: what a tick of the evidence is weighed by, also after a restart."""
+
+    since: Time
+    weight: int = 0
+    settled: bool = False  # the route and the flags were seen as wanted
+    foreign: Text = ""  # what somebody else made of the route
+
+
 class RolloutStatus(Model, frozen=True, kw_only=True):
     """The release under way. `spec` is the merged spec as it was at the start."""
 
@@ -161,6 +170,11 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     step_started_at: Time | None = None  # the wish of this step was first written
     exposed_at: Time | None = None  # weight, flags and settle of this step are done: samples count from here
     weight_reached: int = 0
+    weight_wanted: int | None = None  # with an adaptive ramp: what the evidence allows, within the step
+    weight_cap: int | None = None  # what a person's pause leaves
+    reached_at: Time | None = None  # the weight of this step was reached: its dwell counts from here
+    moved: Text = ""  # why the weight last moved within a step
+    exposures: list[ExposureStatus] = []  # the last of them
     checks_from: Time | None = None  # the canary's pods are there: templates before the first step are measured from here
     judge_from: Time | None = None  # the first exposure: samples count from here
     requests_before: int = 0  # canary requests judged before this step

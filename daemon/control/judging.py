@@ -7,25 +7,26 @@ wakes the reconciler. The evidence is stored in the `AnalysisRun`, from which a 
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal
 
 import msgspec
 
 from analyzers.channels import BucketsDifferError
-from analyzers.collector import BASELINE, CANARY, ArmTargets, Collected, Collector, resolve
+from analyzers.collector import BASELINE, CANARY, ArmTargets, Collector, resolve
 from analyzers.errors import AnalysisError
-from analyzers.evidence import EvidenceLog
-from analyzers.judge import Judge
+from analyzers.evidence import EvidenceLog, Trial
 from analyzers.metrics import AnyMetric, HistogramMetric
+from analyzers.options import JudgeConfig
+from analyzers.past import past
 from analyzers.reasons import compared
 from analyzers.sources.protocol import MetricSource
-from analyzers.ticks import Action, Answer, Code, Problem, ProblemKind
+from analyzers.ticks import Action, Answer, Code, MetricCounts, Problem, ProblemKind, SplitCounts
 from daemon.api.quantities import parse_duration
+from daemon.api.status import ExposureStatus
 from daemon.control.caches import Caches
 from daemon.control.http import Http
-from daemon.control.measuring import arms, candidates, judge_config
+from daemon.control.measuring import arms, candidates, judge_config, learnt, splits
 from daemon.control.releases import Releases
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore, parameters_of
@@ -36,18 +37,12 @@ from daemon.kube.store import Key
 from daemon.rollout.clock import epoch
 from daemon.rollout.model import JudgeView, MetricView
 
-HISTORY: Final = 256  # exposure changes remembered to weigh past ticks
 STORE_EVERY: Final = 60.0  # seconds between two writes of evidence before a verdict
 ABSENT: Final = frozenset({Code.NO_TRAFFIC, Code.NO_CANARY_TRAFFIC})
 
 
-class Exposure(msgspec.Struct, frozen=True, kw_only=True):
-    """From `since` on the canary had this share, and whether all had settled."""
-
-    since: float
-    weight: float
-    settled: bool
-    foreign: str = ""
+FREE: Final = frozenset({Code.BAKING, Code.TOO_FEW_UNITS, Code.MORE_EVIDENCE_NEEDED, Code.CLIMBING})
+"""What a ramp that is where it wants to be waits for: nothing of it speaks against the next step."""
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,16 +64,19 @@ class _Session:
         self.fresh = fresh
         self.resolved = resolved
         self.revision = revision
-        self.exposures: deque[Exposure] = deque(maxlen=HISTORY)
         self.view: JudgeView | None = None
         self.stored_at = 0.0
         self.dirty = False
-        self.evidence: EvidenceLog | None = None
         self.parameters = ""
-        self._judge: Judge | None = None
+        self._trial: Trial | None = None
+        self._split: str | None = None
         self._collector: Collector | None = None
         self._source: MetricSource | None = None
         self._interval = 15.0
+
+    @property
+    def evidence(self) -> EvidenceLog | None:
+        return self._trial.log if self._trial is not None else None
 
     async def run(self) -> None:
         """Until cancelled. Whatever goes wrong with the source is a view, not an end."""
@@ -115,14 +113,21 @@ class _Session:
         self.parameters = parameters_of(config, metrics)
         stored = None if self.fresh else await self.ports.runs.evidence(self.resolved, self.revision, self.parameters)
         self.fresh = False
-        last = None
-        self.evidence, self._judge = EvidenceLog(config), Judge(config)
-        if stored:
-            resumed = EvidenceLog.unpack(stored)
-            judge = resumed.judge()
-            if judge.config.digest == config.digest:
-                self.evidence, self._judge, last = resumed, judge, resumed.last_index
+        # What was learnt before the start is in the log: it would be another thing now, with the canary in sight.
+        self._trial = Trial.resume(stored) if stored else Trial.begin(await self._learnt(self._source, metrics, config))
+        last = self._trial.log.last_index
+        self._split = splits(self.ports.caches, self.resolved, metrics)
+        if self._trial.config.ramp is not None:
+            self._publish_first(self._trial)
         self._collector = Collector(self._source, metrics, scrape_seconds=self._interval, last_index=last)
+
+    async def _learnt(self, source: MetricSource, metrics: tuple[AnyMetric, ...], config: JudgeConfig) -> JudgeConfig:
+        """Baseline against baseline, from before the first exposure."""
+        pair, rollout = arms(self.ports.caches, self.resolved, self.revision), self.resolved.canary.status.rollout
+        start = epoch(rollout.judge_from) if rollout is not None and rollout.judge_from else self.ports.clock()
+        until = min(self.ports.clock(), start)
+        history = await past(source, metrics, pair[1], until=until, scrape_seconds=config.scrape_seconds) if pair else {}
+        return learnt(config, history, self.resolved)
 
     async def _metrics(self, source: MetricSource) -> tuple[AnyMetric, ...]:
         analysis = self.resolved.spec.analysis
@@ -145,53 +150,69 @@ class _Session:
         return tuple(chosen)
 
     async def _tick(self) -> None:
-        collector, judge, evidence = self._collector, self._judge, self.evidence
+        collector, trial = self._collector, self._trial
         pair = arms(self.ports.caches, self.resolved, self.revision)
-        if collector is None or judge is None or evidence is None or pair is None:
+        if collector is None or trial is None or pair is None:
             return
         collected = await collector.collect(self.ports.clock(), pair, deadline=min(5.0, self._interval))
         answer: Answer | None = None
+        weight = 0
         for frozen in collected.ticks:
             then = self._exposure(frozen.at, self._interval)
             if then is None:
                 continue
             problems = (Problem(kind=ProblemKind.FOREIGN_WRITE, text=then.foreign),) if then.foreign else ()
-            tick = frozen.tick(weight=then.weight, warm=self._warm(frozen.at), settled=then.settled, problems=problems, units=_units(pair))
-            answer = judge.tick(tick)
-            evidence.append(tick, answer)
+            tick = frozen.tick(
+                weight=float(then.weight),  # an integer would be read back as another number than the digest of the evidence was made of
+                warm=self._warm(pair[0], frozen.at),
+                settled=then.settled,
+                problems=problems,
+                units=_units(pair, frozen.at),
+                split=_split(frozen.arms.get(self._split)) if self._split else None,
+            )
+            answer, weight = trial.tick(tick), then.weight
             self.dirty = True
         if answer is not None:
-            self._publish(answer, collected)
+            self._publish(answer, weight)
         elif collected.problems and not collected.ticks:
             self._absent("ProviderError", collected.problems[0].text)
 
-    def _exposure(self, at: float, interval: float) -> Exposure | None:
+    def _exposure(self, at: float, interval: float) -> ExposureStatus | None:
         """What was in force over (at - interval, at]; None before the first exposure."""
-        now = None
-        for e in self.exposures:
-            if e.since <= at:
-                now = e
+        rollout = self.resolved.canary.status.rollout
+        now = next((e for e in reversed(rollout.exposures if rollout else []) if epoch(e.since) <= at), None)
         if now is None:
             return None
-        changed = now.since > at - interval
+        changed = epoch(now.since) > at - interval
         return msgspec.structs.replace(now, settled=now.settled and not changed)
 
-    def _warm(self, at: float) -> bool:
-        """Whether the canary's youngest pod was past its cold start; the judge itself counts time and requests besides."""
-        pair = arms(self.ports.caches, self.resolved, self.revision)
-        started = pair[0].started.values() if pair else ()
+    def _warm(self, canary: ArmTargets, at: float) -> bool:
+        """Whether the youngest pod of the canary's was past its cold start; the judge itself counts time and requests besides."""
+        started = [s for s in canary.started.values() if s <= at]
         analysis = self.resolved.spec.analysis
         warm_up = parse_duration(analysis.warm_up) if analysis and analysis.warm_up else 60.0
         return bool(started) and at >= max(started) + warm_up
 
-    def _publish(self, answer: Answer, collected: Collected) -> None:
+    def _publish_first(self, trial: Trial) -> None:
+        """Where the weight begins, before the first tick; after a restart, what the stored ticks lead to."""
+        if trial.answer is not None:
+            self._publish(trial.answer, round(trial.log.stored().entries[-1].weight))
+            return
+        start = round(trial.config.start_percent)
+        self._set(JudgeView(action="Hold", code="Evidence", text="nothing is counted yet", wanted_weight=start))
+
+    def _publish(self, answer: Answer, weight: int) -> None:
         first = answer.reasons[0]
         code = str(first.code)
         if first.code in ABSENT:
             code = "NoData"
         elif first.code == Code.DATA_PROBLEM:
             code = "ProviderError"
-        self._set(view_of(answer, code, first.text, self._judge))
+        config = self._trial.config if self._trial else None
+        view = view_of(answer, code, first.text, config)
+        if config is not None and config.ramp is not None and answer.wanted_weight is not None:
+            view = msgspec.structs.replace(view, wanted_weight=round(answer.wanted_weight), weight=weight)
+        self._set(view)
 
     def _absent(self, code: str, text: str) -> None:
         before = self.view
@@ -205,10 +226,17 @@ class _Session:
         self.ports.wake(self.resolved.canary.key)
 
 
-def _units(pair: tuple[ArmTargets, ArmTargets]) -> tuple[int, int] | None:
-    """Pods of (canary, baseline): how far two arms of equal releases may differ depends on how many there are."""
-    canary, baseline = (len(a.started) for a in pair)
+def _units(pair: tuple[ArmTargets, ArmTargets], at: float) -> tuple[int, int] | None:
+    """Pods of (canary, baseline) then: how far two arms of equal releases may differ depends on how many there are."""
+    canary, baseline = (sum(1 for s in a.started.values() if s <= at) for a in pair)
     return (canary, baseline) if canary and baseline else None
+
+
+def _split(counts: MetricCounts | None) -> SplitCounts | None:
+    """What the router sent to each arm."""
+    if counts is None or counts.canary is None or counts.baseline is None:
+        return None
+    return SplitCounts(counts.canary.requests, counts.baseline.requests)
 
 
 _ACTIONS: Final[dict[Action, Literal["Hold", "Advance", "Promote", "Rollback"]]] = {
@@ -220,9 +248,16 @@ _ACTIONS: Final[dict[Action, Literal["Hold", "Advance", "Promote", "Rollback"]]]
 }
 
 
-def view_of(answer: Answer, code: str, text: str, judge: Judge | None) -> JudgeView:
+def _action(answer: Answer, config: JudgeConfig | None) -> Literal["Hold", "Advance", "Promote", "Rollback", "Inconclusive"]:
+    if answer.action is Action.INCONCLUSIVE and answer.code is Code.BOTH_WORSENED:
+        return "Inconclusive"  # more time would bring the same again
+    if answer.action is Action.HOLD and config is not None and config.ramp is not None and answer.code in FREE:
+        return "Advance"
+    return _ACTIONS[answer.action]
+
+
+def view_of(answer: Answer, code: str, text: str, config: JudgeConfig | None) -> JudgeView:
     """The judge's answer as the core reads it."""
-    config = judge.config if judge else None
     sure = 100 - round(config.max_bad_promotion_percent) if config else 95
     metrics = tuple(
         MetricView(
@@ -241,7 +276,7 @@ def view_of(answer: Answer, code: str, text: str, judge: Judge | None) -> JudgeV
     waits = [m.seconds_needed for m in answer.metrics if m.seconds_needed]
     culprit = answer.reasons[0].metric
     return JudgeView(
-        action=_ACTIONS[answer.action],
+        action=_action(answer, config),
         code=code,
         text=text,
         metrics=metrics,
@@ -266,10 +301,10 @@ class JudgeBoard:
         session = self._sessions.get(key, revision)
         return session.view if session is not None else None
 
-    def follow(self, resolved: Resolved, weight: float, *, settled: bool, foreign: str, fresh: bool = False) -> None:
-        """Told in each pass of an exposed rollout: starts the session, and remembers what was in force since when.
+    def follow(self, resolved: Resolved, *, fresh: bool = False) -> None:
+        """Told in each pass of a release with canary pods: starts the session, which reads from the status what was in force since when.
 
-        `fresh`: it was exposed in this very pass for the first time, so there is no stored evidence to go on from.
+        `fresh`: it is not exposed yet, or was in this very pass for the first time, so there is no stored evidence to go on from.
         """
         key = resolved.canary.key
         rollout = resolved.canary.status.rollout
@@ -278,15 +313,9 @@ class JudgeBoard:
         session = self._sessions.get(key, rollout.revision)
         if session is None:
             self.forget(key)
-            session = _Session(self._ports, resolved, rollout.revision, fresh=fresh)
-            self._sessions.open(key, session)
-            if rollout.exposed_at is not None and rollout.judge_from is not None:
-                session.exposures.append(Exposure(since=epoch(rollout.exposed_at), weight=float(rollout.weight_reached), settled=True))
-        session.resolved = resolved
-        weight = float(weight)  # an integer would be read back as another number than the digest of the evidence was made of
-        last = session.exposures[-1] if session.exposures else None
-        if last is None or (last.weight, last.settled, last.foreign) != (weight, settled, foreign):
-            session.exposures.append(Exposure(since=self._ports.clock(), weight=weight, settled=settled, foreign=foreign))
+            self._sessions.open(key, _Session(self._ports, resolved, rollout.revision, fresh=fresh))
+        else:
+            session.resolved = resolved
 
     def forget(self, key: Key) -> None:
         self._sessions.close(key)

@@ -1,13 +1,18 @@
 """What is measured in one rollout: the source, the metrics and the arms, from the spec and the caches."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
+
 from analyzers.collector import BASELINE, CANARY, ArmTargets
+from analyzers.history import History, learn
 from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, MatchOp, RatioMetric, margins, parse_selector
-from analyzers.options import JudgeConfig, Worse, conversion
+from analyzers.options import JudgeConfig, RampConfig, Worse, conversion
 from analyzers.presets import preset_metrics
 from analyzers.sources.protocol import Target
 from daemon.api.canary import Metric
+from daemon.api.defaults import has_usual_margins
 from daemon.api.names import canary_service
 from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
@@ -16,8 +21,11 @@ from daemon.control.resolve import Resolved
 from daemon.kube.objects import Deployment, Pod
 from daemon.rollout.clock import epoch
 from daemon.rollout.steps import plan_of
+from daemon.traffic.httproute import names_service
 
 HASH: Final = "[a-z0-9]+"
+NEVER: Final = 365 * 86_400.0
+"""When the judge itself gives up, in seconds: a release's deadline is the core's to keep, which knows of people's pauses."""
 
 
 def candidates(metric: Metric, resolved: Resolved) -> tuple[AnyMetric, ...]:
@@ -96,15 +104,58 @@ def judge_config(resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> JudgeCon
     if analysis is None:
         raise ValueError("effective spec without analysis")
     plan = plan_of(resolved.spec, gitops=False)
+    ramp = None
+    if plan.ramp and not resolved.pod_ratio:
+        ramp = RampConfig(rungs=tuple(float(r) for r in plan.ramp), bake_seconds=plan.bake)
     return JudgeConfig(
         metrics=tuple(m.config() for m in metrics),
         scrape_seconds=interval_of(resolved),
         max_false_rollback_percent=analysis.max_false_rollback_percent or 1.0,
         max_bad_promotion_percent=analysis.max_bad_promotion_percent or 5.0,
-        deadline_seconds=plan.deadline,
+        deadline_seconds=NEVER,
         warm_up_seconds=parse_duration(analysis.warm_up or "60s"),
-        ladder=tuple(float(s.weight) for s in plan.steps),
+        ladder=() if ramp else tuple(float(s.weight) for s in plan.steps),
+        ramp=ramp,
+        split=any(_routed(m, resolved) for m in metrics),
     )
+
+
+def learnt(config: JudgeConfig, history: Mapping[str, History], resolved: Resolved) -> JudgeConfig:
+    """With what the hours before the release teach, frozen from here on; a bound that the owner wrote down stays as it is."""
+    found = learn(config, history)
+    owned = {m.name for m in (resolved.spec.analysis.metrics if resolved.spec.analysis else None) or [] if not has_usual_margins(m)}
+    given = {m.name: m.unacceptable for m in config.metrics}
+    metrics = tuple(msgspec.structs.replace(m, unacceptable=given[m.name]) if m.name in owned else m for m in found.metrics)
+    found = msgspec.structs.replace(found, metrics=metrics, rps=found.rps or _measured(resolved))
+    if found.ramp is None:
+        return found
+    first = max(1, min((s.weight for s in plan_of(resolved.spec, gitops=False).steps if s.weight), default=1))
+    start = min(first, max(1, round(found.start_percent)))  # routes are set in whole percents
+    return msgspec.structs.replace(found, ramp=msgspec.structs.replace(found.ramp, start=float(start)))
+
+
+def _measured(resolved: Resolved) -> float | None:
+    """Requests a second that are split, as they were measured at rest."""
+    forecast = resolved.canary.status.forecast
+    if forecast is None or forecast.requests_per_second is None:
+        return None
+    share = forecast.coverage_percent if forecast.coverage_percent is not None else 100
+    return forecast.requests_per_second * share / 100 or None
+
+
+def _routed(metric: AnyMetric, resolved: Resolved) -> bool:
+    """Whether it is counted by the router, for the arms of this release."""
+    return isinstance(metric, RatioMetric) and bool(resolved.scopes) and metric.arm_matchers == traefik_arms(resolved) != {}
+
+
+def splits(caches: Caches, resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> str | None:
+    """The metric whose totals are what the router sent to each arm; None where other routes name the Service, too."""
+    found = next((m.name for m in metrics if _routed(m, resolved)), None)
+    if found is None:
+        return None
+    scope = resolved.scopes[0]
+    naming = [r for r in caches.routes.store.by("namespace", resolved.canary.namespace) if names_service(r, scope)]
+    return found if len(naming) <= len(resolved.scopes) else None
 
 
 def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets, ArmTargets] | None:

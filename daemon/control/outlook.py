@@ -12,7 +12,7 @@ from daemon.api.status import Forecast
 from daemon.control.measuring import candidates, interval_of, is_error_ratio, judge_config
 from daemon.control.resolve import Resolved
 from daemon.rollout.model import Observed
-from daemon.rollout.outlook import ALL, Expectation, Outlook, describe, expect
+from daemon.rollout.outlook import ALL, Expectation, Outlook, climb, describe, expect
 from daemon.rollout.steps import RolloutPlan, plan_of
 
 MOST_ERRORS: Final = 0.99
@@ -33,6 +33,7 @@ def outlook(resolved: Resolved, seen: Observed, forecast: Forecast | None) -> st
         gitops=seen.gitops,
         forecast=forecast,
         expectation=_expectation(resolved, plan, forecast),
+        ramped=bool(plan.ramp) and not resolved.pod_ratio,
     )
     return describe(found)
 
@@ -49,6 +50,10 @@ def _expectation(resolved: Resolved, plan: RolloutPlan, forecast: Forecast | Non
         return None
     rate, errors = forecast.requests_per_second, min(MOST_ERRORS, (forecast.error_percent or 0.0) / 100)
     covered = (forecast.coverage_percent or ALL) / ALL
+    partly = len(config.metrics) < len(metrics)
+    if config.ramp is not None:
+        minutes = planner.expected_minutes(config, rate * covered, {m.name: errors for m in config.metrics})
+        return msgspec.structs.replace(climb(plan, None if minutes is None else minutes * 60), partly=partly)
 
     def seconds_to_prove(weight: int) -> float | None:
         times = [_prove(config, metric, weight / ALL * covered, rate, errors) for metric in config.metrics]
@@ -56,7 +61,7 @@ def _expectation(resolved: Resolved, plan: RolloutPlan, forecast: Forecast | Non
         return max(found) if found and len(found) == len(times) else None
 
     found = expect(plan, rate * covered, seconds_to_prove, config.warm_up_seconds + config.scrape_seconds / 2)
-    return msgspec.structs.replace(found, partly=len(config.metrics) < len(metrics))
+    return msgspec.structs.replace(found, partly=partly)
 
 
 @lru_cache(maxsize=4096)

@@ -37,7 +37,7 @@ from daemon.kube.store import Key
 from daemon.rollout import lockstep
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.decide import decide
-from daemon.rollout.model import Actions, Decision, Observed, RestoreFloor, RestoreRoutes, RouteView
+from daemon.rollout.model import Actions, Decision, Observed, RestoreFloor, RestoreRoutes
 from daemon.traffic.router import RouterError
 from daemon.workloads.errors import WorkloadError
 from flags.errors import FlagError
@@ -46,7 +46,7 @@ log = logging.getLogger("linnet.reconcile")
 
 NUMBERS_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
 SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
-EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
+JUDGED: Final = frozenset({"Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
 # Waits of one kind: going from one to the other tells people nothing that they must know within seconds.
 EVIDENCE: Final = frozenset(
     {
@@ -59,6 +59,9 @@ EVIDENCE: Final = frozenset(
         Code.BASELINE_SICK,
         Code.MORE_EVIDENCE_NEEDED,
         Code.PROVEN_FINE,
+        Code.BAKING,
+        Code.RISK_BUDGET,
+        Code.CLIMBING,
     }
 )
 ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
@@ -259,7 +262,7 @@ class Reconciler:
         status = decision.status
         rollout = status.rollout
         key = resolved.canary.key
-        if rollout is None or status.phase not in EXPOSED:
+        if rollout is None or status.phase not in JUDGED:
             if rollout is None or status.phase == "RollingBack":
                 await self._judges.store(resolved, force=True)
             if rollout is None:
@@ -267,17 +270,10 @@ class Reconciler:
                 self._flags.rest(key)
             return
         analysis = resolved.spec.analysis
-        if rollout.judge_from is None or (analysis is not None and analysis.judge == "TemplatesOnly"):
+        if analysis is not None and analysis.judge == "TemplatesOnly":
             return
-        foreign = status.waiting.message if status.waiting is not None and status.waiting.reason == "RouteTakenBack" else ""
-        settled = rollout.exposed_at is not None or status.phase in ("Promoting", "Settling")
-        self._judges.follow(
-            resolved,
-            _weight(resolved, seen.routes, rollout.weight_reached),
-            settled=settled and status.phase != "Settling",
-            foreign=foreign,
-            fresh=before.rollout is None or before.rollout.judge_from is None,
-        )
+        if status.phase != "Starting" or seen.canary is not None:
+            self._judges.follow(resolved, fresh=before.rollout is None or before.rollout.judge_from is None)
         await self._judges.store(resolved, force=any(e.reason in ("Promoting", "Inconclusive") for e in decision.events))
 
     def _log(self, resolved: Resolved, decision: Decision) -> None:
@@ -325,13 +321,6 @@ def _urgent_first(actions: tuple[Actions, ...]) -> list[Actions]:
     return sorted(actions, key=lambda a: order.get(type(a).__name__, -1 if type(a).__name__ == "StoreTemplate" else 2))
 
 
-def _weight(resolved: Resolved, routes: tuple[RouteView, ...], reached: int) -> float:
-    """The share that is in force: what the routes say, not what is wished."""
-    if resolved.pod_ratio or not routes:
-        return float(reached)
-    return float(max((r.weight or 0) for r in routes))
-
-
 def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
     """A status without what changes at every scrape."""
     return msgspec.structs.replace(
@@ -377,7 +366,8 @@ def _kept(rollout: RolloutStatus | None, now: float) -> RolloutStatus | None:
     if rollout is None:
         return None
     young = rollout.no_data_since is not None and now - epoch(rollout.no_data_since) < NUMBERS_EVERY
-    kept = msgspec.structs.replace(rollout, no_data_since=None) if young else rollout
+    # What was in force since when is written with what brought it about.
+    kept = msgspec.structs.replace(rollout, exposures=[], no_data_since=None if young else rollout.no_data_since)
     if kept.rollback is None and kept.promotion in ("Releasing", "Rolling"):
         return msgspec.structs.replace(kept, promotion="Releasing", stage_started_at=None)
     if _returns(kept):

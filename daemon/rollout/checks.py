@@ -42,13 +42,13 @@ def _let_on(turn: Turn, base: JudgeView, views: list[CheckView]) -> JudgeView:
     """Nothing speaks against it: may it go on?"""
     absent = next((c for c in views if c.absent), None)
     if absent is not None:
-        return msgspec.structs.replace(base, action="Hold", code=absent.absent, text=_clause(absent))
+        return msgspec.structs.replace(base, action="Hold", climbs=False, code=absent.absent, text=_clause(absent))
     missing = next((name for name in turn.plan.background if name not in [c.template for c in views]), None)
     if missing is not None:
-        return msgspec.structs.replace(base, action="Hold", code=PENDING, text=f"template {missing} was not measured yet")
+        return msgspec.structs.replace(base, action="Hold", climbs=False, code=PENDING, text=f"template {missing} was not measured yet")
     pending = next((c for c in views if not _good(turn, c)), None)
     if pending is not None:
-        return msgspec.structs.replace(base, action="Hold", code=PENDING, text=_clause(pending))
+        return msgspec.structs.replace(base, action="Hold", climbs=False, code=PENDING, text=_clause(pending))
     if turn.plan.statistical:
         return base
     return msgspec.structs.replace(base, action="Promote", code="Proven", text=base.checks or "every template is met")

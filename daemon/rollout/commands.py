@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from daemon.rollout import progress, promotion, rollback
+from daemon.rollout import progress, promotion, ramp, rollback
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import Command, ForgetFailure, StoreTemplate
 from daemon.rollout.turn import Turn
@@ -99,6 +99,7 @@ def _abort(turn: Turn, command: Command) -> None:
 
 def _pause(turn: Turn, command: Command) -> None:
     turn.roll(paused_at=stamp(turn.now))
+    ramp.hold_at_most(turn)
     turn.enter("Paused")
     turn.tell("Paused", f"{turn.name} {turn.rollout.revision}: paused by {command.by or 'a person'}; linnet resume {turn.name}")
 

@@ -19,7 +19,7 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus
-from daemon.rollout import bypassed, checks, commands, drift, leaving, progress, promotion, report, rollback
+from daemon.rollout import bypassed, checks, commands, drift, exposures, leaving, progress, promotion, report, rollback
 from daemon.rollout.model import (
     Adopt,
     Decision,
@@ -68,6 +68,7 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
         commands.obey(turn)
         _run(turn)
         _keep_memory(turn)
+    exposures.note(turn)
     report.list_arms(turn)
     report.list_metrics(turn)
     return turn.decision()

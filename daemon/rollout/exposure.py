@@ -7,7 +7,7 @@ waits for. What falls apart under a step that stood gets its own time to come ba
 from functools import partial
 from typing import Final
 
-from daemon.rollout import lockstep, promotion, rollback
+from daemon.rollout import lockstep, promotion, ramp, rollback, sentence
 from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import EnsureCanary
@@ -43,10 +43,12 @@ def share(turn: Turn) -> int:
 
 
 def has_capacity(turn: Turn, weight: int) -> bool:
+    """Pods for `weight`. Those for all that the step may get are asked for with its beginning, and stay through a retreat."""
     wanted = pods_wanted(turn, weight)
+    most = max(wanted, pods_wanted(turn, ramp.top(turn)))
     canary = turn.canary
-    if canary is None or canary.replicas < wanted:
-        turn.do(EnsureCanary(revision=turn.rollout.revision, replicas=wanted))
+    if canary is None or canary.replicas < most:
+        turn.do(EnsureCanary(revision=turn.rollout.revision, replicas=most))
     have = canary.available if canary else 0
     if have >= wanted:
         return True
@@ -107,8 +109,10 @@ def _route_back(turn: Turn) -> bool:
 
 def reach(turn: Turn) -> bool:
     """Brings about what the plan says comes next; True once the whole exposure of the step stands and is seen."""
-    step = turn.step
-    for_step = forward(weight=step.weight, flags=lockstep.driven(turn, turn.flags, step.flags))
+    weight = ramp.aim(turn)
+    if any((r.weight or 0) > weight for r in turn.seen.routes) and promotion.taken_back(turn) is None:
+        promotion.hold_weight(turn, weight)  # less waits for nothing
+    for_step = forward(weight=weight, flags=lockstep.driven(turn, turn.flags, ramp.flags_due(turn, weight)))
     if walk(for_step, partial(_attempt, turn)):
         return True
     if turn.overdue and turn.waiting is not None and turn.waiting.reason in FLAGS:
@@ -135,3 +139,26 @@ def _attempt(turn: Turn, action: Action) -> bool:
             return all(r.weight == weight and r.accepted for r in turn.seen.routes)
         case _:
             raise ValueError(f"no step goes by {type(action).__name__}")
+
+
+def count_from_here(turn: Turn) -> None:
+    """Weight and flags are seen. The requests of a step that evidence moves count from its first exposure on, at whatever weight."""
+    at, rollout, judge = stamp(turn.now), turn.rollout, turn.seen.judge
+    before = rollout.requests_before if ramp.ramped(turn) else judge.canary_requests if judge else 0
+    turn.roll(
+        exposed_at=at,
+        judge_from=rollout.judge_from or at,
+        deadline_at=rollout.deadline_at or stamp(turn.now + turn.plan.deadline),
+        requests_before=before,
+        weight_reached=ramp.aim(turn) if not turn.seen.pod_ratio else share(turn),
+    )
+
+
+def tell_step(turn: Turn) -> None:
+    step = turn.step
+    flags = "".join(f", flag {f.key} at {sentence.flag_shares(f)}" for f in turn.status.flags)
+    flags += "".join(f", flag {f.key} is open to everyone already" for f in turn.seen.flags if f.open)
+    turn.tell(
+        "Step",
+        f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {turn.rollout.weight_reached} % of traffic{flags}",
+    )

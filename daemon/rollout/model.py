@@ -122,6 +122,9 @@ class JudgeView(Fact, frozen=True, kw_only=True):
     culprit: str = ""
     seconds_more: float | None = None
     checks: str = ""  # what the templates measured, as a clause
+    wanted_weight: int | None = None  # with an adaptive ramp: the weight that the evidence allows next
+    weight: int | None = None  # the weight of the tick that this follows from; None before the first
+    climbs: bool = True  # nothing beside the arms' evidence forbids more weight
 
 
 class CheckView(Fact, frozen=True, kw_only=True):
@@ -353,6 +356,7 @@ EventReason = Literal[
     "Held",
     "Started",
     "Step",
+    "Weight",
     "Paused",
     "Resumed",
     "Promoting",

@@ -87,6 +87,20 @@ def expect(plan: RolloutPlan, rate: float, seconds_to_prove: Callable[[int], flo
     return Expectation(seconds=total, fits=total - paused <= plan.deadline)
 
 
+def least_time(plan: RolloutPlan) -> float:
+    """Of all steps."""
+    return sum(max(s.dwell, s.pause or 0.0) for s in plan.steps)
+
+
+def climb(plan: RolloutPlan, proof: float | None) -> Expectation:
+    """The same for a ramp: `proof` is the time to the promotion without the steps' own times, which pass meanwhile or after."""
+    if proof is None:
+        return Expectation(seconds=None, fits=False)
+    paused = sum(s.pause or 0.0 for s in plan.steps)
+    total = max(proof, least_time(plan))
+    return Expectation(seconds=total, fits=total - paused <= plan.deadline)
+
+
 def _lasts(step: StepPlan, rate: float) -> float:
     """The least time of a step at this rate; a pause that a person ends has none."""
     share = step.weight / ALL
@@ -115,6 +129,7 @@ class Outlook(Fact, frozen=True, kw_only=True):
     gitops: str = ""
     forecast: Forecast | None = None
     expectation: Expectation | None = None
+    ramped: bool = False  # evidence moves the weight
 
 
 def describe(found: Outlook) -> str:
@@ -122,12 +137,15 @@ def describe(found: Outlook) -> str:
     plan = found.plan
     hold = "kept paused between releases" if plan.hold_always else "held by the API server's policy"
     ladder = ", ".join(f"{s.weight} %" for s in plan.steps)
+    if found.ramped:
+        ladder = f"up to {ladder}"
     service = f" of Service {found.service}" if found.service else ""
     where = "on " + ", ".join(f"HTTPRoute {name}" for name in found.routes) if found.routes else "by share of pods"
     flags = "".join(f", flag {key} with it" for key in found.flags)
+    pace = ", as the evidence allows" if found.ramped else ""
     after = "restored" if plan.restore else f"left held ({found.gitops or 'onRollback: Hold'})"
     return (
-        f"The next template change is {hold}; the canary then gets {ladder} of requests{service} {where}{flags}; {_judged(found)}; "
+        f"The next template change is {hold}; the canary then gets {ladder} of requests{service} {where}{pace}{flags}; {_judged(found)}; "
         f"{_time(found)}; a bad template is {after}."
     )
 
@@ -165,7 +183,7 @@ def _metric(name: str, counter: str | None) -> str:
 
 def _time(found: Outlook) -> str:
     forecast, plan = found.forecast, found.plan
-    least = sum(max(s.dwell, s.pause or 0.0) for s in plan.steps)
+    least = max(least_time(plan), plan.bake)
     person = next((f", and as long as step {s.name} waits for a person" for s in plan.steps if s.endless), "")
     at_least = f"at least {span(least)}{person}"
     if forecast is None or not plan.statistical:

@@ -8,7 +8,7 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import checks, drift, exposure, lockstep, promotion, rollback, sentence
+from daemon.rollout import checks, drift, exposure, lockstep, promotion, ramp, rollback, sentence
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import EnsureCanary, LiftFloor, Permit, SetWeight, StoreTemplate
 from daemon.rollout.steps import OutcomePlan
@@ -85,7 +85,7 @@ def starting(turn: Turn) -> None:
     autoscaler = turn.seen.autoscaler
     if autoscaler is not None and autoscaler.minimum < turn.demand and not turn.seen.floor_written:
         turn.do(LiftFloor(minimum=turn.demand))
-    wanted = exposure.pods_wanted(turn, turn.plan.steps[0].weight)
+    wanted = exposure.pods_wanted(turn, ramp.top(turn))
     if canary is None or canary.replicas < wanted or turn.seen.service_revision != rollout.revision:
         turn.do(EnsureCanary(revision=rollout.revision, replicas=wanted))
     turn.want_weight(0)
@@ -142,7 +142,10 @@ def progressing(turn: Turn) -> None:
     if not exposed(turn):
         return
     if checks.undecided(turn):
-        _give_up(turn, checks.INCONCLUSIVE)
+        _give_up(turn, turn.seen.judge.code if turn.seen.judge else checks.INCONCLUSIVE)
+        return
+    if not ramp.reached(turn):
+        _climbing(turn)
         return
     if not _dwelt(turn):
         return
@@ -158,10 +161,30 @@ def progressing(turn: Turn) -> None:
     if judge is None or judge.action not in wanted:
         _wait_evidence(turn)
         return
-    if last:
+    if last and _baked(turn):
         promotion.begin(turn, "Proven")
-    else:
+    elif not last:
         advance(turn)
+
+
+def _climbing(turn: Turn) -> None:
+    """The evidence has not yet allowed the step's whole weight, or not any more."""
+    if _outcome_due(turn):
+        return
+    withheld = next((p for p in turn.seen.permits if not p.advance), None)
+    if withheld is not None:
+        _wait_permit(turn, withheld)
+    else:
+        _wait_evidence(turn)
+
+
+def _baked(turn: Turn) -> bool:
+    """Exposed for as long as its owner wants, whatever was proven before."""
+    ends = epoch(turn.rollout.judge_from or stamp(turn.now)) + turn.plan.bake
+    if turn.now >= ends:
+        return True
+    turn.wait("Baking", "proven; it serves for as long as its owner wants before", until=ends, way_out=f"linnet promote|abort {turn.name}")
+    return False
 
 
 def _wait_permit(turn: Turn, withheld: Permit) -> None:
@@ -175,38 +198,25 @@ def _wait_permit(turn: Turn, withheld: Permit) -> None:
 
 def exposed(turn: Turn) -> bool:
     """Brings weight and flags to the step; True once both are seen. Samples of the step count from that moment."""
-    step = turn.step
     ready = exposure.reach(turn)
     if turn.status.rollout is None or turn.status.phase == "RollingBack":
         return False
     if not ready:
         if turn.rollout.exposed_at is not None:
-            turn.roll(exposed_at=None, stage_started_at=stamp(turn.now))
+            turn.roll(exposed_at=None, reached_at=None, stage_started_at=stamp(turn.now))
         return False
-    if turn.rollout.exposed_at is None:
-        at = stamp(turn.now)
-        judge = turn.seen.judge
-        deadline = turn.rollout.deadline_at or stamp(turn.now + turn.plan.deadline)
-        turn.roll(
-            exposed_at=at,
-            judge_from=turn.rollout.judge_from or at,
-            deadline_at=deadline,
-            requests_before=judge.canary_requests if judge else 0,
-            weight_reached=step.weight if not turn.seen.pod_ratio else exposure.share(turn),
-        )
-        flags = "".join(f", flag {f.key} at {sentence.flag_shares(f)}" for f in turn.status.flags)
-        flags += "".join(f", flag {f.key} is open to everyone already" for f in turn.seen.flags if f.open)
-        turn.tell(
-            "Step",
-            f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {turn.rollout.weight_reached} % of traffic{flags}",
-        )
+    fresh = turn.rollout.exposed_at is None
+    if fresh:
+        exposure.count_from_here(turn)
+    if ramp.note_reached(turn) or (fresh and not ramp.ramped(turn)):
+        exposure.tell_step(turn)
     return True
 
 
 def _dwelt(turn: Turn) -> bool:
     """The least time and requests of the step, and its pause."""
     step, rollout = turn.step, turn.rollout
-    at = epoch(rollout.exposed_at or stamp(turn.now))
+    at = epoch(rollout.reached_at or rollout.exposed_at or stamp(turn.now))
     if step.endless and rollout.resumed_step != step.index:
         turn.enter("Paused")
         turn.tell("Paused", f"{sentence.subject(turn)}: paused by step {step.name}; linnet resume {turn.name}")
@@ -284,6 +294,7 @@ def _give_up(turn: Turn, reason: str) -> None:
         sentence=text, verdict=VerdictStatus(result="Inconclusive", revision=revision, reason=reason, sentence=text, at=stamp(turn.now))
     )
     turn.roll(stage_started_at=stamp(turn.now))
+    ramp.hold_at_most(turn)
     turn.tell("Inconclusive", text, warning=True)
 
 
@@ -309,13 +320,22 @@ def _carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, wor
 
 def _wait_evidence(turn: Turn) -> None:
     judge = turn.seen.judge
-    text = judge.text if judge else "no evidence yet"
+    text = ramp.words(turn) + (judge.text if judge and judge.text else "no evidence yet")
     turn.wait(judge.code if judge and judge.code else "Evidence", text, until=_deadline(turn), way_out=f"linnet promote|abort {turn.name}")
 
 
 def advance(turn: Turn) -> None:
     """The next step begins: its exposure is wanted from now on, and what is ready for it is written in this very pass."""
-    turn.roll(step=turn.rollout.step + 1, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now), exposed_at=None, told=False)
+    now, judge = stamp(turn.now), turn.seen.judge
+    turn.roll(
+        step=turn.rollout.step + 1,
+        step_started_at=now,
+        stage_started_at=now,
+        exposed_at=None,
+        reached_at=None,
+        requests_before=judge.canary_requests if judge else 0,
+        told=False,
+    )
     turn.reset_wait()
     if exposed(turn):
         turn.look_at(turn.now)
@@ -367,6 +387,7 @@ def resume(turn: Turn) -> None:
     deadline = _deadline(turn)
     turn.roll(
         paused_at=None,
+        weight_cap=None,
         resumed_step=rollout.step if signed_off else rollout.resumed_step,
         deadline_at=None if deadline is None else stamp(deadline + paused_for),  # a person's time is not the judge's
         stage_started_at=stamp(turn.now),

@@ -4,9 +4,10 @@ In the spec what a step does not name carries over from the one before; here eve
 step can be entered from anywhere (a restart, a skip) without looking back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Literal
+from itertools import chain
+from typing import Final, Literal
 
 import msgspec
 
@@ -19,6 +20,9 @@ from flags.model import Desired, OnPromotion
 from flags.plan import Mode
 
 OnDrift = Literal["Hold", "Adopt", "Enforce", "Rollback"]
+ALL: Final = 100
+GRID: Final = (5, 15, 50)
+"""The adaptive ramp's own weights, used where the steps leave more than a doubling between two ceilings."""
 
 
 class StepPlan(Fact, frozen=True, kw_only=True):
@@ -65,6 +69,8 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
     statistical: bool = True  # arms are compared; else the templates alone decide
     background: tuple[str, ...] = ()  # templates that are measured from the first exposure on
     before: tuple[str, ...] = ()  # templates that must succeed before it
+    ramp: tuple[int, ...] = ()  # the weights that evidence climbs, rising; empty: each step's weight is set as it is written
+    bake: float = 0.0  # seconds from the first exposure to the promotion, at the least
 
     @property
     def peak(self) -> int:
@@ -86,8 +92,12 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
     traffic, analysis, outcomes = full.traffic, full.analysis, full.analysis.outcomes if full.analysis else None
     if traffic is None or analysis is None or outcomes is None:  # effective() fills all
         raise ValueError("effective spec without traffic or analysis")
+    steps = _steps(full)
+    by_evidence = full.strategy is not None and full.strategy.ramp == "Adaptive" and analysis.judge != "TemplatesOnly"
     return RolloutPlan(
-        steps=_steps(full),
+        steps=steps,
+        ramp=rungs(s.weight for s in steps) if by_evidence else (),
+        bake=parse_duration(analysis.bake) if analysis.bake else 0.0,
         flags=tuple(_flag(f) for f in full.flags or []),
         deadline=parse_duration(analysis.deadline or "1h"),
         progress=parse_duration(full.progress_deadline or "10m"),
@@ -111,6 +121,20 @@ def _flag(flag: Flag) -> FlagPlan:
         on_drift=flag.on_drift,
         unreached=shares.unreached(flag),
     )
+
+
+def rungs(ceilings: Iterable[int]) -> tuple[int, ...]:
+    """What the evidence climbs: each step's weight, and the ramp's own weights between those that lie far apart.
+
+    The last step's weight is the top: a bake is what it ends with. At 100 % nothing is left to compare with, so the top is then the weight
+    before it, or that of the ramp.
+    """
+    given = list(ceilings)
+    if not any(given):
+        return ()
+    steps = {w for w in given if 0 < w < ALL and w <= given[-1]} or {GRID[-1]}
+    own = (w for w in GRID if w < max(steps) and not any(w <= 2 * s and s <= 2 * w for s in steps))
+    return tuple(sorted(set(chain(steps, own))))
 
 
 def _kept(value: str | None) -> OnPromotion:

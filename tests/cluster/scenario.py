@@ -46,7 +46,7 @@ ANALYSIS = {
 
 def canary(name: str = "shop", **spec: Any) -> Object:
     """A Canary of Deployment `name`; keyword arguments replace parts of its spec."""
-    body = {"workloadRef": {"name": name}, "steps": list(STEPS), "analysis": ANALYSIS, **spec}
+    body = {"workloadRef": {"name": name}, "strategy": {"ramp": "Steps"}, "steps": list(STEPS), "analysis": ANALYSIS, **spec}
     # The test's gateway acts a tenth of a second after its report; what the default is for has a scenario of its own.
     body["traffic"] = {"drain": "3s"} | body.get("traffic", {})
     return {"apiVersion": API, "kind": "Canary", "metadata": {"name": name}, "spec": body}

@@ -125,7 +125,7 @@ def test_removing_the_annotation_in_mid_release_leaves_what_was_judged_fine(shop
     shop.kubectl("annotate", "deployment", "shop", "linnet.dev/profile=web", "linnet.dev/steps=20:5m,50:5m")
     shop.await_phase("Idle")
     shop.push_image("v2")
-    shop.await_weight(20)
+    shop.await_weight(1)  # where the profile's ramp begins
     shop.kubectl("annotate", "deployment", "shop", "linnet.dev/profile-", "linnet.dev/steps-")
     shop.kubectl("wait", "--for=delete", "canaries.linnet.dev/shop", "--timeout=60s")
     shop.assert_clean()

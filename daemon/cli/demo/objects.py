@@ -44,7 +44,12 @@ def _plain(api: str, kind: str, name: str, namespace: str | None = None, **body:
 def catalogue() -> list[Object]:
     """The profile (steps and times), the sources of metrics and flags, and who is told."""
     steps = [{"weight": weight, "dwell": {"minDuration": f"{seconds}s"}} for weight, seconds in STEPS]
-    profile = {"steps": steps, "traffic": {"drain": f"{DRAIN}s"}, "analysis": {"interval": "1s", "warmUp": f"{WARM_UP}s"}}
+    profile = {
+        "strategy": {"ramp": "Steps"},
+        "steps": steps,
+        "traffic": {"drain": f"{DRAIN}s"},
+        "analysis": {"interval": "1s", "warmUp": f"{WARM_UP}s"},
+    }
     flagd = {"configMapRef": {"name": "flags", "key": "flags.json"}, "settle": "1s"}
     encoded = {name: base64.b64encode(url.encode()).decode() for name, url in WEBHOOKS.items()}
     return [

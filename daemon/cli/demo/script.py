@@ -84,7 +84,7 @@ def hurried(options: DemoOptions) -> tuple[str, ...]:
         "metrics are read every 1 s, not every 15 s",
         f"warm-up {WARM_UP} s, not 60 s",
         f"pods outlive their share by {DRAIN} s, not 10 s",
-        f"steps {ladder}; by default 5, 25 and 50 %, 2 min each",
+        f"steps {ladder} (`ramp: Steps`); by default the evidence climbs to 5, 15 and 50 %, for 15 min in all at least",
         "flags count as seen 1 s after a write, not 90 s: ConfigMaps are projected at once here, within that time on a cluster",
         f"{options.rate:g} requests/s, so that seconds bring the evidence of minutes",
     )

@@ -33,7 +33,7 @@ FULL_CANARY: dict[str, Any] = {
         "identity": "Auto",
         "drain": "20s",
     },
-    "strategy": {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "SideBySide"},
+    "strategy": {"type": "Canary", "ramp": "Adaptive", "baseline": "Stable", "placement": "SideBySide"},
     "steps": [
         {"name": "smoke", "weight": 5, "dwell": {"minDuration": "2m", "minRequests": 500}},
         {"name": "look", "pause": {"duration": "10m"}},
@@ -97,6 +97,7 @@ FULL_CANARY: dict[str, Any] = {
         "maxFalseRollbackPercent": 1,
         "maxBadPromotionPercent": 5,
         "interval": "15s",
+        "bake": "20m",
         "warmUp": "60s",
         "deadline": "1h",
         "outcomes": {

@@ -5,7 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.api.canary import Analysis, CanarySpec, Dwell, Flag, Metric, NotifyRoute, Outcome, Outcomes, Step, Traffic, WorkloadRef
+from daemon.api.canary import (
+    Analysis,
+    CanarySpec,
+    Dwell,
+    Flag,
+    Metric,
+    NotifyRoute,
+    Outcome,
+    Outcomes,
+    Step,
+    Strategy,
+    Traffic,
+    WorkloadRef,
+)
 from daemon.api.defaults import DWELL, effective, merge
 from daemon.api.errors import ApiError
 from daemon.api.fields import LocalRef
@@ -25,15 +38,15 @@ def test_a_bare_canary_gets_every_built_in_value() -> None:
     assert full["mode"] == "Enforce"
     assert full["hold"] == "Auto"
     assert full["traffic"] == {"mode": "Auto", "identity": "Auto", "drain": "10s"}
-    assert full["strategy"] == {"type": "Canary", "ramp": "Steps", "baseline": "Stable", "placement": "SideBySide"}
-    assert full["steps"] == [{"weight": weight, "dwell": {"minDuration": "2m"}} for weight in (5, 25, 50)]
+    assert full["strategy"] == {"type": "Canary", "ramp": "Adaptive", "baseline": "Stable", "placement": "SideBySide"}
+    assert full["steps"] == [{"weight": weight} for weight in (5, 15, 50)]
     assert full["workloadRef"] == {"name": "checkout", "apiVersion": "apps/v1", "kind": "Deployment"}
     assert full["progressDeadline"] == "10m"
     assert full["onRollback"] == "Auto"
     analysis = full["analysis"]
     assert analysis["judge"] == "Statistical"
     assert (analysis["maxFalseRollbackPercent"], analysis["maxBadPromotionPercent"]) == (1.0, 5.0)
-    assert (analysis["interval"], analysis["warmUp"], analysis["deadline"]) == ("15s", "60s", "1h")
+    assert (analysis["interval"], analysis["warmUp"], analysis["bake"], analysis["deadline"]) == ("15s", "60s", "15m", "1h")
     assert analysis["outcomes"]["inconclusive"] == {"action": "Wait", "thenAfter": "24h", "then": "Rollback"}
     assert analysis["outcomes"]["noData"] == {"action": "Wait", "thenAfter": "30m", "then": "Rollback"}
     assert analysis["outcomes"]["providerError"] == {"action": "Wait", "thenAfter": "30m", "then": "Rollback"}
@@ -123,8 +136,21 @@ def test_the_profiles_source_serves_the_built_in_metric() -> None:
 def test_only_exposures_without_a_dwell_get_one() -> None:
     """A pause has a duration of its own, and a dwell that was written stays as written."""
     steps = [Step(weight=5), Step(weight=10, dwell=Dwell(min_requests=9)), Step(pause=msgspec.convert({}, type=type(FULL.steps[1].pause)))]  # type: ignore[index]
-    full = effective(CanarySpec(workload_ref=WorkloadRef(name="a"), steps=steps))
-    assert [step.dwell for step in full.steps or []] == [DWELL, Dwell(min_requests=9), None]
+    by_steps = CanarySpec(workload_ref=WorkloadRef(name="a"), steps=steps, strategy=Strategy(ramp="Steps"))
+    assert [step.dwell for step in effective(by_steps).steps or []] == [DWELL, Dwell(min_requests=9), None]
+    by_evidence = CanarySpec(workload_ref=WorkloadRef(name="a"), steps=steps)
+    assert [step.dwell for step in effective(by_evidence).steps or []] == [None, Dwell(min_requests=9), None]
+
+
+def test_a_bake_is_the_default_where_evidence_moves_the_weight() -> None:
+    """Steps have their own times, and where templates alone decide there is no ramp."""
+    found = []
+    for ramp, judge in (("Adaptive", None), ("Steps", None), ("Adaptive", "TemplatesOnly")):
+        spec = CanarySpec(workload_ref=WorkloadRef(name="a"), strategy=Strategy(ramp=ramp), analysis=Analysis(judge=judge))  # type: ignore[arg-type]
+        full = effective(spec)
+        assert full.analysis is not None
+        found.append(full.analysis.bake)
+    assert found == ["15m", None, None]
 
 
 def test_a_notifier_without_events_hears_of_all() -> None:

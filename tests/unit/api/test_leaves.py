@@ -62,7 +62,8 @@ def test_there_are_leaves_of_every_sort() -> None:
     assert paths["Canary.spec.steps[].mirror"]
     assert paths["Canary.spec.steps[].approval.timeout"]
     assert not paths["Canary.spec.steps[].dwell.minRequests"]
-    assert "Canary.spec.strategy.ramp" not in settable()
+    assert "Canary.spec.strategy.baseline" not in settable()
+    assert "Canary.spec.strategy.ramp" in settable()
 
 
 PROFILE: dict[str, Any] = {key: value for key, value in FULL_CANARY.items() if key not in ("workloadRef", "profileRef")}

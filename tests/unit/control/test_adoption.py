@@ -26,7 +26,10 @@ from tests.unit.control.world import (
 )
 
 PROFILE = linnet(
-    "CanaryProfile", "web", {"allowedNamespaces": ["*"], "steps": [{"weight": 7, "dwell": {"minDuration": "1ms"}}]}, namespace=CATALOGUE
+    "CanaryProfile",
+    "web",
+    {"allowedNamespaces": ["*"], "strategy": {"ramp": "Steps"}, "steps": [{"weight": 7, "dwell": {"minDuration": "1ms"}}]},
+    namespace=CATALOGUE,
 )
 
 

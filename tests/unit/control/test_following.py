@@ -15,7 +15,7 @@ from tests.unit.control.world import CANARIES, CONFIGMAPS, DEPLOYMENTS, World, d
 PROFILE = linnet(
     "CanaryProfile",
     "web",
-    {"allowedNamespaces": ["*"], "steps": [{"weight": 7, "dwell": {"minDuration": "1ms"}}, {"pause": {}}]},
+    {"allowedNamespaces": ["*"], "strategy": {"ramp": "Steps"}, "steps": [{"weight": 7, "dwell": {"minDuration": "1ms"}}, {"pause": {}}]},
     namespace=CATALOGUE,
 )
 

@@ -14,7 +14,7 @@ import pytest
 
 from analyzers.evidence import EvidenceLog, read
 from analyzers.options import JudgeConfig
-from daemon.api.status import CanaryStatus, RolloutStatus
+from daemon.api.status import CanaryStatus, ExposureStatus, RolloutStatus
 from daemon.control.caches import Caches
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.measuring import candidates, judge_config
@@ -68,6 +68,17 @@ class Court:
         total = 0 if self.silent else int(self.now - START) * 1000 + 5000
         return total, int(total * (self.errors if address == "127.0.0.2" else 0.001))
 
+    def follow(self, board: JudgeBoard, weight: int, *, settled: bool = True, foreign: str = "") -> None:
+        """A pass: what is in force from now on goes on record, if it is not what was, and the board is told."""
+        rollout = self.resolved.canary.status.rollout
+        assert rollout is not None
+        now = ExposureStatus(since=stamp(self.now), weight=weight, settled=settled, foreign=foreign)
+        if msgspec.structs.replace(now, since=rollout.exposures[-1].since) != rollout.exposures[-1]:
+            rollout = msgspec.structs.replace(rollout, exposures=[*rollout.exposures, now])
+            status = msgspec.structs.replace(self.resolved.canary.status, rollout=rollout)
+            self.resolved = msgspec.structs.replace(self.resolved, canary=msgspec.structs.replace(self.resolved.canary, status=status))
+        board.follow(self.resolved)
+
     @asynccontextmanager
     async def sitting(self) -> AsyncIterator[JudgeBoard]:
         """A board while the block runs: leaving it is the daemon's end."""
@@ -107,7 +118,8 @@ class Court:
 
 def exposed(resolved: Resolved, weight: int = 20) -> Resolved:
     at = stamp(START)
-    rollout = RolloutStatus(revision=REVISION, started_at=at, exposed_at=at, judge_from=at, weight_reached=weight)
+    exposures = [ExposureStatus(since=at, weight=weight, settled=True)]
+    rollout = RolloutStatus(revision=REVISION, started_at=at, exposed_at=at, judge_from=at, weight_reached=weight, exposures=exposures)
     return msgspec.structs.replace(
         resolved, canary=msgspec.structs.replace(resolved.canary, status=CanaryStatus(phase="Progressing", rollout=rollout))
     )
@@ -137,13 +149,13 @@ def court(bench: Bench) -> Court:
 async def test_each_tick_is_judged_under_the_weight_then_in_force(court: Court) -> None:
     """The weight rises while samples are being waited for: what was counted before keeps the old one."""
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(3, board)
         court.now += 0.5  # a reading of the second just begun will come when the weight has changed
         court.bench.pages.status = 503
         court.now += 3
-        board.follow(court.resolved, 50, settled=True, foreign="")
+        court.follow(board, 50)
         court.bench.pages.status = 200
         court.now -= 0.5
         await court.pass_by(2, board)
@@ -155,11 +167,11 @@ async def test_each_tick_is_judged_under_the_weight_then_in_force(court: Court) 
 async def test_a_look_after_a_change_counts_as_unsettled(court: Court) -> None:
     """The tick in which the weight changed is of neither weight."""
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(2, board)
         court.now += 0.01
-        board.follow(court.resolved, 50, settled=True, foreign="")
+        court.follow(board, 50)
         court.now -= 0.01
         await court.pass_by(3, board)
         log = evidence(board)
@@ -173,7 +185,7 @@ async def test_a_look_after_a_change_counts_as_unsettled(court: Court) -> None:
 async def test_a_foreign_write_is_on_the_record(court: Court) -> None:
     """What somebody else did to the route stands beside the tick, so that a replay sees it too."""
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="argocd set the weight to 0")
+        court.follow(board, 20, foreign="argocd set the weight to 0")
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(2, board)
         log = evidence(board)
@@ -184,13 +196,13 @@ async def test_a_foreign_write_is_on_the_record(court: Court) -> None:
 async def test_a_restart_goes_on_where_the_stored_evidence_ends(court: Court) -> None:
     """Nothing is judged twice, and nothing that was stored is lost."""
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(4, board)
         await board.store(court.resolved, force=True)
     before = weights(EvidenceLog.unpack(court.runs.kept["web"]))
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(2, board)
         after = weights(evidence(board))
@@ -202,7 +214,7 @@ async def test_a_restart_goes_on_where_the_stored_evidence_ends(court: Court) ->
 async def test_evidence_is_stored_at_most_once_a_minute_unless_it_must(court: Court) -> None:
     """Within a step once a minute; at a step or verdict at once; not at all while nothing is new."""
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(2, board)
         stored = []
@@ -221,7 +233,7 @@ async def test_evidence_is_stored_at_most_once_a_minute_unless_it_must(court: Co
 async def test_a_source_that_fails_is_a_view_and_wakes_the_pass(court: Court) -> None:
     """ProviderError with the source's own words; the judge goes on when it answers again."""
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(2, board)
         court.bench.pages.status = 503
@@ -239,7 +251,7 @@ async def test_a_canary_without_requests_is_no_data(court: Court) -> None:
     """Not fine, and not an error: NoData, which the owner's rule is about."""
     court.silent = True
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         found = await court.passes(board, lambda view: view.code == "NoData")
         assert (found.code, found.action, found.canary_requests) == ("NoData", "Hold", 0)
@@ -249,7 +261,7 @@ async def test_a_bad_canary_is_rolled_back_and_a_new_revision_starts_anew(court:
     """The verdict is of this revision; another one has no view and no evidence yet."""
     court.errors = 0.5
     async with court.sitting() as board:
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        court.follow(board, 20)
         await court.until(lambda: evidence(board) is not None)
         await court.passes(board, lambda view: view.action == "Rollback")
         rollout = court.resolved.canary.status.rollout
@@ -257,7 +269,7 @@ async def test_a_bad_canary_is_rolled_back_and_a_new_revision_starts_anew(court:
         fresh = msgspec.structs.replace(rollout, revision="ccccc")
         status = CanaryStatus(phase="Progressing", rollout=fresh)
         canary = msgspec.structs.replace(court.resolved.canary, status=status)
-        board.follow(msgspec.structs.replace(court.resolved, canary=canary), 20, settled=True, foreign="")
+        board.follow(msgspec.structs.replace(court.resolved, canary=canary))
         assert board.view(KEY, REVISION) is None
         assert board.view(KEY, "ccccc") is None
 
@@ -291,7 +303,7 @@ async def test_a_canary_that_is_only_slow_is_taken_back_for_its_latency(court: C
         _, resolved = court.bench.resolve({**ANALYSIS, "metrics": metrics}, court.bench.scrape())
         court.runs.kept.clear()
         async with court.sitting() as board:
-            board.follow(exposed(resolved, 50), 50, settled=True, foreign="", fresh=True)
+            board.follow(exposed(resolved, 50), fresh=True)
             await court.until(partial(evidence, board))
             view = await court.passes(board, lambda view: view.action in {"Rollback", "Promote"})
         assert view.action == action
@@ -304,7 +316,7 @@ async def test_a_canary_with_other_buckets_is_compared_where_both_have_bounds(co
     court.bench.pages.text = lambda address: page(int(court.now - START) * 1000 + 5000, canary if address == "127.0.0.2" else QUICK)
     _, resolved = court.bench.resolve({**ANALYSIS, "metrics": [LATENCY]}, court.bench.scrape())
     async with court.sitting() as board:
-        board.follow(exposed(resolved, 50), 50, settled=True, foreign="", fresh=True)
+        board.follow(exposed(resolved, 50), fresh=True)
         await court.until(lambda: edges(board) == (0.1, 0.5, 1.0, 5.0))
         await court.pass_by(2, board)
         canary |= {0.1: 0.8, 0.25: 0.9, 0.5: 0.95, 1.0: 0.99}
@@ -321,8 +333,8 @@ async def test_one_judges_fault_does_not_end_the_others(court: Court, caplog: py
     _, plain = court.bench.resolve({**ANALYSIS, "metrics": [ratio]}, court.bench.scrape())
     other = msgspec.structs.replace(exposed(plain), canary=msgspec.structs.replace(court.resolved.canary, metadata=metadata))
     async with court.sitting() as board:
-        board.follow(other, 20, settled=True, foreign="")
-        board.follow(court.resolved, 20, settled=True, foreign="")
+        board.follow(other)
+        court.follow(board, 20)
         await court.until(lambda: "judge of shop/other failed" in caplog.text)
         await court.until(lambda: evidence(board) is not None)
         await court.pass_by(2, board)

@@ -50,7 +50,14 @@ def canary(name: str = "web", **spec: Any) -> Object:
     return linnet(
         "Canary",
         name,
-        {"workloadRef": {"name": name}, "steps": STEPS, "analysis": ANALYSIS, **spec, "traffic": DRAIN | spec.get("traffic", {})},
+        {
+            "workloadRef": {"name": name},
+            "strategy": {"ramp": "Steps"},
+            "steps": STEPS,
+            "analysis": ANALYSIS,
+            **spec,
+            "traffic": DRAIN | spec.get("traffic", {}),
+        },
     )
 
 

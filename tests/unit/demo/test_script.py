@@ -34,12 +34,16 @@ def test_nothing_but_steps_and_times_differs_from_the_shipped_defaults() -> None
     ours, shipped = effective(merged), effective(spec())
     assert ours.analysis is not None
     assert shipped.analysis is not None
-    same = msgspec.structs.replace(ours.analysis, interval=shipped.analysis.interval, warm_up=shipped.analysis.warm_up)
+    same = msgspec.structs.replace(
+        ours.analysis, interval=shipped.analysis.interval, warm_up=shipped.analysis.warm_up, bake=shipped.analysis.bake
+    )
     assert same == shipped.analysis
     assert ours.traffic is not None
     assert shipped.traffic is not None
     traffic = msgspec.structs.replace(ours.traffic, drain=shipped.traffic.drain)
-    assert msgspec.structs.replace(ours, steps=shipped.steps, analysis=shipped.analysis, traffic=traffic) == shipped
+    assert (
+        msgspec.structs.replace(ours, steps=shipped.steps, strategy=shipped.strategy, analysis=shipped.analysis, traffic=traffic) == shipped
+    )
     assert (ours.analysis.interval, ours.analysis.warm_up, ours.traffic.drain) == ("1s", "3s", "3s")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from daemon.api.status import CanaryStatus
+from daemon.api.status import CanaryStatus, RolloutStatus
 from daemon.rollout import model as m
 from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch
@@ -12,6 +12,7 @@ from daemon.rollout.steps import plan_of
 from flags.plan import PATIENCE
 from tests.unit.rollout.world import World
 
+EXPOSED = ("Progressing", "Paused", "Inconclusive")
 UNDER_WAY = ("Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling", "RollingBack")
 # A wait with another end than a time: a person whom the owner named, or somebody else's word.
 BY_PEOPLE = ("PausedByOwner", "ScaledToZero", "Rejected", "Bypassed", "StableLost")
@@ -19,7 +20,25 @@ WITHOUT_UNTIL = ("PausedByPerson", "PausedByStep")
 
 
 def check_all(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
-    for check in (p1, p2_forward, p2_fall, p2_back, p3, p3_forward, p3_back, whole_steps, p4, p5, p6, p6_at_rest, p9, lengths):
+    for check in (
+        p1,
+        p2_forward,
+        p2_fall,
+        p2_back,
+        p3,
+        p3_forward,
+        p3_back,
+        whole_steps,
+        ceilings,
+        falls,
+        climbs,
+        p4,
+        p5,
+        p6,
+        p6_at_rest,
+        p9,
+        lengths,
+    ):
         check(world, seen, before, decision)
 
 
@@ -94,11 +113,13 @@ def p3_forward(world: World, seen: m.Observed, before: CanaryStatus, decision: m
     rising = [a for a in decision.actions if isinstance(a, m.SetFlag) and a.percent > (_flag(seen, a.name).percent or 0)]
     if not rising or rollout is None:
         return
-    step = plan_of(world.spec_in_force(), gitops=False).steps[rollout.step]
-    assert all(r.weight == step.weight and r.accepted for r in seen.routes), f"{rising} before {step.weight} %: {seen.routes}"
+    weight = _due(world, rollout)
+    assert all(r.weight == weight and r.accepted for r in seen.routes), f"{rising} before {weight} %: {seen.routes}"
     ready = seen.canary.available if seen.canary else 0
     if seen.routes and seen.workload is not None:
-        assert weight_for(ready, seen.workload.replicas, step.weight) == step.weight, f"{rising} with {ready} pods"
+        assert weight_for(ready, seen.workload.replicas, weight) == weight, f"{rising} with {ready} pods"
+    wide = [a for a in rising if a.name in _wide(world)]
+    assert not wide or weight == _whole(world, rollout), f"{wide} at {weight} %, below the step's weight"
     assert not [f for f in seen.flags if f.error and not f.open], f"{rising} while a source is away"
 
 
@@ -120,12 +141,79 @@ def whole_steps(world: World, seen: m.Observed, before: CanaryStatus, decision: 
     if decision.status.phase not in ("Progressing", "Paused", "Inconclusive"):
         return
     wanted = plan_of(world.spec_in_force(), gitops=False).steps[rollout.step].flags
+    below = _wide(world) if _due(world, rollout) < _whole(world, rollout) else set()
     status = {f.name: f for f in decision.status.flags}
     for view in seen.flags:
-        if not view.open:
+        if view.name in below:
+            assert (view.percent or 0) <= wanted[view.name].percent, view
+        elif not view.open:
             asked = bounded(wanted[view.name], status.get(view.name))
             assert (view.percent, view.seen, view.error) == (asked.percent, True, ""), view
             assert {s.cohort: s.percent for s in view.cohorts} == {c.name: c.percent for c in asked.cohorts}, view
+
+
+def ceilings(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """No weight above the step's, and none above what stable could take back."""
+    status = decision.status
+    if status.rollout is None or status.phase not in EXPOSED:
+        return
+    step = plan_of(world.spec_in_force(), gitops=False).steps[status.rollout.step]
+    for action in decision.actions:
+        if isinstance(action, m.SetWeight):
+            assert action.weight <= step.weight, f"{action} above the step's {step.weight} %"
+            assert status.rollout.weight_cap is None or action.weight <= status.rollout.weight_cap
+    scaler = seen.autoscaler
+    if scaler is not None and world.hpa is not None and world.hpa.lifted and scaler.minimum < world.hpa.floor and seen.workload is not None:
+        allowed = 100 * seen.workload.available // world.hpa.floor
+        assert all(a.weight <= allowed for a in decision.actions if isinstance(a, m.SetWeight)), f"stable could take back {allowed} % only"
+
+
+def falls(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """A wish for less is carried out in the pass that hears of it, and ends nothing."""
+    status, judge = decision.status, seen.judge
+    if not _ramped(world, decision.status) or judge is None or judge.wanted_weight is None or judge.weight is None:
+        return
+    if judge.wanted_weight >= judge.weight or status.rollout is None or before.rollout is None:
+        return
+    if status.waiting is not None and status.waiting.reason in ("RouteTakenBack", "WorkloadMissing"):
+        return
+    wish = judge.wanted_weight
+    assert (status.rollout.weight_wanted or 0) <= wish
+    if any((r.weight or 0) > wish for r in seen.routes) and not any(r.manager for r in seen.routes):
+        assert any(isinstance(a, m.SetWeight) and a.weight <= wish for a in decision.actions), f"above {wish} %: {decision.actions}"
+
+
+def climbs(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """More weight only by evidence of the weight that stands, and by nobody's word against it."""
+    status, judge, rollout = decision.status, seen.judge, before.rollout
+    if not _ramped(world, status) or rollout is None or status.rollout is None or rollout.revision != status.rollout.revision:
+        return
+    if rollout.weight_wanted is None or (status.rollout.weight_wanted or 0) <= rollout.weight_wanted:
+        return
+    assert judge is not None
+    assert judge.climbs
+    assert judge.weight == rollout.weight_reached
+    assert rollout.exposed_at is not None
+    assert judge.wanted_weight is not None
+    assert (status.rollout.weight_wanted or 0) <= judge.wanted_weight
+    assert all(p.advance for p in seen.permits)
+
+
+def _ramped(world: World, status: CanaryStatus) -> bool:
+    return world.routed and status.phase in EXPOSED and bool(plan_of(world.spec_in_force(), gitops=False).ramp)
+
+
+def _whole(world: World, rollout: RolloutStatus) -> int:
+    """The weight at which the present step is reached."""
+    plan = plan_of(world.spec_in_force(), gitops=False)
+    weight = plan.steps[rollout.step].weight
+    return min(weight, plan.ramp[-1]) if plan.ramp and world.routed else weight
+
+
+def _due(world: World, rollout: RolloutStatus) -> int:
+    """The weight that the rollout is to have now."""
+    ramped = plan_of(world.spec_in_force(), gitops=False).ramp and world.routed
+    return (rollout.weight_wanted or 0) if ramped else plan_of(world.spec_in_force(), gitops=False).steps[rollout.step].weight
 
 
 def _before_the_weight(world: World, seen: m.Observed) -> list[m.FlagView]:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon.api.canary import CanarySpec, Dwell, Pause, Step, WorkloadRef
+from daemon.api.canary import CanarySpec, Dwell, Pause, Step, Strategy, WorkloadRef
 from daemon.api.status import Forecast, ForecastMetric
-from daemon.rollout.outlook import Expectation, Outlook, about, describe, expect, figure, steady
+from daemon.rollout.outlook import Expectation, Outlook, about, climb, describe, expect, figure, steady
 from daemon.rollout.steps import RolloutPlan, plan_of
 
 RATES = st.floats(0.001, 1e6)
@@ -18,7 +18,23 @@ RATES = st.floats(0.001, 1e6)
 
 def plan(*steps: Step, **spec: Any) -> RolloutPlan:
     given_steps = list(steps) or [Step(weight=5, dwell=Dwell(min_duration="2m")), Step(weight=50, dwell=Dwell(min_duration="10m"))]
-    return plan_of(CanarySpec(workload_ref=WorkloadRef(name="shop"), steps=given_steps, **spec), gitops=False)
+    given = {"strategy": Strategy(ramp="Steps"), **spec}
+    return plan_of(CanarySpec(workload_ref=WorkloadRef(name="shop"), steps=given_steps, **given), gitops=False)
+
+
+def test_a_ramp_says_that_its_weights_are_ceilings_and_how_long_it_bakes() -> None:
+    """Nobody expects 5 % at once, or a promotion before the bake."""
+    ramp = plan(Step(weight=5), Step(weight=50), strategy=Strategy(ramp="Adaptive"))
+    assert "gets up to 5 %, 50 % of requests of Service shop on HTTPRoute shop, as the evidence allows;" in outlook(plan=ramp, ramped=True)
+    assert "at least 15 min, how long is unknown" in outlook(plan=ramp, ramped=True, forecast=Forecast(traffic_unknown="HTTP 503"))
+
+
+def test_the_time_of_a_ramp_is_that_of_its_proof_or_of_its_steps() -> None:
+    """Whichever is longer; a pause is not the judge's time."""
+    ramp = plan(Step(weight=5), Step(pause=Pause(duration="2h")), Step(weight=50), strategy=Strategy(ramp="Adaptive"))
+    assert climb(ramp, 900.0) == Expectation(seconds=7200.0, fits=True)
+    assert climb(plan(Step(weight=5)), 7200.0) == Expectation(seconds=7200.0, fits=False)
+    assert climb(ramp, None) == Expectation(seconds=None, fits=False)
 
 
 def outlook(**changes: Any) -> str:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from daemon.api.canary import Strategy
 from daemon.rollout import model as m
 from tests.unit.rollout.world import Autoscaler, Version, World
 from tests.unit.rollout.worlds import flagged, paused_step, two_flags, world
@@ -52,6 +53,9 @@ class Worlds(RuleBasedStateMachine):
             spec |= flagged()
         elif flags:
             spec |= two_flags(draw(st.sampled_from(("Gated", "Aligned", "Independent")), label="mode"))
+        adaptive = draw(st.booleans(), label="adaptive")
+        if adaptive:
+            spec["strategy"] = Strategy(ramp="Adaptive")
         if draw(st.booleans(), label="sign-off"):
             spec |= paused_step()
         self.world = world(
@@ -152,6 +156,10 @@ class Worlds(RuleBasedStateMachine):
         self.world.versions[revision].starts = starts
         self.world.versions[revision].fatal = fatal and not starts
 
+    @rule(mood=st.sampled_from(("calm", "leaning", "incident", "hopeless")), lag=st.integers(0, 4))
+    def the_evidence_turns(self, mood: str, lag: int) -> None:
+        self.world.mood, self.world.lag = mood, lag
+
     @rule()
     def metrics_turn(self) -> None:
         self.world.metrics_down = not self.world.metrics_down
@@ -190,6 +198,7 @@ class Worlds(RuleBasedStateMachine):
 def behave(w: World) -> None:
     """Everybody else does their part from now on."""
     w.broken, w.permits, w.command, w.capacity, w.metrics_down, w.hold_off = set(), (), None, 1_000, False, False
+    w.mood = "calm"
     for route in w.routes:
         route.accepts = True
     for flag in w.flags:

@@ -130,6 +130,9 @@ class World:
         self.crash_after: int | None = None  # actions until the daemon dies; -1 = before the status is written
         self.node_free = True
         self._proven = False
+        self.mood = "calm"  # what the evidence makes of the weight: calm | leaning | incident | hopeless
+        self.lag = 2  # ticks by which the judge is behind
+        self.shown: list[int] = []  # the weight of each tick
 
     @property
     def phase(self) -> str:
@@ -285,16 +288,39 @@ class World:
             bound="at most 0.3 pp worse (95 % sure)",
         )
         base = m.JudgeView(action="Hold", code="Leaning", text="errors: not decided", metrics=(metric,), canary_requests=requests)
+        rungs = plan_of(self.spec_in_force(), gitops=False).ramp if self.routed else ()
+        if rungs:
+            base = self._moved(base, rungs, climbs=kind == "good")
         if kind in ("nodata", "provider"):
             code = "NoData" if kind == "nodata" else "ProviderError"
             return msgspec.structs.replace(base, code=code, text="no samples" if kind == "nodata" else "Prometheus does not answer")
         if bad and seconds > 25:
             return msgspec.structs.replace(base, action="Rollback", code="Worse", text="errors are worse", culprit="errors")
-        if kind == "good" and seconds > 200:
+        if base.action == "Inconclusive" or self.mood != "calm":
+            return base
+        if kind == "good" and seconds > 200 and (not rungs or (base.weight or 0) >= rungs[-1]):
             return msgspec.structs.replace(base, action="Promote", code="Proven", text="no harm within 1 pp: proven")
         if kind == "good" and seconds > 15:
             return msgspec.structs.replace(base, action="Advance", code="Leaning", text="no sign of harm")
         return base
+
+    def _moved(self, base: m.JudgeView, rungs: tuple[int, ...], *, climbs: bool) -> m.JudgeView:
+        """The view with a wish for the weight: it follows from a tick some time ago, as the real one does."""
+        ticks = self.shown[: -self.lag] if self.lag else self.shown
+        if not ticks:
+            return msgspec.structs.replace(base, wanted_weight=1)
+        seen = ticks[-1]
+        held = len(ticks) >= 3 and ticks[-3:] == [seen] * 3
+        above = next((r for r in rungs if r > seen), seen)
+        if self.mood in ("incident", "hopeless"):
+            final = self.mood == "hopeless"
+            return msgspec.structs.replace(
+                base, action="Inconclusive" if final else "Hold", code="BothWorsened", text="both sickened", wanted_weight=0, weight=seen
+            )
+        if self.mood == "leaning":
+            return msgspec.structs.replace(base, code="LeaningBad", text="the evidence leans", wanted_weight=min(seen, 1), weight=seen)
+        wish = 1 if seen == 0 else above if held and climbs else seen
+        return msgspec.structs.replace(base, text="nothing speaks against it", wanted_weight=wish, weight=seen)
 
     # The daemon.
 
@@ -428,6 +454,11 @@ class World:
             route.accepted = route.accepts and route.age >= 0.5
         for flag in self.flags:
             flag.age += seconds
+        rollout = self.status.rollout
+        if rollout is not None and rollout.exposures:
+            self.shown.append(rollout.exposures[-1].weight)
+        elif rollout is None or rollout.judge_from is None:
+            self.shown.clear()
         for revision, pods in self.canaries.items():
             weighted = any((r.weight or 0) > 0 for r in self.routes) if self.routes else True
             if weighted and pods.available:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from daemon.api.canary import Analysis, CanarySpec, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, WorkloadRef
+from daemon.api.canary import Analysis, CanarySpec, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, Strategy, WorkloadRef
 from tests.unit.rollout.invariants import check_all
 from tests.unit.rollout.world import Flag as WorldFlag
 from tests.unit.rollout.world import Version, World
@@ -17,6 +17,7 @@ def spec_of(**changes: Any) -> CanarySpec:
     """Steps 5 and 50, a short dwell, written back after a rollback."""
     plain: dict[str, Any] = {
         "workload_ref": WorkloadRef(name="checkout"),
+        "strategy": Strategy(ramp="Steps"),
         "steps": [Step(name="smoke", weight=5, dwell=DWELL), Step(name="half", weight=50, dwell=DWELL)],
         "on_rollback": "Restore",
     }
