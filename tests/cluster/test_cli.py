@@ -184,7 +184,12 @@ CANARY = {
     "apiVersion": names.API_VERSION,
     "kind": "Canary",
     "metadata": {"name": "checkout"},
-    "spec": {"workloadRef": {"name": "checkout"}, "steps": [{"weight": 20, "dwell": {"minDuration": "1h"}}], "onRollback": "Hold"},
+    "spec": {
+        "workloadRef": {"name": "checkout"},
+        "strategy": {"ramp": "Steps"},
+        "steps": [{"weight": 20, "dwell": {"minDuration": "1h"}}],
+        "onRollback": "Hold",
+    },
 }
 
 
