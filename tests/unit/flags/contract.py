@@ -269,7 +269,9 @@ class ProviderContract:
         world.race(write)
         with pytest.raises(Drifted):
             await world.provider.apply(world.flag, gated(50), gated(10))
-        assert (await world.provider.read(world.flag)).percent == 3
+        # Without compare-and-set the other hand is noticed only by the answer; what it lowered is never raised all the same.
+        left = (await world.provider.read(world.flag)).percent
+        assert left == 3 if world.provider.capabilities.compare_and_set else left == 0
 
     async def test_a_flag_that_is_on_for_everybody_is_refused(self, world: World) -> None:
         """A canary of it would prove nothing."""

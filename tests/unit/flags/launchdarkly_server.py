@@ -227,7 +227,9 @@ def _served(flag: dict[str, Any], instruction: dict[str, Any]) -> dict[str, Any]
         raise Refused(400, "invalid_request", "rolloutWeights maps variation ids to 0-100000")
     if sum(weights.values()) != 100_000:
         raise Refused(400, "invalid_request", f"rolloutWeights must total 100000, not {sum(weights.values())}")
-    rollout: dict[str, Any] = {"variations": sorted(({"variation": index[k], "weight": v} for k, v in weights.items()), key=lambda w: w["variation"])}
+    rollout: dict[str, Any] = {
+        "variations": sorted(({"variation": index[k], "weight": v} for k, v in weights.items()), key=lambda w: w["variation"])
+    }
     rollout["contextKind"] = instruction.get("rolloutContextKind", "user")
     if "rolloutBucketBy" in instruction:
         rollout["bucketBy"] = instruction["rolloutBucketBy"]
