@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analyzers.sources import graphite, prometheus, scrape
+from analyzers.sources import datadog, graphite, influxdb, prometheus, scrape
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 
 
@@ -62,6 +62,18 @@ SERVERS: Final = (
     ),
     Server(name="Google Managed Prometheus", type="Prometheus", note="through its frontend, which signs in; `ingestionDelay: 30s`"),
     Server(name="Graphite", type="Graphite", note="a target, or `target=...&from=-2min`; the last five minutes where no `from` is said"),
+    Server(
+        name="Datadog",
+        type="Datadog",
+        model="datadog-api-client sends the same request and reads the same answer",
+        note="the newest point of the last five minutes; a grouped query is a list",
+    ),
+    Server(
+        name="InfluxDB 2",
+        type="InfluxDB",
+        model="influxdb-client sends the same request and reads the same answer",
+        note="a Flux query with its own range; the column `_value` of all tables",
+    ),
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )
 
@@ -72,4 +84,6 @@ SOURCES: Final[Mapping[str, SourceType]] = {
         options=scrape.ScrapeOptions, counters=scrape.build, instead="it reads counters and answers no queries; name another one"
     ),
     "Graphite": SourceType(options=graphite.GraphiteOptions, values=graphite.build, instead=SUMS),
+    "Datadog": SourceType(options=datadog.DatadogOptions, values=datadog.build, instead=SUMS),
+    "InfluxDB": SourceType(options=influxdb.InfluxDBOptions, values=influxdb.build, instead=SUMS),
 }

@@ -101,6 +101,8 @@ class Provider(Model, frozen=True, kw_only=True):
 
     prometheus: QueryCheck | None = None
     graphite: QueryCheck | None = None
+    datadog: QueryCheck | None = None
+    influxdb: QueryCheck | None = None
     web: WebCheck | None = None
     job: Annotated[dict[str, Any] | None, planned("A Job whose exit code is the answer.")] = None
 
@@ -110,7 +112,7 @@ class Provider(Model, frozen=True, kw_only=True):
         return next(((kind, check) for kind, name in QUERIED.items() if (check := getattr(self, name)) is not None), None)
 
 
-QUERIED: Final = {"Prometheus": "prometheus", "Graphite": "graphite"}
+QUERIED: Final = {"Prometheus": "prometheus", "Graphite": "graphite", "Datadog": "datadog", "InfluxDB": "influxdb"}
 """Types of MetricSource that answer queries, to the providers that ask them."""
 PROVIDERS: Final = (*QUERIED.values(), "web")
 

@@ -112,6 +112,9 @@ _RELEASE: Final = (
     ),
 )
 
+NEEDS: Final = {"Scrape": "its port", "Datadog": "its keys", "InfluxDB": "its url, org and token"}
+"""What the block of a MetricSource cannot do without."""
+
 STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Canary": (
         Rule(
@@ -214,7 +217,7 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
         for rule in (
             Rule(
                 rule=f"self.type != '{kind}' || has(self.{block})",
-                message=f"type {kind} needs {block} with its {'port' if kind == 'Scrape' else 'url'}",
+                message=f"type {kind} needs {block} with {NEEDS.get(kind, 'its url')}",
                 field=f".{block}",
             ),
             Rule(

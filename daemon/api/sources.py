@@ -86,6 +86,22 @@ class GraphiteSource(HttpServer, frozen=True, kw_only=True):
     """A graphite-web, or anything that answers its render API. For templates."""
 
 
+class DatadogSource(Model, frozen=True, kw_only=True):
+    """Datadog. For templates."""
+
+    url: Annotated[Url | None, doc("The API of your site, such as https://api.datadoghq.eu. Default https://api.datadoghq.com.")] = None
+    api_key_secret_ref: SecretRef
+    application_key_secret_ref: Annotated[SecretRef, doc("An application key that may read metrics (timeseries_query).")]
+
+
+class InfluxDBSource(Model, frozen=True, kw_only=True):
+    """InfluxDB 2, asked in Flux. For templates."""
+
+    url: Annotated[Url, doc("Base address, such as http://influxdb.monitoring:8086.")]
+    org: Annotated[Word, doc("The organisation whose buckets are read.")]
+    token_secret_ref: Annotated[SecretRef, doc("A token that may read them.")]
+
+
 class ScrapeSource(Model, frozen=True, kw_only=True):
     """The pods' own metrics page, read by Linnet: no Prometheus needed."""
 
@@ -95,10 +111,12 @@ class ScrapeSource(Model, frozen=True, kw_only=True):
 
 
 class MetricSourceSpec(Model, frozen=True, kw_only=True):
-    type: Annotated[Literal["Prometheus", "Scrape", "Graphite"], doc("Which of the fields below is used.")]
+    type: Annotated[Literal["Prometheus", "Scrape", "Graphite", "Datadog", "InfluxDB"], doc("Which of the fields below is used.")]
     prometheus: PrometheusSource | None = None
     scrape: ScrapeSource | None = None
     graphite: GraphiteSource | None = None
+    datadog: DatadogSource | None = None
+    influxdb: InfluxDBSource | None = None
     ingestion_delay: Annotated[Duration | None, doc("How late samples may arrive: 0s, or 30s behind remote write. Default 0s.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
 
@@ -108,7 +126,13 @@ class MetricSourceSpec(Model, frozen=True, kw_only=True):
         return next((b for name in METRIC_SOURCES.values() if isinstance(b := getattr(self, name), HttpServer)), None)
 
 
-METRIC_SOURCES: Final = {"Prometheus": "prometheus", "Scrape": "scrape", "Graphite": "graphite"}
+METRIC_SOURCES: Final = {
+    "Prometheus": "prometheus",
+    "Scrape": "scrape",
+    "Graphite": "graphite",
+    "Datadog": "datadog",
+    "InfluxDB": "influxdb",
+}
 """Types of a MetricSource to their blocks."""
 
 

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from analyzers.errors import ConfigError
 from analyzers.sources import SOURCES
+from analyzers.sources.datadog import SITE, DatadogOptions
 from analyzers.sources.graphite import GraphiteOptions
+from analyzers.sources.influxdb import InfluxDBOptions
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 from analyzers.sources.scrape import ScrapeOptions
@@ -105,6 +107,24 @@ async def _graphite(item: ours.MetricSource, secrets: SecretReader) -> GraphiteO
     return GraphiteOptions(**await _reached(item, item.spec.graphite, secrets))
 
 
+async def _datadog(item: ours.MetricSource, secrets: SecretReader) -> DatadogOptions:
+    block = item.spec.datadog
+    if block is None:
+        raise ConfigError(f"MetricSource {item.name} has no datadog block")
+    return DatadogOptions(
+        url=block.url or SITE,
+        api_key=await secrets.read(item.namespace, block.api_key_secret_ref),
+        application_key=await secrets.read(item.namespace, block.application_key_secret_ref),
+    )
+
+
+async def _influxdb(item: ours.MetricSource, secrets: SecretReader) -> InfluxDBOptions:
+    block = item.spec.influxdb
+    if block is None:
+        raise ConfigError(f"MetricSource {item.name} has no influxdb block")
+    return InfluxDBOptions(url=block.url, org=block.org, token=await secrets.read(item.namespace, block.token_secret_ref))
+
+
 async def _scrape(_item: ours.MetricSource, _secrets: SecretReader) -> ScrapeOptions:
     return ScrapeOptions()
 
@@ -113,4 +133,6 @@ _OPTIONS: Final[Mapping[str, Callable[[ours.MetricSource, SecretReader], Awaitab
     "Prometheus": prometheus_options,
     "Scrape": _scrape,
     "Graphite": _graphite,
+    "Datadog": _datadog,
+    "InfluxDB": _influxdb,
 }

@@ -16,7 +16,9 @@ from aiohttp import web
 
 from analyzers.metrics import Selector, parse_selector
 from analyzers.sources import SOURCES
+from analyzers.sources.datadog import DatadogOptions
 from analyzers.sources.graphite import GraphiteOptions
+from analyzers.sources.influxdb import InfluxDBOptions
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import HttpClient, MetricSource, Outcome, Query, Target, ValueOutcome, ValueSource
 from analyzers.sources.scrape import ScrapeOptions
@@ -79,6 +81,8 @@ class Adapter:
     """`speak` is an answer with these counters; `partial` how the source's server marks an answer as not all, if it can at all;
     `rubbish` are answers under status 200 that are none.
 
+    `shape` is what a condition sees of numbers: a list, unless the server's users know it otherwise.
+
     The same for values: `tell` is an answer with these numbers, `untold` none at all, `unfinished` those that the server itself calls
     incomplete.
     """
@@ -92,6 +96,7 @@ class Adapter:
     untold: Sequence[bytes] = ()
     unfinished: Sequence[bytes] = ()
     query: str = "up"
+    shape: Callable[[list[float]], Any] = list
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,31 @@ def render(values: Sequence[float]) -> bytes:
     """One target; an interval without anything between any two."""
     points = [p for i, v in enumerate(values) for p in ([v, AT - 60 + i], [None, AT - 59 + i])]
     return json.dumps([{"target": "t", "datapoints": points}] if values else []).encode()
+
+
+def points(values: Sequence[float], status: str = "ok") -> bytes:
+    """A series for each value, which is its newest; the interval that has just begun holds nothing yet."""
+    series = [
+        {"pointlist": [[(AT - 60) * 1000, 7.0], [(AT - 30) * 1000, v], [AT * 1000, None]], "scope": f"host:{i}"}
+        for i, v in enumerate(values)
+    ]
+    return json.dumps({"status": status, "series": series, "res_type": "time_series"}).encode()
+
+
+def flux(values: Sequence[float], end: str = "") -> bytes:
+    """Two tables, as a grouped Flux query gives them, and perhaps an error at the end."""
+    head = "#datatype,string,long,dateTime:RFC3339,double\r\n#group,false,false,false,false\r\n#default,_result,,,\r\n,result,table,_time,_value\r\n"
+    half = (len(values) + 1) // 2
+    tables = [list(values[:half]), list(values[half:])]
+    text = "\r\n".join(head + "".join(f",,{i},2026-01-01T00:00:00Z,{v}\r\n" for v in table) for i, table in enumerate(tables) if table)
+    return (text + end).encode()
+
+
+def _one_or_many(values: list[float]) -> Any:
+    return values if len(values) > 1 else values[0] if values else None
+
+
+BROKEN = "\r\n#datatype,string,string\r\n#group,true,true\r\n#default,,\r\n,error,reference\r\n,engine: shard 3 is gone,897\r\n"
 
 
 def page(counters: Counters) -> bytes:
@@ -218,6 +248,30 @@ ADAPTERS = [
             b'[{"target":"t","datapoints":[1]}]',
         ],
         query="sumSeries(shop.*.errors)",
+    ),
+    Adapter(
+        name="Datadog",
+        options=lambda url: DatadogOptions(url=url, api_key="a", application_key="b"),
+        tell=points,
+        untold=[b"<!doctype html><form>login</form>", b"hello", b"{}", b'{"status":"ok","series":[{"pointlist":[[1,"many"]]}]}'],
+        unfinished=[points([1.0], status="error"), b'{"status":"error","error":"query timed out"}'],
+        query="sum:shop.errors{*}.as_count()",
+        shape=_one_or_many,
+    ),
+    Adapter(
+        name="InfluxDB",
+        options=lambda url: InfluxDBOptions(url=url, org="shop", token="t"),
+        tell=flux,
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            flux([1.0]).replace(b"_value", b"_field"),
+            flux([1.0]).replace(b"1.0", b"many"),
+            flux([1.0]).replace(b",1.0", b""),
+        ],
+        unfinished=[flux([1.0], BROKEN)],
+        query='from(bucket: "shop") |> range(start: -5m)',
     ),
 ]
 COUNTERS = [CounterUse(a) for a in ADAPTERS if a.speak is not None]

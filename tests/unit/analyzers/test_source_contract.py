@@ -81,7 +81,7 @@ async def test_what_was_measured_is_what_a_condition_sees(use: ValueUse, server:
     """The numbers in their order; none is an empty list, and no zero."""
     for values in ([0.25], [1.0, 0.5, 0.0], []):
         server.body = use.tell(values)
-        assert await use.ask(server, http) == Value(value=values)
+        assert await use.ask(server, http) == Value(value=use.adapter.shape(values))
 
 
 @pytest.mark.parametrize(

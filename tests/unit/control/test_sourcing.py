@@ -18,7 +18,7 @@ from daemon.control.http import Http
 from daemon.control.sourcing import options_of, source_of, values_of
 from daemon.control.trust import TrustError
 from daemon.kube.client import decode
-from tests.unit.analyzers.sources import AT, Server, render, scripted, vector
+from tests.unit.analyzers.sources import AT, Server, flux, points, render, scripted, vector
 from tests.unit.control import world as w
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.control.test_measuring import AUTH, CERTIFICATES, Secrets, Vault, mutual_tls, pem
@@ -133,6 +133,78 @@ async def test_only_the_named_certificates_open_a_graphite(http: Http, field: st
             return
         answer = await source.value("a.b", at=AT, deadline=5.0)
     assert isinstance(answer, Value if opens else Failure), answer
+
+
+KEYS = {"apiKeySecretRef": {"name": "dd", "key": "api"}, "applicationKeySecretRef": {"name": "dd", "key": "app"}}
+TOKEN = {"tokenSecretRef": {"name": "flux", "key": "token"}}
+VENDORS: list[tuple[str, str, str, bytes, Object, str, str]] = [
+    ("api key's Secret", "Datadog", "datadog", points([1.0]), {"apiKeySecretRef": {"name": "z", "key": "api"}}, "DD-API-KEY", "shop.z.api"),
+    ("api key's key", "Datadog", "datadog", points([1.0]), {"apiKeySecretRef": {"name": "dd", "key": "z"}}, "DD-API-KEY", "shop.dd.z"),
+    (
+        "application key's Secret",
+        "Datadog",
+        "datadog",
+        points([1.0]),
+        {"applicationKeySecretRef": {"name": "z", "key": "app"}},
+        "DD-APPLICATION-KEY",
+        "shop.z.app",
+    ),
+    (
+        "application key's key",
+        "Datadog",
+        "datadog",
+        points([1.0]),
+        {"applicationKeySecretRef": {"name": "dd", "key": "z"}},
+        "DD-APPLICATION-KEY",
+        "shop.dd.z",
+    ),
+    (
+        "token's Secret",
+        "InfluxDB",
+        "influxdb",
+        flux([1.0]),
+        {"tokenSecretRef": {"name": "z", "key": "token"}},
+        "Authorization",
+        "Token shop.z.token",
+    ),
+    (
+        "token's key",
+        "InfluxDB",
+        "influxdb",
+        flux([1.0]),
+        {"tokenSecretRef": {"name": "flux", "key": "z"}},
+        "Authorization",
+        "Token shop.flux.z",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "block", "body", "changed", "header", "value"), [row[1:] for row in VENDORS], ids=[row[0] for row in VENDORS]
+)
+async def test_each_secret_of_a_vendor_reaches_its_header(
+    server: Server, http: Http, kind: str, block: str, body: bytes, changed: Object, header: str, value: str
+) -> None:
+    """By name and by key, each alone."""
+    server.body = body
+    usual: Object = KEYS if kind == "Datadog" else {**TOKEN, "org": "shop"}
+    before = await ask(server, http, kind, block, **usual)
+    after = await ask(server, http, kind, block, **{**usual, **changed})
+    assert before.headers[header] != value
+    assert after.headers[header] == value
+
+
+async def test_address_and_organisation_of_a_vendor(server: Server, http: Http) -> None:
+    """A path of the address is kept; the organisation goes with each query; Datadog has an address of its own."""
+    server.body = flux([1.0])
+    asked = await ask(server, http, "InfluxDB", "influxdb", **TOKEN, org="other", url=f"{server.url}/flux")
+    assert asked.path == "/flux/api/v2/query?org=other"
+    server.body = points([1.0])
+    asked = await ask(server, http, "Datadog", "datadog", **KEYS, url=f"{server.url}/eu")
+    assert asked.path.startswith("/eu/api/v1/query?from=")
+    options = await options_of(item("Datadog", "datadog", KEYS), Secrets())
+    assert options.url == "https://api.datadoghq.com"
+    assert "shop.dd" not in repr(options)
 
 
 async def test_a_source_without_the_use_says_what_to_do(http: Http) -> None:

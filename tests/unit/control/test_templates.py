@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.unit.analyzers.sources import flux
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.control.world import RUNS, STEPS, World, a_world, deployment, linnet, route, service
 from tests.unit.control.world import canary as a_canary
@@ -31,6 +32,8 @@ class Smoke:
         self.asked.append((f"{request.method} {request.path_qs}", dict(request.headers), await request.text()))
         if self.hold:
             await asyncio.Event().wait()
+        if isinstance(self.answer, bytes):
+            return web.Response(body=self.answer, status=self.status)
         return web.json_response(self.answer, status=self.status)
 
 
@@ -272,6 +275,13 @@ QUERIED = [
         ("POST /api/v1/query", "query=errors+%2F+requests"),
     ),
     ("Graphite", "graphite", [{"target": "a", "datapoints": [[0.2, 1], [None, 2]]}], ("POST /render", "target=errors+%2F+requests")),
+    (
+        "Datadog",
+        "datadog",
+        {"status": "ok", "series": [{"pointlist": [[1, 0.2]]}, {"pointlist": [[1, 0.3]]}]},
+        ("GET /api/v1/query?", "query=errors+/+requests"),
+    ),
+    ("InfluxDB", "influxdb", flux([0.2]), ("POST /api/v2/query?org=shop", '"query":"errors / requests"')),
 ]
 
 
@@ -283,11 +293,17 @@ async def test_a_query_is_asked_of_the_source_that_it_names(
     smoke.answer = answer
     provider = {block: {"query": "errors / requests", "sourceRef": {"name": "named"}}}
     checked = template(smoke, provider=provider, successCondition="result[0] < 0.05")
-    source = linnet("MetricSource", "named", {"type": kind, block: {"url": f"http://127.0.0.1:{smoke.port}"}})
+    logins = {"datadog": ("apiKeySecretRef", "applicationKeySecretRef"), "influxdb": ("tokenSecretRef",)}
+    login = {field: {"name": "mine", "key": "t"} for field in logins.get(block, ())}
+    server = {"url": f"http://127.0.0.1:{smoke.port}", **login, **({"org": "shop"} if block == "influxdb" else {})}
+    source = linnet("MetricSource", "named", {"type": kind, block: server})
+    world.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": SHOP}, "data": {"t": "YWJjZGVm"}})
     await open_shop(world, source, checked, judged())
     world.release("app:v2")
-    assert "success-rate measured [0.2], wanted result[0] < 0.05" in await world.told("RolledBack")
-    assert [body for line, _, body in smoke.asked if line == wanted[0] and wanted[1] in body]
+    told = await world.told("RolledBack")
+    assert "success-rate measured [0.2" in told
+    assert "wanted result[0] < 0.05" in told
+    assert [body for line, _, body in smoke.asked if line.startswith(wanted[0]) and wanted[1] in line + body]
 
 
 async def test_a_page_that_is_slow_is_given_the_time_that_the_template_says(world: World, smoke: Smoke) -> None:
