@@ -9,6 +9,8 @@ from flags.errors import Invalid
 from flags.flagd import FlagdProvider, FlagdSource
 from flags.generic import GenericProvider
 from flags.generic_view import GenericSource
+from flags.launchdarkly import LaunchDarklyProvider
+from flags.launchdarkly_api import LaunchDarklySource, Limits
 from flags.model import Owner
 from flags.provider import FlagProvider, HttpClient, ObjectStore
 from flags.unleash import UnleashProvider
@@ -22,12 +24,16 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     objects: ObjectStore
     http: HttpClient
     witnesses: Witnesses | None = None
+    limits: Limits | None = None
 
 
 Build = Callable[[dict[str, Any], Owner, Ports], FlagProvider]
 
 PROVIDERS: dict[str, Build] = {
     "flagd": lambda options, owner, ports: FlagdProvider(msgspec.convert(options, FlagdSource), owner, ports.objects),
+    "launchDarkly": lambda options, owner, ports: LaunchDarklyProvider(
+        msgspec.convert(options, LaunchDarklySource), owner, ports.http, ports.limits
+    ),
     "http": lambda options, owner, ports: GenericProvider(msgspec.convert(options, GenericSource), owner, ports.http),
     "unleash": lambda options, owner, ports: UnleashProvider(msgspec.convert(options, UnleashSource), owner, ports.http, ports.witnesses),
 }

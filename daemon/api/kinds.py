@@ -172,6 +172,7 @@ KINDS: Final = (
             Column(name="ConfigMap", path=".spec.flagd.configMapRef.name"),
             Column(name="FeatureFlag", path=".spec.flagd.featureFlagRef.name"),
             Column(name="URL", path=".spec.unleash.url"),
+            Column(name="Project", path=".spec.launchDarkly.project"),
             Column(name="Service", path=".spec.http.url"),
             AGE,
         ),

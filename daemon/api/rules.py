@@ -247,6 +247,16 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             message="goes with type Unleash; remove it or change type",
             field=".unleash",
         ),
+        Rule(
+            rule="self.type != 'LaunchDarkly' || has(self.launchDarkly)",
+            message="type LaunchDarkly needs launchDarkly with its project, environment and tokenSecretRef",
+            field=".launchDarkly",
+        ),
+        Rule(
+            rule="self.type == 'LaunchDarkly' || !has(self.launchDarkly)",
+            message="goes with type LaunchDarkly; remove it or change type",
+            field=".launchDarkly",
+        ),
         Rule(rule="self.type != 'HTTP' || has(self.http)", message="type HTTP needs http with its url, read and set", field=".http"),
         Rule(rule="self.type == 'HTTP' || !has(self.http)", message="goes with type HTTP; remove it or change type", field=".http"),
     ),
@@ -368,8 +378,6 @@ INSTEAD: Final[dict[Key, str]] = {
     ("TemplateUse", "when"): "use Background or BeforeFirstStep",
     ("Provider", "job"): "use web, and let a service of your own run the job",
     ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
-    ("FlagSourceSpec", "type"): "use Flagd, Unleash or HTTP",
-    ("FlagSourceSpec", "launchDarkly"): "use flagd, unleash or http",
     ("NotifierSpec", "template"): "leave it out; messages carry the sentence",
 }
 

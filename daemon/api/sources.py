@@ -227,23 +227,27 @@ class HttpFlagSource(Model, frozen=True, kw_only=True):
     settle: Annotated[Duration | None, doc("Longest time until all apps have a change. Default 30s.")] = None
 
 
-class RemoteFlagSource(Model, frozen=True, kw_only=True):
-    """A flag service behind HTTP."""
+class LaunchDarklySource(Model, frozen=True, kw_only=True):
+    """LaunchDarkly, written through its REST API by semantic patches."""
 
-    url: Url
-    token_secret_ref: SecretRef
-    project: Word | None = None
-    environment: Word | None = None
+    token_secret_ref: Annotated[SecretRef, doc("An API access token (no SDK key) whose role may update targeting rules of the flags.")]
+    project: Annotated[Word, doc("Key of the project.")]
+    environment: Annotated[Word, doc("Key of the environment whose rules Linnet moves, such as production.")]
+    url: Annotated[Url | None, doc("Default https://app.launchdarkly.com; other hosts for the EU and federal instances.")] = None
+    context_kind: Annotated[
+        Word | None, doc("Kind of the context whose key decides a share, and whose attributes are asked. Default user.")
+    ] = None
+    settle: Annotated[Duration | None, doc("Longest time until every app's SDK has a change. Default 15s, for SDKs that stream.")] = None
 
 
 class FlagSourceSpec(Model, frozen=True, kw_only=True):
     type: Annotated[
         Literal["Flagd", "Unleash", "LaunchDarkly", "HTTP"],
-        doc("Which flag service holds the flags.", planned_values=("LaunchDarkly",)),
+        doc("Which flag service holds the flags."),
     ]
     flagd: FlagdSource | None = None
     unleash: UnleashSource | None = None
-    launch_darkly: Annotated[RemoteFlagSource | None, planned("LaunchDarkly and its REST API.")] = None
+    launch_darkly: LaunchDarklySource | None = None
     http: HttpFlagSource | None = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
     allowed_flags: Annotated[

@@ -383,6 +383,7 @@ def _flag_source(spec: FlagSourceSpec, path: str) -> Errors:
     blocks: dict[str, tuple[str, Model | None]] = {
         "Flagd": ("flagd", spec.flagd),
         "Unleash": ("unleash", spec.unleash),
+        "LaunchDarkly": ("launchDarkly", spec.launch_darkly),
         "HTTP": ("http", spec.http),
     }
     yield from _matching(spec.type, blocks, path)

@@ -21,6 +21,7 @@ from daemon.kube.objects import RawObject
 from daemon.kube.patch import Operation
 from daemon.kube.resources import CONFIG_MAPS, custom
 from flags.errors import Conflict, Forbidden, Missing, Retryable
+from flags.launchdarkly_api import Limits
 from flags.model import Owner
 from flags.provider import FlagProvider, HttpClient, ObjectRef
 from flags.registry import Ports, build
@@ -74,7 +75,7 @@ class FlagSources:
     """Builds providers. Without `witnesses` (a command that writes and goes) nothing waits for what SDKs see."""
 
     def __init__(self, client: Client, http: HttpClient, secrets: SecretReader, witnesses: Witnesses | None = None) -> None:
-        self._ports = Ports(objects=KubeObjects(client), http=http, witnesses=witnesses)
+        self._ports = Ports(objects=KubeObjects(client), http=http, witnesses=witnesses, limits=Limits())
         self._secrets = secrets
 
     async def provider(self, source: ours.FlagSource, owner: Owner) -> FlagProvider:
@@ -88,10 +89,10 @@ class FlagSources:
                 return "flagd", _flagd(source)
             case "Unleash":
                 return "unleash", await self._unleash(source)
+            case "LaunchDarkly":
+                return "launchDarkly", await self._launch_darkly(source)
             case "HTTP":
                 return "http", await self._http(source)
-            case other:
-                raise Missing(f"FlagSource {source.namespace}/{source.name} is of type {other}, which is not in this version")
 
     async def _unleash(self, source: ours.FlagSource) -> dict[str, Any]:
         unleash = source.spec.unleash
@@ -103,6 +104,20 @@ class FlagSources:
         options["token"] = await self._secret(source, unleash.token_secret_ref)
         if unleash.witness_token_secret_ref is not None:
             options["client_token"] = await self._secret(source, unleash.witness_token_secret_ref)
+        return options
+
+    async def _launch_darkly(self, source: ours.FlagSource) -> dict[str, Any]:
+        service = source.spec.launch_darkly
+        if service is None:
+            raise Missing(f"FlagSource {source.namespace}/{source.name} has no launchDarkly block")
+        options: dict[str, Any] = {"project": service.project, "environment": service.environment}
+        if service.url:
+            options["url"] = service.url
+        if service.context_kind:
+            options["context_kind"] = service.context_kind
+        if service.settle:
+            options["settle"] = parse_duration(service.settle)
+        options["token"] = await self._secret(source, service.token_secret_ref)
         return options
 
     async def _http(self, source: ours.FlagSource) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.model import Mutant
 
 _FLAGD = "tests/unit/flags/test_flagd.py"
+_DARKLY = "tests/unit/flags/test_launchdarkly.py"
 
 MUTANTS = (
     Mutant(
@@ -92,5 +93,29 @@ MUTANTS = (
         old='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get]\n# Whether two versions',
         new='- apiGroups: [""]\n  resources: [secrets]\n  verbs: [get, list]\n# Whether two versions',
         test="tests/unit/chart/test_templates.py::test_rights_have_no_wildcard_and_never_list_secrets",
+    ),
+    Mutant(
+        name="a-rule-behind-what-hides-it",
+        protects="LaunchDarkly: beforeRuleId",
+        path="flags/launchdarkly_rules.py",
+        old='before = {} if hiding is None else {"beforeRuleId": hiding.id}',
+        new="before: dict[str, str] = {}",
+        test=f"{_DARKLY}::test_ours_stands_before_the_rule_that_would_hide_it",
+    ),
+    Mutant(
+        name="percent-for-thousandths",
+        protects="LaunchDarkly: weights are thousandths of a percent",
+        path="flags/launchdarkly_rules.py",
+        old="    weight = percent * (WHOLE // 100)\n",
+        new="    weight = percent\n",
+        test=f"{_DARKLY}::test_the_vendor_s_sdk_gives_20000_contexts_the_share",
+    ),
+    Mutant(
+        name="a-service-that-ignores-writes-is-believed",
+        protects="flags behind HTTP are read back",
+        path="flags/generic.py",
+        old="        if after.owner == self._mark and after.now == desired:\n",
+        new="        if True:\n",
+        test="tests/unit/flags/test_generic.py::test_a_service_that_takes_a_write_and_ignores_it_is_found_out",
     ),
 )

@@ -200,6 +200,17 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
                 "settle": "17s",
             },
         },
+        {
+            "type": "LaunchDarkly",
+            "launchDarkly": {
+                "url": "https://app.eu.launchdarkly.com",
+                "tokenSecretRef": {"name": "ld", "key": "token"},
+                "project": "shop",
+                "environment": "production",
+                "contextKind": "account",
+                "settle": "20s",
+            },
+        },
         {"type": "Flagd", "flagd": {"featureFlagRef": {"name": "flags", "namespace": "flags"}, "settle": "5s"}},
         {
             "type": "HTTP",

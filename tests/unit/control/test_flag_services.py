@@ -37,9 +37,11 @@ class Recorder:
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.read()
-        headers = {name: value for name, value in request.headers.items() if name in ("Authorization", "X-Team", "If-Match")}
+        headers = {
+            name: value for name, value in request.headers.items() if name in ("Authorization", "X-Team", "If-Match", "Content-Type")
+        }
         self.asked.append((request.method, request.path_qs, headers, json.loads(body) if body else None))
-        if body:
+        if body and "instructions" not in json.loads(body):
             self.document.update(json.loads(body))
         return web.json_response(self.document, headers={"ETag": '"7"'})
 
@@ -82,7 +84,11 @@ BASIC = {"usernameSecretRef": {"name": "a", "key": "b"}, "passwordSecretRef": {"
 async def observed(base: str, recorder: Recorder, spec: dict[str, Any]) -> Any:
     """Everything that is asked and answered in a short life of a flag."""
     recorder.__init__()  # type: ignore[misc]
-    raw = linnet("FlagSource", "default", {"type": "HTTP", "http": {**spec, "url": base + spec["url"]}})
+    return await asked(recorder, {"type": "HTTP", "http": {**spec, "url": base + spec["url"]}})
+
+
+async def asked(recorder: Recorder, spec: dict[str, Any]) -> Any:
+    raw = linnet("FlagSource", "default", spec)
     assert lint(raw) == []
     source = msgspec.convert(raw, ours.FlagSource)
     http = Http()
@@ -103,6 +109,7 @@ async def _said(provider: FlagProvider) -> list[str]:
         lambda: provider.apply(FLAG, desired, None),
         lambda: provider.read(FLAG),
         lambda: provider.verify(FLAG, desired, 4e9),
+        lambda: provider.verify(FLAG, Desired(percent=70), 4e9),
         lambda: provider.zero(FLAG),
         lambda: provider.apply(FLAG, desired, Desired(percent=70)),
     )
@@ -171,3 +178,53 @@ def test_a_template_is_weighed_where_it_is_written(change: dict[str, str], field
     raw = linnet("FlagSource", "default", {"type": "HTTP", "http": {**SPEC, "url": "http://flags", "set": {**SPEC["set"], **change}}})
     [found] = lint(raw)
     assert (found.path, says in found.message) == (field, True)
+
+
+DARKLY: dict[str, Any] = {
+    "url": "",
+    "tokenSecretRef": {"name": "ld", "key": "token"},
+    "project": "shop",
+    "environment": "production",
+    "contextKind": "user",
+    "settle": "0s",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("url", "/eu"),
+        ("tokenSecretRef.name", "others"),
+        ("tokenSecretRef.key", "other"),
+        ("project", "another"),
+        ("environment", "test"),
+        ("contextKind", "account"),
+        ("settle", "1h"),
+    ],
+)
+async def test_each_field_of_a_launchdarkly_source_changes_what_is_observed(service: tuple[Recorder, str], path: str, value: Any) -> None:
+    """Alone, on the wire or in what is said of the flag, which here is as the first write leaves it."""
+    recorder, base = service
+    changed = copy.deepcopy(DARKLY)
+    place = changed
+    *parents, last = path.split(".")
+    for name in parents:
+        place = place[name]
+    place[last] = value
+    outcomes = []
+    for spec in (DARKLY, changed):
+        recorder.__init__()  # type: ignore[misc]
+        recorder.document = _darkly(OWNER)
+        outcomes.append(await asked(recorder, {"type": "LaunchDarkly", "launchDarkly": {**spec, "url": base + spec["url"]}}))
+    assert outcomes[0] != outcomes[1]
+
+
+def _darkly(owner: Owner) -> dict[str, Any]:
+    """A flag in two environments, driven by this owner at 70 %."""
+    signature = {"contextKind": "user", "attribute": "key", "op": "in", "negate": True, "values": [f"linnet {owner.mark()}#all"]}
+    named = {"contextKind": "user", "attribute": "anonymous", "op": "in", "negate": True, "values": [True]}
+    weights = [{"variation": 0, "weight": 70_000}, {"variation": 1, "weight": 30_000}]
+    rule = {"_id": "r", "clauses": [signature, named], "rollout": {"variations": weights}}
+    config = {"on": True, "rules": [rule], "fallthrough": {"variation": 1}}
+    variations = [{"_id": "t", "value": True}, {"_id": "f", "value": False}]
+    return {"key": "new", "_version": 1, "variations": variations, "environments": {"production": config, "test": {**config, "on": False}}}

@@ -385,7 +385,7 @@ async def test_the_registry_builds_the_provider_and_names_what_it_does_not_know(
     provider = registry.build("flagd", {"namespace": "shop", "config_map": "flags", "settle": 0}, ME, ports)
     await provider.apply(FLAG, gated(5), None)
     assert isinstance(await provider.verify(FLAG, gated(5), 0.0), Converged)
-    with pytest.raises(Invalid, match="Use one of: flagd, http, unleash"):
+    with pytest.raises(Invalid, match="Use one of: flagd, http, launchDarkly, unleash"):
         registry.build("unleesh", {}, ME, ports)
     with pytest.raises(Invalid, match="config_map"):
         registry.build("flagd", {"namespace": "shop"}, ME, ports)

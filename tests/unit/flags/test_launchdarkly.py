@@ -81,6 +81,7 @@ async def test_ours_stands_before_the_rule_that_would_hide_it(world: LaunchDarkl
     catch_all = person_s_rule(world, ("track", "canary"))
     await world.provider.apply(FLAG, gated(100), None)
     assert [rule["_id"] for rule in world.server.config()["rules"]] == [staff, world.ours()["_id"], catch_all]
+    assert "reorderRules" not in [one["kind"] for patch in world.server.patches for one in patch["instructions"]]  # it was put there
     assert world.on(IDS[:100], "canary") == set(IDS[:100])
     assert world.on(IDS[:100], "canary", team="staff") == set()
 
