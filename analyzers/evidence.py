@@ -12,6 +12,7 @@ import binascii
 import hashlib
 import itertools
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -183,13 +184,23 @@ def replay(log: Log | str) -> Answer:
     return answer
 
 
-def _run(log: Log) -> tuple[Judge, Answer | None]:
-    judge, answer = Judge(log.config, log.base), None
+def walk(log: Log) -> Iterator[tuple[Tick, Answer, Judge]]:
+    """Every tick of a log with the judge's answer, and the judge as it is then. The digest is not looked at: `read` has done that,
+    and what would have come of other counts may be asked as well.
+    """
+    judge = Judge(log.config, log.base)
     try:
         for entry in log.entries:
-            answer = judge.tick(_tick(entry, log.config))
+            tick = _tick(entry, log.config)
+            yield tick, judge.tick(tick), judge
     except AnalysisError as error:
         raise EvidenceError(f"the evidence log cannot be replayed: {error}") from error
+
+
+def _run(log: Log) -> tuple[Judge, Answer | None]:
+    judge, answer = Judge(log.config, log.base), None
+    for _, answer, judge in walk(log):  # noqa: B007 - the last ones are wanted
+        pass
     return judge, answer
 
 

@@ -23,13 +23,17 @@ Mask = NDArray[np.bool_]
 WORSE_ODDS: Final[Array] = np.array([1.1, 1.2, 1.35, 1.6, 2.0, 2.7, 4.0, 7.0, 15.0, 50.0])
 FINE_ODDS: Final[Array] = np.array([0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9])
 TAILS: Final = (0.002, 0.98)
-"""Boundaries with more or less of the baseline beyond them say nothing in a reasonable number of requests."""
+"""Boundaries with more or less of the baseline beyond them say nothing in a reasonable number of requests, but see `telling`."""
 WATCHED_TAILS: Final = (0.5, 0.1, 0.01)
+QUIET: Final = 0.5
+"""Nats below which a boundary has said nothing worth naming it for."""
 LEAST_SHAPE: Final = 200.0
 """Baseline requests that must have been seen before anything is bet."""
 PRIOR_PHI: Final = 1.5
 PSEUDO_TICKS: Final = 5.0
 DECAY: Final = 0.9
+MEMORY: Final = 2000.0
+"""Baseline requests that are remembered at least, however few come in a tick: else a quiet service would never show its shape."""
 GATE_FACTOR: Final = 2.0
 STATE_VERSION: Final = 1
 
@@ -113,6 +117,7 @@ class HistogramState(msgspec.Struct, frozen=True, kw_only=True):
     trail: tuple[tuple[float, int], ...] = ()
     gate: tuple[float, ...] = ()
     spread: tuple[tuple[float, ...], ...] = ()
+    sick: int | None = None
 
 
 class HistogramEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +183,7 @@ class HistogramTest:
         self._log_prior: Array = spread.ravel()
         self._worse = Mixture(self._log_prior, start_weight=options.start_weight, restarts=options.restarts, state=s.worse)
         self._fine: Array = np.array(s.fine) if s.fine else np.zeros((0, FINE_ODDS.size))
-        self._watched = s.watched
+        self._watched, self._sick = s.watched, s.sick
         self._recent: Array = np.array(s.recent) if s.recent else np.zeros(size + 1)
         self._slower = [np.array(x) if x else np.zeros(size) for x in s.slower]
         self._requests, self._ticks, self._used, self._fine_used = s.requests, s.ticks, s.used, s.fine_used
@@ -216,7 +221,7 @@ class HistogramTest:
             if use.bound and self._watched:
                 self._gate = self._gate + self._fine_bets((slower[0], n_c), (baseline, n_b), shape, GATE_FACTOR, phi)[0]
         if use.bound:  # calm ticks only: the bets' guess of the baseline must not learn from an incident
-            self._recent = self._recent * DECAY + baseline
+            self._recent = self._recent * max(DECAY, 1.0 - n_b / MEMORY) + baseline
         self._end()
 
     def skip(self, ticks: int = 1) -> None:
@@ -259,6 +264,7 @@ class HistogramTest:
             trail=tuple(self._trail),
             gate=tuple(self._gate.tolist()),
             spread=self._spread.rows,
+            sick=self._sick,
         )
 
     @property
@@ -282,14 +288,18 @@ class HistogramTest:
         return log_mean_exp(self._gate, _LOG_FINE_PRIOR)
 
     def sick_boundary(self) -> int | None:
-        """Index of the boundary next to the baseline's p90: where its own health is watched."""
+        """Index of the boundary next to the baseline's p90, where its own health is watched: chosen once. Between two that are equally near
+        a guess from few requests would swing, and the other one's usual share would read as an incident.
+        """
         shape = self._shape()
-        return None if shape is None else int(np.argmin(np.abs(np.log(shape) - math.log(0.1))))
+        if self._sick is None and shape is not None:
+            self._sick = int(np.argmin(np.abs(np.log(shape) - math.log(0.1))))
+        return self._sick
 
     def _prior_boundaries(self) -> Mask:
         if not self._history.size:
             return np.ones(self._edges.size, dtype=bool)
-        fit: Mask = (self._history >= TAILS[0]) & (self._history <= TAILS[1])
+        fit = telling(self._history)
         return fit if fit.any() else np.ones(self._edges.size, dtype=bool)
 
     def _shape(self) -> Array | None:
@@ -321,7 +331,7 @@ class HistogramTest:
         p_c = WORSE_ODDS * p_b / (1.0 - p_b + WORSE_ODDS * p_b)
         x_b = weights @ counts
         bets = bernoulli_increment(x_c[:, None], n_c, x_b[:, None], n_b, p_c, p_b)
-        useful = known & (shape >= TAILS[0]) & (shape <= TAILS[1]) if not self._history.size else known
+        useful = known & telling(shape) if not self._history.size else known
         bets[~useful] = 0.0
         self._worse.take(bets.ravel(), np.repeat(phi, WORSE_ODDS.size), self.options.cap)
         self._spread.update(x_c, n_c, _beyond(counts), n_b)
@@ -360,16 +370,32 @@ class HistogramTest:
         self._slower = [self._slower[0] + slower[0], self._slower[1] + slower[1]]
 
     def _loudest(self) -> int:
+        """The boundary that carries most of the evidence; where none speaks, the middle one of those that are watched."""
+        usual = self._watched[len(self._watched) // 2] if self._watched else 0
         if not self._used:
-            return self._watched[0] if self._watched else 0
-        per = (self._worse.logs + self._log_prior).reshape(self._edges.size, WORSE_ODDS.size)
-        return int(np.argmax(np.logaddexp.reduce(per, axis=1)))
+            return usual
+        logs, prior = (x.reshape(self._edges.size, WORSE_ODDS.size) for x in (self._worse.logs + self._log_prior, self._log_prior))
+        spoken = np.logaddexp.reduce(logs, axis=1)
+        if not np.any(spoken > np.logaddexp.reduce(prior, axis=1) + QUIET):
+            return usual
+        return int(np.argmax(spoken))
 
     def _end(self) -> None:
         self._ticks += 1
         fine = min((log_mean_exp(row, _LOG_FINE_PRIOR) for row in self._fine), default=0.0)
         self._trail.append((fine, self._fine_used))
         del self._trail[: -(self.options.gain_ticks + 1)]
+
+
+def telling(shape: Array) -> Mask:
+    """Boundaries at which a slower canary can show in a reasonable number of requests: those with enough of the baseline beyond them,
+    and the first one that the baseline hardly ever reaches, since with coarse buckets a new tail shows there and nowhere else.
+    """
+    fit: Mask = (shape >= TAILS[0]) & (shape <= TAILS[1])
+    beyond = np.flatnonzero(shape < TAILS[0])
+    if beyond.size:
+        fit[beyond[0]] = True
+    return fit
 
 
 def _beyond(counts: Array) -> Array:

@@ -18,8 +18,8 @@ from analyzers.stats.mixture import Array, Mixture, MixtureState, log_mean_exp
 
 WORSE_RATIOS: Final[Array] = np.geomspace(1.4, 2000.0, 16)
 WORSE_PRIOR: Final[Array] = np.array([0.10, 0.12, 0.13, 0.13, 0.12, 0.10, 0.07, 0.05, 0.04, 0.03, 0.03, 0.02, 0.02, 0.02, 0.01, 0.01])
-SMALL_RATIOS: Final[Array] = np.geomspace(1.03, 40.0, 16)
-"""Effect sizes for outcomes where a loss of a few percent is the regression (conversions, orders)."""
+SMALL_RATIOS: Final[Array] = np.array([1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 6.0, 12.0, 40.0])
+"""Effect sizes beyond the margin for outcomes where a loss of a few percent is the regression (conversions, orders): dense there."""
 SMALL_PRIOR: Final[Array] = np.full(SMALL_RATIOS.size, 1.0 / SMALL_RATIOS.size)
 FINE_RATIOS: Final[Array] = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 FINE_PRIOR: Final[Array] = np.full(FINE_RATIOS.size, 1.0 / FINE_RATIOS.size)

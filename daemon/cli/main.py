@@ -19,6 +19,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "doctor": ("daemon.cli.doctor", "doctor", "Say what is missing, within a minute."),
     "import": ("daemon.cli.importing.command", "import_", "Turn manifests of Flagger and Argo Rollouts into Linnet's."),
     "presets": ("daemon.cli.presets", "presets", "Print what presets count, as PromQL."),
+    "explain": ("daemon.cli.evidence", "explain", "Say what a verdict rests on, with a picture."),
+    "replay": ("daemon.cli.evidence", "replay", "Give a verdict again from its stored evidence."),
     "wait": ("daemon.cli.waiting", "wait", "Wait until a release has ended."),
     "promote": ("daemon.cli.verbs", "promote", "Promote the release under way now."),
     "abort": ("daemon.cli.verbs", "abort", "Take the release under way back."),

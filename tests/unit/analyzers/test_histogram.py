@@ -164,3 +164,33 @@ def test_the_state_survives_json_and_is_small(history: Any) -> None:
         stopped = HistogramTest(options, msgspec.json.decode(text, type=HistogramState))
         stopped.update(c, b)
     assert stopped.peek() == whole.peek()
+
+
+def test_the_baselines_health_is_watched_at_one_boundary() -> None:
+    """Shares of 33 % and 3.3 % are equally far from a tenth: whichever was chosen first stays, or the other would read as an incident."""
+    test = HistogramTest(HistogramOptions(edges=(0.05, 0.1, 0.25)))
+    test.update(np.array([660.0, 308.0, 31.0, 1.0]), np.array([660.0, 308.0, 31.0, 1.0]))
+    chosen = test.sick_boundary()
+    assert chosen is not None
+    for _ in range(30):
+        moved = np.array([690.0, 282.0, 27.0, 1.0]) if chosen else np.array([630.0, 334.0, 35.0, 1.0])
+        test.update(moved, moved)
+        assert test.sick_boundary() == chosen
+    assert HistogramTest(test.options, test.state).sick_boundary() == chosen
+
+
+def test_a_quiet_service_shows_its_shape() -> None:
+    """Fifteen requests a scrape must be remembered long enough to know how slow is usual."""
+    test = HistogramTest(HistogramOptions(edges=(0.05, 0.1, 0.25)))
+    for _ in range(20):
+        test.update(np.array([10.0, 4.0, 1.0, 0.0]), np.array([10.0, 4.0, 1.0, 0.0]))
+    assert test.evidence_ticks > 0
+
+
+def test_a_tail_where_the_baseline_has_none_is_seen() -> None:
+    """With coarse buckets a new tail shows at the first boundary that the baseline hardly ever reaches, and nowhere else."""
+    test = HistogramTest(HistogramOptions(edges=(0.05, 0.1, 0.25, 0.5)))
+    for _ in range(20):
+        test.update(np.array([330.0, 140.0, 5.0, 25.0, 0.0]), np.array([660.0, 280.0, 60.0, 0.0, 0.0]), tolerated=0.4)
+    assert test.peek().log_e_worse > math.log(100)
+    assert test.peek().boundary == 0.25

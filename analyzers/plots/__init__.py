@@ -1,0 +1,1 @@
+"""Pictures of stored evidence, as SVG for pages and PNG for messages."""
