@@ -35,7 +35,7 @@ async def past(
     if not source.backfills:
         return {}
     ticks = min(MOST_TICKS, math.floor(SPAN / scrape_seconds))
-    last = math.floor((until - source.ingestion_delay) / scrape_seconds)
+    last = math.floor((until - source.ingestion_delay) / scrape_seconds) - source.settle_scrapes
     grid = np.arange(last - ticks, last + 1, dtype=np.float64) * scrape_seconds
     asked = [(m, role) for m in metrics for role in m.selectors]
     queries = [Query(selector=m.where(role, BASELINE, baseline.matchers), targets=baseline.targets) for m, role in asked]

@@ -6,6 +6,7 @@ wakes the reconciler. The evidence is stored in the `AnalysisRun`, from which a 
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from typing import Final, Literal
@@ -115,17 +116,21 @@ class _Session:
         self.fresh = False
         # What was learnt before the start is in the log: it would be another thing now, with the canary in sight.
         self._trial = Trial.resume(stored) if stored else Trial.begin(await self._learnt(self._source, metrics, config))
-        last = self._trial.log.last_index
+        last = self._trial.log.last_index if stored else self._unexposed()
         self._split = splits(self.ports.caches, self.resolved, metrics)
         if self._trial.config.ramp is not None:
             self._publish_first(self._trial)
         self._collector = Collector(self._source, metrics, scrape_seconds=self._interval, last_index=last)
 
+    def _unexposed(self) -> int | None:
+        """The last tick before the first exposure: a daemon that died before it had stored anything reads again what came after."""
+        rollout = self.resolved.canary.status.rollout
+        return math.floor(epoch(rollout.judge_from) / self._interval) if rollout is not None and rollout.judge_from else None
+
     async def _learnt(self, source: MetricSource, metrics: tuple[AnyMetric, ...], config: JudgeConfig) -> JudgeConfig:
         """Baseline against baseline, from before the first exposure."""
         pair, rollout = arms(self.ports.caches, self.resolved, self.revision), self.resolved.canary.status.rollout
-        start = epoch(rollout.judge_from) if rollout is not None and rollout.judge_from else self.ports.clock()
-        until = min(self.ports.clock(), start)
+        until = epoch(rollout.started_at) if rollout is not None else self.ports.clock()
         history = await past(source, metrics, pair[1], until=until, scrape_seconds=config.scrape_seconds) if pair else {}
         return learnt(config, history, self.resolved)
 

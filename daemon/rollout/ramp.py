@@ -49,8 +49,11 @@ def _wanted(turn: Turn, before: int | None) -> int:
     wish = judge.wanted_weight if judge is not None else None
     if before is None:
         return min(ceiling, START if wish is None else wish)
-    if judge is None or wish is None or judge.weight is None or wish == judge.weight:
+    if judge is None or wish is None or wish == judge.weight:
         return min(before, ceiling)
+    if judge.weight is None:  # it has said where to begin, perhaps only after the first request
+        begins = 0 < before < wish and _may_climb(turn, turn.rollout.weight_reached)
+        return min(wish if begins else before, ceiling)
     if wish < judge.weight:
         return min(before, ceiling, wish)
     return min(max(before, wish), ceiling) if _may_climb(turn, judge.weight) else min(before, ceiling)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from tests.mutants import analyzers, control, edges, judge, kube, rollout
+from tests.mutants import analyzers, control, edges, judge, kube, ramp, rollout
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
 
-MUTANTS: tuple[Mutant, ...] = (*rollout.MUTANTS, *analyzers.MUTANTS, *judge.MUTANTS, *kube.MUTANTS, *edges.MUTANTS, *control.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *rollout.MUTANTS,
+    *analyzers.MUTANTS,
+    *judge.MUTANTS,
+    *kube.MUTANTS,
+    *edges.MUTANTS,
+    *control.MUTANTS,
+    *ramp.MUTANTS,
+)

@@ -184,7 +184,7 @@ MUTANTS = (
         name="climbs-without-a-budget",
         protects="judge: risk budget",
         path="analyzers/ramp.py",
-        old="    return above if affordable else seen.weight\n",
+        old="    return above if affordable else seen.pending\n",
         new="    return above\n",
         test=f"{_RULES}::test_a_ramp_does_not_climb_into_a_known_risk",
     ),

@@ -284,3 +284,31 @@ def test_a_step_of_100_percent_is_reached_at_the_top_of_the_ramp() -> None:
     world = climbing(steps=[Step(weight=50), Step(weight=100)])
     world.run(lambda w: w.phase == "Promoting")
     assert max(written(world)) == 50
+
+
+def test_the_dwell_of_a_step_is_at_its_weight() -> None:
+    """A retreat in its midst begins it anew: what was seen at one percent is no time at twenty."""
+    world = climbing(steps=[Step(name="some", weight=20, dwell=Dwell(min_duration="60s")), Step(weight=50)])
+    reached(world, 20)
+    world.seconds(50)
+    decided(world, m.JudgeView(action="Hold", text="leans", wanted_weight=1, weight=20))
+    assert world.status.rollout is not None
+    assert world.status.rollout.reached_at is None
+    reached(world, 20)
+    again = world.now
+    world.run(lambda w: w.status.rollout is not None and w.status.rollout.step == 1)
+    assert world.now - again >= 58
+
+
+def test_where_it_begins_may_be_said_after_the_first_request() -> None:
+    """One percent until the judge knows the traffic; what it says then counts before anything was counted, but never from 0."""
+    world = climbing()
+    reached(world, 1)
+    decided(world, m.JudgeView(action="Hold", wanted_weight=4))
+    assert world.weight == 4
+    world.mood = "incident"
+    world.run(lambda w: w.weight == 0)
+    for _ in range(5):
+        decided(world, m.JudgeView(action="Hold", wanted_weight=4))
+        world.tick(1)
+    assert world.weight == 0
