@@ -125,20 +125,23 @@ def walk(stages: Sequence[Stage], attempt: Callable[[Action], bool], *, elapsed:
     return True
 
 
-def forward(*, weight: int, flags: Sequence[Driven]) -> tuple[Stage, ...]:
-    """To a step's exposure, and at it. Flags that fall go first, as on the way back; flags that rise go last."""
+def forward(*, weight: int | None, flags: Sequence[Driven]) -> tuple[Stage, ...]:
+    """To a step's exposure, and at it. Flags that fall go first, as on the way back; flags that rise go last.
+
+    Without a weight (None) there are no pods and no traffic to wait for.
+    """
     wanted = [flag for flag in flags if flag.then is not None]
     falling = [flag for flag in wanted if _falls(flag)]
     others = [flag for flag in wanted if not _falls(flag)]
     moves = any(flag.then != flag.now for flag in others)
     return _stages(
-        [Capacity(weight=weight)],
+        [] if weight is None else [Capacity(weight=weight)],
         [_write(flag) for flag in falling],
-        [Weight(weight=weight)],
+        [] if weight is None else [Weight(weight=weight)],
         [Answering(flag=flag.flag) for flag in wanted if moves],
         [_write(flag) for flag in others],
         [_seen(flag) for flag in wanted],
-        [Settled(weight=weight)],
+        [] if weight is None else [Settled(weight=weight)],
     )
 
 

@@ -42,7 +42,7 @@ class Traffic(Model, frozen=True, kw_only=True):
 
     mode: Annotated[
         Literal["Auto", "Routes", "PodRatio", "None"] | None,
-        doc("Auto takes Routes where a route points at the Service, else PodRatio.", planned_values=("None",)),
+        doc("Auto takes Routes where a route points at the Service, else PodRatio. None: flags alone, no pods and no traffic."),
     ] = None
     service_ref: ServiceRef | None = None
     routes: Annotated[Annotated[list[RouteRef], msgspec.Meta(max_length=8)] | None, doc("Routes whose weights move.", built_items=1)] = None
@@ -281,5 +281,15 @@ class ReleaseSpec(Model, frozen=True, kw_only=True):
 class CanarySpec(ReleaseSpec, frozen=True, kw_only=True):
     """One workload, and how it is released; what is left out comes from the profile, then from Linnet."""
 
-    workload_ref: WorkloadRef
+    workload_ref: Annotated[WorkloadRef | None, doc("Needed unless traffic.mode is None: then no workload is touched.")] = None
     profile_ref: LocalRef | None = None
+
+    @property
+    def workload(self) -> str:
+        """The workload's name; empty where only flags are released."""
+        return self.workload_ref.name if self.workload_ref is not None else ""
+
+    @property
+    def flags_only(self) -> bool:
+        """No pods, no traffic: what is released is a plan for flags."""
+        return self.traffic is not None and self.traffic.mode == "None"

@@ -43,8 +43,8 @@ _OUTCOMES: Final = Outcomes(
     no_data=Outcome(action="Wait", then_after="30m", then="Rollback"),
     provider_error=Outcome(action="Wait", then_after="30m", then="Rollback"),
 )
+WORKLOAD: Final = WorkloadRef(name="unnamed", api_version="apps/v1", kind="Deployment")
 _BUILT_IN: Final = CanarySpec(
-    workload_ref=WorkloadRef(name="unnamed", api_version="apps/v1", kind="Deployment"),
     mode="Enforce",
     hold="Auto",
     traffic=Traffic(mode="Auto", identity="Auto", drain="10s"),
@@ -93,13 +93,16 @@ def effective(spec: CanarySpec) -> CanarySpec:
     analysis, traffic, strategy = full.analysis, full.traffic, full.strategy
     if analysis is None or traffic is None or strategy is None:
         raise AssertionError("the built-in spec fills all of them")
+    if full.flags_only:
+        strategy = msgspec.structs.replace(strategy, ramp="Steps")  # what evidence moves by itself is a weight
     by_evidence = strategy.ramp == "Adaptive" and analysis.judge != "TemplatesOnly"
     return msgspec.structs.replace(
         full,
-        workload_ref=_over(spec.workload_ref, _BUILT_IN.workload_ref),
+        workload_ref=None if spec.workload_ref is None else _over(spec.workload_ref, WORKLOAD),
         traffic=traffic,
+        strategy=strategy,
         steps=[_with_dwell(step, by_evidence=by_evidence) for step in full.steps or []],
-        flags=[_full_flag(flag) for flag in full.flags or []],
+        flags=[_full_flag(flag, gated=not full.flags_only) for flag in full.flags or []],
         analysis=msgspec.structs.replace(
             analysis,
             # What no judge looks at is not asked for; a profile may still name metrics for those who compare.
@@ -137,9 +140,9 @@ def _with_dwell(step: Step, *, by_evidence: bool) -> Step:
     return msgspec.structs.replace(step, dwell=DWELL) if exposes and step.dwell is None and not by_evidence else step
 
 
-def _full_flag(flag: Flag) -> Flag:
+def _full_flag(flag: Flag, *, gated: bool) -> Flag:
     sourced = _sourced(flag, LocalRef(name=DEFAULT_SOURCE))
-    return _over(sourced, Flag(name=flag.name, key=flag.name, mode="Gated", on_promotion="Keep"))
+    return _over(sourced, Flag(name=flag.name, key=flag.name, mode="Gated" if gated else "Independent", on_promotion="Keep"))
 
 
 def _full_metric(metric: Metric) -> Metric:

@@ -125,6 +125,11 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "CanarySpec": (
         *_RELEASE,
         Rule(
+            rule="has(self.workloadRef) || has(self.profileRef) || (has(self.traffic) && has(self.traffic.mode) && self.traffic.mode == 'None')",
+            message="names no workload; only a release of flags alone (traffic.mode: None) goes without",
+            field=".workloadRef",
+        ),
+        Rule(
             rule="(has(self.flags) && size(self.flags) > 0) || has(self.profileRef) || !has(self.steps) || "
             "self.steps.all(s, !has(s.flags) || size(s.flags) == 0)",
             message="a step moves a flag but spec.flags declares none; declare it there",
@@ -368,7 +373,6 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Step", "gate"): "use pause and let your job run linnet resume",
     ("Flag", "mode"): "use Gated or Independent",
     ("Flag", "onPromotion"): "use Keep, Open or Remove",
-    ("Traffic", "mode"): "use Auto, Routes or PodRatio",
     ("Traffic", "routes"): "name one route",
     ("Traffic", "identity"): "use Isolated, or mode PodRatio",
     ("Strategy", "type"): "use Canary",

@@ -198,6 +198,14 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     spec: dict[str, Any] | None = None
 
 
+class FlagPlanStatus(Model, frozen=True, kw_only=True):
+    """A plan for flags alone that was seen, and the name it was given."""
+
+    revision: Word
+    plan: dict[str, Any] = {}
+    failed: bool = False
+
+
 class CanaryStatus(Model, frozen=True, kw_only=True):
     observed_generation: int | None = None
     # A factory, because a plain default is left out on the wire, and kubectl's column of a new Canary would be empty.
@@ -218,6 +226,7 @@ class CanaryStatus(Model, frozen=True, kw_only=True):
     arms: list[ArmStatus] = []
     routes: list[RouteStatus] = []
     flags: list[FlagStatus] = []
+    flag_plans: list[FlagPlanStatus] = []  # newest last; of a release without pods
     metrics: list[MetricStatus] = []
     restore: list[RestoreEntry] = []
     conditions: list[Condition] = []

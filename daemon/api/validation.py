@@ -15,6 +15,7 @@ from daemon.api.canary import Analysis, CanarySpec, Flag, Metric, NotifyRoute, O
 from daemon.api.errors import ApiError, FieldError, InvalidObjectError
 from daemon.api.fields import Model
 from daemon.api.flagservices import generic_source
+from daemon.api.flagsonly import flags_only_faults
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
 from daemon.api.quantities import parse_duration, parse_margin
 from daemon.api.shares import cohort_faults, share_faults
@@ -101,7 +102,13 @@ def _name_errors(kind: Kind, raw: dict[str, Any]) -> Errors:
 
 
 def _canary(spec: CanarySpec, path: str) -> Errors:
-    yield from _workload(spec.workload_ref, f"{path}.workloadRef")
+    if spec.flags_only:
+        yield from flags_only_faults(spec, path)
+    elif spec.workload_ref is None:
+        text = "names no workload: say which Deployment is released; only a release of flags alone (traffic.mode: None) goes without"
+        yield _error(f"{path}.workloadRef", None, text, "Required")
+    else:
+        yield from _workload(spec.workload_ref, f"{path}.workloadRef")
     yield from _release(spec, path)
     declared = [flag.name for flag in spec.flags or []]
     yield from _undeclared(spec.steps or [], declared, f"{path}.steps")

@@ -137,11 +137,11 @@ class Cluster:
                 return found
         known = await self.canaries(self.namespace)
         for item in known:
-            if word == "deploy" and item.spec.workload_ref.name == name:
+            if word == "deploy" and item.spec.workload == name and not item.spec.flags_only:
                 return item
         import difflib
 
-        there = [c.name if word == "canary" else c.spec.workload_ref.name for c in known]
+        there = [c.name if word == "canary" else c.spec.workload for c in known]
         prefix = "" if word == "canary" else "deploy/"
         near = difflib.get_close_matches(name, there, n=1)
         hint = f"did you mean {prefix}{near[0]}?" if near else f"there are: {', '.join(prefix + t for t in there) or 'none'}"
@@ -176,8 +176,10 @@ class Cluster:
         return await self.present(canary)
 
     async def present(self, canary: Canary) -> str:
-        """The revision of the Deployment's template."""
-        item = await self.deployment(canary.namespace, canary.spec.workload_ref.name)
+        """The revision of the Deployment's template; of a release of flags alone that of the plan seen last."""
+        if canary.status.flag_plans:
+            return canary.status.flag_plans[-1].revision
+        item = await self.deployment(canary.namespace, canary.spec.workload)
         return (await self.revisions(canary.namespace)).name_of(item.namespace, item.name, item.spec.template)
 
     async def whoami(self) -> str:

@@ -91,7 +91,7 @@ class Consultation:
         resolved = self._resolver.resolve(item)
         found = [bad(what, p.message, p.way_out or "see linnet status") for p in resolved.problems]
         if found or resolved.deployment is None:
-            return found or [bad(what, f"Deployment {resolved.spec.workload_ref.name} does not exist", "create it, or delete this Canary")]
+            return found or [bad(what, f"Deployment {resolved.spec.workload} does not exist", "create it, or delete this Canary")]
         found += self._routes(what, resolved)
         found += await self._metrics(what, resolved)
         found += await self._flag_views(what, resolved)

@@ -194,7 +194,7 @@ class GiveBack:
         for action in (m.RestoreFloor(), m.RestoreFlags()):
             await executor.run(resolved, action)
         if self._held == "release":
-            item = self._caches.deployments.store.get(self._key[0], resolved.spec.workload_ref.name)
+            item = self._caches.deployments.store.get(self._key[0], resolved.spec.workload)
             if item is not None:
                 self._caches.deployments.store.put(await hold.release(self._client, item))
             await executor.run(resolved, m.Adopt(adopted=False))
@@ -239,7 +239,7 @@ class GiveBack:
 
     async def _switch_off(self) -> Deployment | None:
         canary = self._caches.canaries.store.get(*self._key)
-        item = self._caches.deployments.store.get(self._key[0], canary.spec.workload_ref.name) if canary is not None else None
+        item = self._caches.deployments.store.get(self._key[0], canary.spec.workload) if canary is not None else None
         if item is None or item.metadata.annotation(names.HOLD) or not item.metadata.annotation(names.CANARY_MARK):
             return None
         written = await self._client.json_patch(DEPLOYMENTS, item.namespace, item.name, [add(HOLD_POINTER, "off")])

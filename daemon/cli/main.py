@@ -27,6 +27,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "pause": ("daemon.cli.verbs", "pause", "Hold a release at its present step."),
     "resume": ("daemon.cli.verbs", "resume", "Go on with a paused release."),
     "retry": ("daemon.cli.verbs", "retry", "Release a failed revision again, from the first step."),
+    "flags": ("daemon.cli.flags", "flags", "Show each flag of a release, share by share."),
+    "cohort": ("daemon.cli.flags", "cohort", "Say whether a user has a flag, and why."),
     "restart": ("daemon.cli.restart", "restart", "Restart good pods while a Deployment is held."),
     "release": ("daemon.cli.release", "release", "Un-pause what Linnet holds, without the daemon."),
     "cleanup": ("daemon.cli.cleanup", "cleanup", "Give back everything that Linnet changed, without the daemon."),

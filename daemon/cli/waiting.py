@@ -98,12 +98,12 @@ async def _named(cluster: Cluster, canary: Canary, question: Question, present: 
         status = canary.status
         spoken_of = {h.revision for h in status.history} | {status.stable_revision, status.rollout.revision if status.rollout else None}
         revisions = await cluster.revisions(canary.namespace)
-        stored = {r.metadata.label(names.REVISION) for r in revisions.of(canary.namespace, canary.spec.workload_ref.name)}
+        stored = {r.metadata.label(names.REVISION) for r in revisions.of(canary.namespace, canary.spec.workload)}
         if question.revision not in spoken_of | stored:
             known = ", ".join(sorted(stored)) or "none"
             raise CliError(f"--revision {question.revision} is not known of {canary.name}: at hand is {present}; stored are {known}")
         return question.revision, ""
-    item = await cluster.deployment(canary.namespace, canary.spec.workload_ref.name)
+    item = await cluster.deployment(canary.namespace, canary.spec.workload)
     there = images(Templates().decode(item.spec.template))
     return (present, "") if question.image in there else (None, f"Deployment {item.name} has {', '.join(there)}, not yet {question.image}")
 

@@ -29,7 +29,8 @@ from daemon.workloads.revisions import by_workload, label_value
 
 
 def _by_workload_ref(item: ours.Canary) -> list[str]:
-    return [f"{item.namespace}/{item.spec.workload_ref.name}"]
+    """The Canary that holds and releases a workload; one for flags alone does neither."""
+    return [] if item.spec.flags_only or not item.spec.workload else [f"{item.namespace}/{item.spec.workload}"]
 
 
 def _by_our_owner(item: KubeObject) -> list[str]:

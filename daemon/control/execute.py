@@ -234,7 +234,7 @@ class Executor:
 
     async def _drop_finalizer(self, resolved: Resolved, _: m.DropFinalizer) -> None:
         canary = resolved.canary
-        await self._revisions.forget_all(canary.namespace, resolved.spec.workload_ref.name, canary.name)
+        await self._revisions.forget_all(canary.namespace, resolved.spec.workload, canary.name)
         await self.let_go(canary)
 
     async def let_go(self, canary: ours.Canary) -> None:

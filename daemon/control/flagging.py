@@ -117,11 +117,11 @@ class FlagBoard:
         try:
             provider = await self._provider(resolved, use)
             await self._call(use, lambda: provider.check(_ref(use), desired))
-        except Exposed as e:
-            log.info("%s/%s: %s", *resolved.canary.key, e)
-            self._open.setdefault(resolved.canary.key, set()).add(use.name)
         except FlagError as e:
-            if not e.retryable:
+            if isinstance(e, Exposed) and not resolved.spec.flags_only:  # without pods nothing would be left to release
+                log.info("%s/%s: %s", *resolved.canary.key, e)
+                self._open.setdefault(resolved.canary.key, set()).add(use.name)
+            elif not e.retryable:
                 way_out = f"Linnet looks again every {LOOK_AGAIN:g} s; or leave flag {use.name} out of the release"
                 return Problem(reason=e.reason, message=str(e).rstrip("."), way_out=way_out)
         return None
@@ -239,10 +239,11 @@ class FlagBoard:
         desired = shares.at(flag_plan(resolved, name).unreached, wanted, gated=gated)
         try:
             await self._call(use, lambda: provider.apply(_ref(use), desired, expected))
-        except Exposed as e:
-            log.info("%s/%s: %s", *resolved.canary.key, e)
-            self._open.setdefault(key, set()).add(name)
         except FlagError as e:
+            if isinstance(e, Exposed) and not resolved.spec.flags_only:
+                log.info("%s/%s: %s", *resolved.canary.key, e)
+                self._open.setdefault(key, set()).add(name)
+                return
             if not e.retryable:
                 self._refused[key, name] = desired
             raise

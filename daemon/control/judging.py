@@ -192,8 +192,14 @@ class _Session:
         return msgspec.structs.replace(now, settled=now.settled and not changed)
 
     def _warm(self, canary: ArmTargets, at: float) -> bool:
-        """Whether the youngest pod of the canary's was past its cold start; the judge itself counts time and requests besides."""
+        """Whether the youngest pod of the canary's was past its cold start; the judge itself counts time and requests besides.
+
+        Code behind a flag that is released alone is cold from its first exposure on.
+        """
         started = [s for s in canary.started.values() if s <= at]
+        rollout = self.resolved.canary.status.rollout
+        if self.resolved.spec.flags_only and rollout is not None and rollout.judge_from is not None:
+            started = [epoch(rollout.judge_from)]
         analysis = self.resolved.spec.analysis
         warm_up = parse_duration(analysis.warm_up) if analysis and analysis.warm_up else 60.0
         return bool(started) and at >= max(started) + warm_up

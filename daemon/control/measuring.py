@@ -1,5 +1,6 @@
 """What is measured in one rollout: the source, the metrics and the arms, from the spec and the caches."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, 
 from analyzers.options import JudgeConfig, RampConfig, Worse, conversion
 from analyzers.presets import preset_metrics
 from analyzers.sources.protocol import Target
-from daemon.api.canary import Metric
+from daemon.api.canary import ArmLabels, Metric
 from daemon.api.defaults import has_usual_margins
 from daemon.api.names import canary_service
 from daemon.api.quantities import parse_duration
@@ -32,10 +33,11 @@ def candidates(metric: Metric, resolved: Resolved) -> tuple[AnyMetric, ...]:
     """What `metric` may mean, best first: one where the spec names counters, several for a preset."""
     field = f"metrics[{metric.name}]"
     arms: dict[str, tuple[Matcher, ...]] = {}
-    if metric.arm_labels is not None:
+    labels = _flag_labels(metric, resolved)
+    if labels is not None:
         arms = {
-            BASELINE: _matchers(metric.arm_labels.stable, f"{field}.armLabels.stable"),
-            CANARY: _matchers(metric.arm_labels.canary, f"{field}.armLabels.canary"),
+            BASELINE: _matchers(labels.stable, f"{field}.armLabels.stable"),
+            CANARY: _matchers(labels.canary, f"{field}.armLabels.canary"),
         }
     given = None
     if metric.rollback_if_worse_by is not None:
@@ -114,7 +116,7 @@ def judge_config(resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> JudgeCon
         max_bad_promotion_percent=analysis.max_bad_promotion_percent or 5.0,
         deadline_seconds=NEVER,
         warm_up_seconds=parse_duration(analysis.warm_up or "60s"),
-        ladder=() if ramp else tuple(float(s.weight) for s in plan.steps),
+        ladder=() if ramp else tuple(float(s.reach if plan.flags_only else s.weight) for s in plan.steps),
         ramp=ramp,
         split=any(_routed(m, resolved) for m in metrics),
     )
@@ -161,6 +163,8 @@ def splits(caches: Caches, resolved: Resolved, metrics: tuple[AnyMetric, ...]) -
 def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets, ArmTargets] | None:
     """(canary, baseline); None while either has no pods to speak of."""
     deployment, source = resolved.deployment, resolved.metric_source
+    if resolved.spec.flags_only and source is not None:
+        return ArmTargets(name=CANARY), ArmTargets(name=BASELINE)  # on the same pods: each metric's own labels tell them apart
     if deployment is None or source is None:
         return None
     canaries = [
@@ -175,6 +179,14 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets,
         _arm(CANARY, canary, source, f"{canaries[0].name}-{HASH}-{HASH}", deployment),
         _baseline(caches, deployment, source),
     )
+
+
+def _flag_labels(metric: Metric, resolved: Resolved) -> ArmLabels | None:
+    """As the owner wrote them; of one flag alone what Unleash's impact metrics say: the key, `enabled` or `disabled`."""
+    if metric.arm_labels is not None or not resolved.spec.flags_only or len(resolved.flags) != 1:
+        return metric.arm_labels
+    label = re.sub("[^A-Za-z0-9_]", "_", resolved.flags[0].key)
+    return ArmLabels(stable=f'{label}="disabled"', canary=f'{label}="enabled"')
 
 
 def baseline(caches: Caches, resolved: Resolved) -> ArmTargets | None:

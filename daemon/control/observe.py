@@ -78,6 +78,7 @@ class Observer:
             stored=tuple(i.metadata.label(names.REVISION) for i in self._revisions.of(namespace, deployment.name)) if deployment else (),
             restore=undo,
             gitops=self._gitops(deployment),
+            flag_plan=resolved.flag_plan,
             generation=canary.metadata.generation,
             deleting=canary.metadata.deletion_timestamp is not None,
             namespace_deleting=False,

@@ -37,6 +37,7 @@ from daemon.kube.store import Key
 from daemon.rollout import lockstep
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.decide import decide
+from daemon.rollout.flagsonly import startable
 from daemon.rollout.model import Actions, Decision, Observed, RestoreFloor, RestoreRoutes
 from daemon.traffic.router import RouterError
 from daemon.workloads.errors import WorkloadError
@@ -185,7 +186,7 @@ class Reconciler:
         )
         sentence = f"{waiting.message}. {waiting.way_out}".rstrip(". ") if stuck and waiting is not None else status.sentence
         forecast, plan = status.forecast, status.plan
-        if status.phase == "Idle" and not resolved.problems:
+        if status.phase == "Idle" and not resolved.problems and not resolved.spec.flags_only:
             forecast = self._prospects.forecast(resolved)
             plan = outlook(resolved, seen, forecast)
         return msgspec.structs.replace(
@@ -310,6 +311,8 @@ def _of_flags(resolved: Resolved, status: CanaryStatus, now: float) -> list[Cond
 
 def _about_to_start(resolved: Resolved) -> bool:
     """Whether sources of flags are asked: an idle Canary costs no request."""
+    if resolved.spec.flags_only:
+        return startable(resolved.canary.status, resolved.flag_plan)
     item = resolved.deployment
     held = item is not None and item.spec.paused and bool(item.metadata.annotation(names.HELD_MARK))
     return held or resolved.canary.status.phase == "Pending"

@@ -16,6 +16,7 @@ from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.checks import CheckUse, checks_of
 from daemon.kube.objects import Deployment, HTTPRoute, Service
+from daemon.rollout.flagsonly import plan_in
 from daemon.rollout.model import Problem
 from daemon.traffic.httproute import names_service, several_backends
 from daemon.traffic.router import Scope
@@ -45,6 +46,7 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[FlagUse, ...] = ()
     metric_source: ours.MetricSource | None = None
     checks: tuple[CheckUse, ...] = ()
+    flag_plan: dict[str, Any] | None = None
     problems: tuple[Problem, ...] = ()
 
     @property
@@ -62,7 +64,9 @@ class Resolver:
         """Follows every reference. A rollout under way keeps the spec it was started with."""
         problems: list[Problem] = []
         spec = self._spec(canary, problems)
-        name = spec.workload_ref.name
+        if spec.flags_only:
+            return self._flags_alone(canary, spec, problems)
+        name = spec.workload
         deployment = self._caches.deployments.store.get(canary.namespace, name)
         found = Resolved(canary=canary, spec=spec, deployment=deployment)
         problems += self._workload(canary, spec)
@@ -91,6 +95,29 @@ class Resolver:
             problems=tuple(problems),
         )
 
+    def _flags_alone(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> Resolved:
+        """No workload, no route: flags, what they are judged by, and the plan that the spec asks for now."""
+        now = spec if canary.status.rollout is None else self._merged(canary, [])
+        source = self._metric_source(canary, spec, problems)
+        if source is not None and source.spec.type == "Scrape":
+            problems.append(
+                Problem(
+                    reason="SourceUnsuited",
+                    message=f"MetricSource {source.name} scrapes pods of two versions, and flags alone have no pods of their own",
+                    way_out="name a MetricSource of type Prometheus in the metrics' sourceRef",
+                )
+            )
+        return Resolved(
+            canary=canary,
+            spec=spec,
+            deployment=None,
+            flags=self._flags(canary, spec, problems),
+            metric_source=source,
+            checks=checks_of(self._catalogue, canary, spec, problems),
+            flag_plan=plan_in(effective(now)),
+            problems=tuple(problems),
+        )
+
     def _left_behind(self, found: Resolved, problems: list[Problem]) -> Resolved:
         """Without its Deployment: what a release under way has written is still to be found, by the undo log and our own Service."""
         canary = found.canary
@@ -108,6 +135,14 @@ class Resolver:
         rollout = canary.status.rollout
         if rollout is not None and rollout.spec is not None:
             return msgspec.convert(rollout.spec, CanarySpec)
+        spec = self._merged(canary, problems)
+        hint = "linnet lint says the same before an apply"
+        wrong = [e for e in validate(spec) if e.path != "spec.workloadRef.kind"]  # `_workload` says that of the object itself
+        problems += [Problem(reason="InvalidSpec", message=f"{e.path}: {e.message}", way_out=hint, unhold=True) for e in wrong]
+        return effective(spec)
+
+    def _merged(self, canary: ours.Canary, problems: list[Problem]) -> CanarySpec:
+        """The object over its profile, as they are now."""
         spec = canary.spec
         if spec.profile_ref is not None:
             profile = self._catalogue.profile(canary.namespace, spec.profile_ref.name)
@@ -115,13 +150,10 @@ class Resolver:
                 problems.append(profile)
             else:
                 spec = merge(spec, profile.spec)
-        hint = "linnet lint says the same before an apply"
-        wrong = [e for e in validate(spec) if e.path != "spec.workloadRef.kind"]  # `_workload` says that of the object itself
-        problems += [Problem(reason="InvalidSpec", message=f"{e.path}: {e.message}", way_out=hint, unhold=True) for e in wrong]
-        return effective(spec)
+        return spec
 
     def _workload(self, canary: ours.Canary, spec: CanarySpec) -> list[Problem]:
-        kind, name = spec.workload_ref.kind or "Deployment", spec.workload_ref.name
+        kind, name = (spec.workload_ref.kind if spec.workload_ref else None) or "Deployment", spec.workload
         if kind != "Deployment":
             return [
                 Problem(

@@ -19,7 +19,7 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus
-from daemon.rollout import bypassed, checks, commands, drift, exposures, leaving, progress, promotion, report, rollback
+from daemon.rollout import bypassed, checks, commands, drift, exposures, flagsonly, leaving, progress, promotion, report, rollback
 from daemon.rollout.model import (
     Adopt,
     Decision,
@@ -47,18 +47,20 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
         now: seconds since the epoch; the core has no clock of its own.
         name: the Canary's name, for sentences.
     """
-    turn = Turn(name or spec.workload_ref.name, plan_of(spec, gitops=bool(observed.gitops)), status, observed, now)
+    turn = Turn(name or spec.workload, plan_of(spec, gitops=bool(observed.gitops)), status, observed, now)
     turn.spec = _snapshot(spec)
     turn.seen = msgspec.structs.replace(observed, judge=checks.judged(turn))
     if status.rollout is not None:
         turn.see_flags()
         drift.adopt(turn)
-    if observed.deleting:
+    if turn.plan.flags_only:
+        _without_pods(turn)
+    elif observed.deleting:
         leaving.deleting(turn)
     elif observed.workload is None:
         missing = Problem(
             reason="WorkloadMissing",
-            message=f"Deployment {spec.workload_ref.name} does not exist",
+            message=f"Deployment {spec.workload} does not exist",
             way_out="create it, or delete this Canary",
         )
         other = next((p for p in observed.problems if p.reason == "WorkloadUnsupported"), None)
@@ -72,6 +74,16 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     report.list_arms(turn)
     report.list_metrics(turn)
     return turn.decision()
+
+
+def _without_pods(turn: Turn) -> None:
+    """A plan for flags instead of a template."""
+    flagsonly.prepare(turn)
+    if turn.seen.deleting:
+        flagsonly.deleting(turn)
+        return
+    commands.obey(turn)
+    flagsonly.run(turn)
 
 
 def _keep_memory(turn: Turn) -> None:

@@ -37,6 +37,13 @@ def floor_holds(turn: Turn, weight: int) -> bool:
     return False
 
 
+def reached(turn: Turn) -> int:
+    """The share that the step has now: of traffic, of pods, or of people where flags alone are released."""
+    if turn.plan.flags_only:
+        return turn.step.reach
+    return share(turn) if turn.seen.pod_ratio else ramp.aim(turn)
+
+
 def share(turn: Turn) -> int:
     canary = turn.canary
     return ratio_share(canary.available if canary else 0, turn.workload.available)
@@ -112,7 +119,8 @@ def reach(turn: Turn) -> bool:
     weight = ramp.aim(turn)
     if any((r.weight or 0) > weight for r in turn.seen.routes) and promotion.taken_back(turn) is None:
         promotion.hold_weight(turn, weight)  # less waits for nothing
-    for_step = forward(weight=weight, flags=lockstep.driven(turn, turn.flags, ramp.flags_due(turn, weight)))
+    flags = lockstep.driven(turn, turn.flags, ramp.flags_due(turn, weight))
+    for_step = forward(weight=None if turn.plan.flags_only else weight, flags=flags)
     if walk(for_step, partial(_attempt, turn)):
         return True
     if turn.overdue and turn.waiting is not None and turn.waiting.reason in FLAGS:
@@ -150,7 +158,7 @@ def count_from_here(turn: Turn) -> None:
         judge_from=rollout.judge_from or at,
         deadline_at=rollout.deadline_at or stamp(turn.now + turn.plan.deadline),
         requests_before=before,
-        weight_reached=ramp.aim(turn) if not turn.seen.pod_ratio else share(turn),
+        weight_reached=reached(turn),
     )
 
 
@@ -158,7 +166,5 @@ def tell_step(turn: Turn) -> None:
     step = turn.step
     flags = "".join(f", flag {f.key} at {sentence.flag_shares(f)}" for f in turn.status.flags)
     flags += "".join(f", flag {f.key} is open to everyone already" for f in turn.seen.flags if f.open)
-    turn.tell(
-        "Step",
-        f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {turn.rollout.weight_reached} % of traffic{flags}",
-    )
+    told = flags.removeprefix(", ") if turn.plan.flags_only else f"{turn.rollout.weight_reached} % of traffic{flags}"
+    turn.tell("Step", f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {told}")

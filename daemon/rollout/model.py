@@ -5,7 +5,7 @@ the writes that bring the world closer to it, and what people are told. Every ac
 so a crash between any two of them is harmless: the next pass sees the same gap and closes it.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -195,6 +195,7 @@ class Observed(Fact, frozen=True, kw_only=True):
     stored: tuple[str, ...] = ()  # revisions whose template is stored
     restore: tuple[RestoreEntry, ...] = ()  # undo log as the shell keeps it
     gitops: str = ""  # the GitOps manager seen on the Deployment
+    flag_plan: dict[str, Any] | None = None  # what a release of flags alone would release, as the spec has it now
     generation: int = 0
     deleting: bool = False
     namespace_deleting: bool = False

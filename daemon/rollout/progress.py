@@ -8,7 +8,7 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import checks, drift, exposure, lockstep, promotion, ramp, rollback, sentence
+from daemon.rollout import checks, drift, exposure, lockstep, promotion, ramp, rollback, sentence, shares
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import EnsureCanary, LiftFloor, Permit, SetWeight, StoreTemplate
 from daemon.rollout.steps import OutcomePlan
@@ -39,7 +39,14 @@ def begin(turn: Turn, *, overridden: bool = False) -> None:
     again = "".join(f"; flag {f.key} is open to everyone already and left alone" for f in turn.seen.flags if f.open)
     if set(workload.images) & set(turn.seen.failed_images):
         again += "; these images failed before, in another template"
-    turn.tell("Started", f"{sentence.subject(turn)} starts: {turn.plan.steps[0].weight} % first, {len(turn.plan.steps)} steps{again}")
+    turn.tell("Started", f"{sentence.subject(turn)} starts: {_first(turn)} first, {len(turn.plan.steps)} steps{again}")
+
+
+def _first(turn: Turn) -> str:
+    step = turn.plan.steps[0]
+    if not turn.plan.flags_only:
+        return f"{step.weight} %"
+    return ", ".join(f"flag {name} {shares.words(flag)}" for name, flag in step.flags.items())
 
 
 def derailed(turn: Turn) -> bool:
@@ -48,7 +55,8 @@ def derailed(turn: Turn) -> bool:
     judge = turn.seen.judge
     abort = next((p for p in turn.seen.permits if p.must_abort), None)
     if workload.revision == turn.status.stable_revision:
-        rollback.begin(turn, "Withdrawn", "the stable template was applied again")
+        what = "plan for the flags" if turn.plan.flags_only else "template"
+        rollback.begin(turn, "Withdrawn", f"the stable {what} was applied again")
     elif workload.revision != rollout.revision:
         rollback.begin(turn, "Superseded", f"revision {workload.revision} arrived")
     elif not workload.paused:

@@ -9,7 +9,7 @@ def list_arms(turn: Turn) -> None:
     workload, canary = turn.seen.workload, turn.seen.canary
     weight = turn.status.rollout.weight_reached if turn.status.rollout else 0
     arms = []
-    if workload is not None:
+    if workload is not None and not turn.plan.flags_only:
         arms.append(
             ArmStatus(
                 name="stable",
@@ -25,7 +25,7 @@ def list_arms(turn: Turn) -> None:
     steps = turn.plan.steps
     turn.set(
         arms=arms,
-        weight=weight,
+        weight=None if turn.plan.flags_only else weight,
         step=f"{rollout.step + 1}/{len(steps)} {steps[min(rollout.step, len(steps) - 1)].name}"[:128] if rollout else None,
         flags_text=_flags_text(turn),
         verdict_text=_verdict_text(turn.status.verdict),

@@ -54,11 +54,11 @@ def promoted(turn: Turn) -> str:
     if rollout.promote_reason == "Override":
         return f"{head}: released by override, not judged."
     if rollout.promote_reason == "Person":
-        return f"{head}, by a person's decision{_evidence(turn.seen.judge, prefix=': ')}{_flags_after(turn)}."
+        return f"{head}, by a person's decision{_evidence(turn, prefix=': ')}{_flags_after(turn)}."
     if rollout.promote_reason == "Owner":
         return f"{head}, by its owner's rule, not by a proof ({rollout.rollback_cause}){_flags_after(turn)}."
     judge = turn.seen.judge
-    proof = _evidence(judge, prefix=": ")
+    proof = _evidence(turn, prefix=": ")
     metric = _main(judge)
     bound = f"; {metric.bound}" if metric and metric.bound else ""
     return f"{head}{proof}{bound}{_flags_after(turn)}."
@@ -79,7 +79,7 @@ def _cause(turn: Turn, reason: str) -> str:
     metric = _culprit(judge)
     if reason == "Worse" and judge is not None and metric is not None:
         return (
-            f"{_counts(metric)}; {odds(metric.log_worse)} against 'no worse than tolerated', "
+            f"{_counts(metric, _arms(turn))}; {odds(metric.log_worse)} against 'no worse than tolerated', "
             f"{judge.needed_odds:.0f} : 1 needed.{_seen_by(metric.canary_total or judge.canary_requests)}"
         )
     cause = turn.rollout.rollback_cause or reason
@@ -120,7 +120,7 @@ def inconclusive(turn: Turn) -> str:
     if judge is not None and judge.action == "Inconclusive":  # a template's own word
         head = f"{subject(turn)} held at {weight_now(turn)} % after {span(turn.elapsed(turn.rollout.started_at))}"
         return f"{head}: {judge.text}; decide: linnet promote|abort {turn.name}."
-    known = _evidence(judge, prefix=": ")
+    known = _evidence(turn, prefix=": ")
     bound = f" (now: {metric.bound})" if metric and metric.bound else ""
     more = f"; about {span(judge.seconds_more)} more" if judge and judge.seconds_more else ""
     return (
@@ -144,21 +144,28 @@ def _requests(number: int) -> str:
     return "request" if number == 1 else "requests"
 
 
-def _counts(metric: MetricView) -> str:
+def _arms(turn: Turn) -> tuple[str, str]:
+    """What the two sides are called: pods, or people with and without the flag."""
+    return ("flag-on", "flag-off") if turn.plan.flags_only else ("canary", "baseline")
+
+
+def _counts(metric: MetricView, arms: tuple[str, str]) -> str:
     if metric.says:
         return metric.says
+    tried, other = arms
     if metric.canary_total <= 0:
-        return "no canary requests"
+        return f"no {tried} requests"
     name = "" if metric.name == "errors" else f"{metric.name}: "
     return (
-        f"{name}{count(metric.canary_events)} of {count(metric.canary_total)} canary {_requests(metric.canary_total)} failed "
-        f"({percent(metric.canary_events, metric.canary_total)}), baseline {percent(metric.baseline_events, metric.baseline_total)}"
+        f"{name}{count(metric.canary_events)} of {count(metric.canary_total)} {tried} {_requests(metric.canary_total)} failed "
+        f"({percent(metric.canary_events, metric.canary_total)}), {other} {percent(metric.baseline_events, metric.baseline_total)}"
     )
 
 
-def _evidence(judge: JudgeView | None, *, prefix: str) -> str:
+def _evidence(turn: Turn, *, prefix: str) -> str:
+    judge = turn.seen.judge
     metric = _main(judge)
-    parts = [_counts(metric)] if metric and (metric.canary_total or metric.says) else []
+    parts = [_counts(metric, _arms(turn))] if metric and (metric.canary_total or metric.says) else []
     parts += [judge.checks] if judge and judge.checks else []
     return f"{prefix}{'; '.join(parts)}" if parts else ""
 

@@ -38,6 +38,11 @@ class StepPlan(Fact, frozen=True, kw_only=True):
     endless: bool = False  # a pause that a person ends
     check: str = ""  # a template that must succeed before the next step
 
+    @property
+    def reach(self) -> int:
+        """The largest share of people that a flag has at this step."""
+        return max((shares.reach(flag) for flag in self.flags.values()), default=0)
+
 
 class OutcomePlan(Fact, frozen=True, kw_only=True):
     action: Literal["Wait", "Rollback", "Promote"]
@@ -71,6 +76,7 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
     before: tuple[str, ...] = ()  # templates that must succeed before it
     ramp: tuple[int, ...] = ()  # the weights that evidence climbs, rising; empty: each step's weight is set as it is written
     bake: float = 0.0  # seconds from the first exposure to the promotion, at the least
+    flags_only: bool = False  # no pods and no traffic
 
     @property
     def peak(self) -> int:
@@ -109,6 +115,7 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         hold_always=full.hold == "Always",
         statistical=analysis.judge != "TemplatesOnly",
         background=tuple(t.name for t in analysis.templates or [] if t.when in (None, "Background")),
+        flags_only=full.flags_only,
         before=tuple(t.name for t in analysis.templates or [] if t.when == "BeforeFirstStep"),
     )
 
@@ -159,12 +166,17 @@ def _steps(spec: CanarySpec) -> tuple[StepPlan, ...]:
     return tuple(plans)
 
 
+def _called(weight: int, flags: Mapping[str, Desired]) -> str:
+    """By its weight, or where there is none by what its flags are at."""
+    return f"{weight}%" if weight else f"{max((shares.reach(f) for f in flags.values()), default=0)}%"
+
+
 def _step(index: int, step: Step, weight: int, flags: Mapping[str, Desired]) -> StepPlan:
     dwell = step.dwell
     pause = step.pause
     return StepPlan(
         index=index,
-        name=step.name or (step.analysis.name if step.analysis else f"{weight}%"),
+        name=step.name or (step.analysis.name if step.analysis else _called(weight, flags)),
         weight=weight,
         flags=flags,
         dwell=parse_duration(dwell.min_duration) if dwell and dwell.min_duration else 0.0,

@@ -14,18 +14,22 @@ from daemon.rollout.model import (
     Actions,
     CanaryView,
     Decision,
+    DropFinalizer,
     Event,
     EventReason,
+    FinishFlag,
     FlagView,
     Observed,
     ReleaseFlags,
     RestoreFlags,
+    SetFlag,
     WorkloadView,
     ZeroFlags,
 )
 from daemon.rollout.steps import FlagPlan, RolloutPlan, StepPlan
 from flags.model import Desired
 
+WITHOUT_PODS: Final = (SetFlag, FinishFlag, ZeroFlags, RestoreFlags, ReleaseFlags, DropFinalizer)
 EXPOSED: Final = ("Progressing", "Paused", "Inconclusive")
 
 
@@ -113,6 +117,9 @@ class Turn:
         self.set(phase=phase)
 
     def do(self, action: Actions) -> None:
+        """Where there are no pods and no traffic, whatever a handler would write there is not written."""
+        if self.plan.flags_only and not isinstance(action, WITHOUT_PODS):
+            return
         if action not in self._actions:
             self._actions.append(action)
 

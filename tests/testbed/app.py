@@ -11,6 +11,8 @@ Linnet's. Everything is set by the environment:
     ERROR_PERCENT     overrides the image's share;  STARTUP_SECONDS (3), DRAIN_SECONDS (10), PORT (8080)
     FLAG_FILE, FLAG_KEY   a flagd file and the flag that switches the new code on;  LINNET_TRACK  handed to the flag's SDK as `track`
     UNLEASH_URL, UNLEASH_TOKEN   instead of a file: an Unleash and a backend token, asked by its own SDK each second
+    JOBS_PER_SECOND   a worker: that many jobs of its own making, each of another user, counted by the flag's state as Unleash's impact
+                      metrics would (`jobs_total{new_checkout="enabled"}`)
     POD_NAME, LINNET_POD_IP, LINNET_TESTBED_LOGS   set by the node agent (the first by the manifest)
 
 Requests: `/` and any other path answer; `?sleep=2` holds one for two seconds; `X-User` is the flag's targeting key, `X-Request-Id` is logged.
@@ -19,6 +21,7 @@ Requests: `/` and any other path answer; `?sleep=2` holds one for two seconds; `
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import os
@@ -127,6 +130,12 @@ class Shop:
         self.cpu = Counter("process_cpu_seconds", "CPU that requests took", registry=registry)
         self.orders = Counter("shop_orders", "requests that became an order", registry=registry)
         self.new = Counter("recommendations", "requests of the new endpoint by status", ["code"], registry=registry)
+        self.state = re.sub("[^A-Za-z0-9_]", "_", key or "flag")
+        self.jobs = Counter("jobs", "jobs by state of the flag and status", [self.state, "code"], registry=registry)
+        self.rate = float(env.get("JOBS_PER_SECOND", "0"))
+        for state in ("enabled", "disabled"):
+            for code in ("200", "500"):
+                self.jobs.labels(state, code)
         Gauge("app_info", "the version that runs", ["version", "track"], registry=registry).labels(self.version, self.track).set(1)
         for code in ("200", "500"):
             self.requests.labels(code)  # a counter that appears with its first error hides that error
@@ -156,6 +165,23 @@ class Shop:
             line = {"time": time.time(), "id": request.headers.get("X-Request-Id", ""), "path": request.path, **seen}
             self.log.write(json.dumps(line) + "\n")
         return web.json_response(seen, status=status)
+
+    async def work(self, app: web.Application) -> AsyncIterator[None]:
+        """A worker makes its own jobs for as long as it lives; anything else has none."""
+        task = asyncio.create_task(self._work_on()) if self.rate else None
+        yield
+        if task is not None:
+            task.cancel()
+
+    async def _work_on(self) -> None:
+        for number in itertools.count():
+            user = f"{self.pod}-{number % 5000}"
+            on = self.flag.on(user) is True
+            failed = (on or not self.only_behind_flag) and self.dice.random() * 100 < self.error_percent
+            self.jobs.labels("enabled" if on else "disabled", "500" if failed else "200").inc()
+            if self.log is not None:
+                self.log.write(json.dumps({"time": time.time(), "user": user, "pod": self.pod, "flag": on, "failed": failed}) + "\n")
+            await asyncio.sleep(1 / self.rate)
 
     def _took(self) -> float:
         """A lognormal time around the median, its slowest 5 % stretched by a version that is bad there alone."""
@@ -187,6 +213,7 @@ class Shop:
 def application(shop: Shop) -> web.Application:
     app = web.Application()
     app.cleanup_ctx.append(shop.flag.run)
+    app.cleanup_ctx.append(shop.work)
     app.router.add_get("/readyz", shop.ready)
     app.router.add_get("/healthz", shop.healthy)
     app.router.add_get("/metrics", shop.metrics)

@@ -1,0 +1,41 @@
+"""`linnet flags` and `linnet cohort who`: each share, what the source says of it, and whom it lets in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.unit.cli.world import world
+
+FILE = {"flags": {"new": {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}}}
+FLAGGED: dict[str, Any] = {
+    "strategy": {"ramp": "Steps"},
+    "flags": [{"name": "new", "cohorts": [{"name": "beta", "constraints": [{"attribute": "plan", "values": ["beta"]}]}]}],
+    "steps": [{"weight": 20, "flags": [{"name": "new", "percent": 40, "cohorts": [{"name": "beta", "percent": 100}]}]}],
+}
+
+
+def objects() -> list[dict[str, Any]]:
+    meta = {"namespace": "default"}
+    spec = {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json"}, "settle": "0s"}}
+    return [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "flags", **meta}, "data": {"flags.json": json.dumps(FILE)}},
+        {"apiVersion": "linnet.dev/v1alpha1", "kind": "FlagSource", "metadata": {"name": "default", **meta}, "spec": spec},
+    ]
+
+
+async def test_each_share_is_shown_and_people_can_ask_whom_it_lets_in(tmp_path: Path) -> None:
+    """Wanted, written and seen for everyone and beta; a source of another rule says so instead of guessing."""
+    async with world(tmp_path) as w, w.daemon():
+        await w.releasing(*objects(), **FLAGGED)
+        await w.bench.until(lambda: [f.get("written") for f in w.status().get("flags") or []] == [40], "written")
+        shown = await w.run("flags", "web", "-o", "json")
+        assert shown.exit_code == 0, shown.output
+        rows = json.loads(shown.output)
+        assert [(r["flag"], r["cohort"], r["wanted"], r["written"]) for r in rows] == [("new", "all", 40, 40), ("new", "beta", 100, 100)]
+        assert "beta" in (await w.run("flags", "web")).output
+        asked = await w.run("cohort", "who", "web", "--user", "u1", "--property", "plan=beta")
+        assert (asked.exit_code, "type Flagd" in asked.output) == (0, True), asked.output
+        missed = await w.run("cohort", "who", "web", "--user", "u1", "--flag", "nwe")
+        assert (missed.exit_code, "there are: new" in missed.output) == (1, True), missed.output
+        wrong = await w.run("cohort", "who", "web", "--user", "u1", "--property", "plan")
+        assert (wrong.exit_code, "write KEY=VALUE" in wrong.output) == (2, True), wrong.output
