@@ -15,7 +15,7 @@ from flags.errors import Conflict, Drifted, FlagError, Forbidden, Invalid, Missi
 from flags.model import EVERYONE, Capabilities, Converged, Desired, FlagRef, Gate, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, HttpClient
 from flags.unleash_admin import Admin, UnleashSource
-from flags.unleash_checks import Drift, drift, refuse_exposed, refuse_other, refuse_plan, refuse_rights
+from flags.unleash_checks import Drift, drift, inherited, refuse_exposed, refuse_other, refuse_plan, refuse_rights
 from flags.unleash_rules import OPERATORS, STICKINESS, Arm, arms, closing, creation, custom_stickiness, giving_up, is_as, moving, taking
 from flags.unleash_view import Original, Strategy, View, original_from, original_of, view
 from flags.unleash_witness import Witnesses
@@ -83,7 +83,7 @@ class UnleashProvider:
         admit(flag, desired, self.capabilities)
         async with self._deadline("check", flag):
             seen = await self._look(flag)
-            refuse_other(seen, self._mark)
+            refuse_other(seen, self._owner)
             if not seen.own(self._mark):
                 await self._preflight(flag, seen, desired, await self._arms(flag, desired))
 
@@ -93,7 +93,7 @@ class UnleashProvider:
         async with self._deadline("apply", flag):
             for _ in range(_ATTEMPTS):
                 seen = await self._look(flag)
-                refuse_other(seen, self._mark)
+                refuse_other(seen, self._owner)
                 wanted = await self._arms(flag, desired)
                 if self._stands(seen, wanted):
                     return self._result(flag, desired.percent, seen)
@@ -113,7 +113,7 @@ class UnleashProvider:
         """Still what we wrote; seen by an SDK, where there is a witness; and settled."""
         async with self._deadline("verify", flag):
             seen = await self._look(flag)
-            refuse_other(seen, self._mark)
+            refuse_other(seen, self._owner)
             wanted = await self._arms(flag, desired)
             await self._refuse_drift(flag, seen, wanted)
             if self._witnesses is not None and any(arm.percent for arm in wanted.values()):
@@ -154,7 +154,7 @@ class UnleashProvider:
         """Our strategies stay as they are and are nobody's."""
         async with self._deadline("release", flag):
             seen = await self._look(flag)
-            refuse_other(seen, self._mark)
+            refuse_other(seen, self._owner)
             own = seen.own(self._mark)
             await self._each(seen, lambda s: self._admin.patch(flag.key, s.id, giving_up(s)))
             percent = next((s.percent for s in own if s.role == EVERYONE), 0) or 0
@@ -221,7 +221,7 @@ class UnleashProvider:
                 await self._admin.patch(flag.key, own[role].id, moving(own[role], arm))
 
     async def _complete(self, flag: FlagRef, seen: View, wanted: Mapping[str, Arm]) -> dict[str, Strategy]:
-        """Our strategies by role: those that are there, those left at 0 % by earlier Canaries, and new ones for the rest.
+        """Our strategies by role: those that are there, those left by earlier Canaries, and new ones for the rest.
 
         A POST that timed out may have made one all the same: it is found by its mark and kept, and copies of it are removed.
         """
@@ -231,7 +231,8 @@ class UnleashProvider:
                 await self._drop_copy(flag, strategy)
             else:
                 own[strategy.role] = strategy
-        spare = [s for s in seen.strategies if s.given_up]
+        left = [s for s in seen.strategies if inherited(s, self._owner)]
+        spare = [*left, *(s for s in seen.strategies if s.given_up)]
         for role, arm in wanted.items():
             if role in own:
                 continue
@@ -240,6 +241,9 @@ class UnleashProvider:
                 own[role] = await self._admin.patch(flag.key, old.id, taking(old, arm, self._owner))
             else:
                 own[role] = await self._admin.create(flag.key, creation(arm, self._owner, len(seen.strategies)))
+        for old in left:
+            if old in spare:
+                await self._admin.patch(flag.key, old.id, giving_up(await self._admin.patch(flag.key, old.id, closing(old))))
         return own
 
     async def _drop_copy(self, flag: FlagRef, strategy: Strategy) -> None:
@@ -255,7 +259,7 @@ class UnleashProvider:
         """Ours to 0 %, all at once; again where somebody wrote in between. True where something was written."""
         changed = False
         for _ in range(_ATTEMPTS):
-            refuse_other(seen, self._mark)
+            refuse_other(seen, self._owner)
             self._refuse_renamed(seen)
             above = [s for s in seen.own(self._mark) if s.percent != 0]
             if not above:

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 from flags.errors import Busy, Direction, Exposed, Forbidden, Invalid
+from flags.model import Owner
 from flags.unleash_rules import Arm
 from flags.unleash_view import Strategy, View, combined
 
+UNNAMED = "default"
 CREATE, UPDATE, SWITCH = "CREATE_FEATURE_STRATEGY", "UPDATE_FEATURE_STRATEGY", "UPDATE_FEATURE_ENVIRONMENT"
 
 
@@ -22,9 +24,19 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-def refuse_other(seen: View, mark: str) -> None:
+def inherited(strategy: Strategy, owner: Owner) -> bool:
+    """Left by an earlier Canary of the same cluster, namespace and name, which is gone: there is one object of a name at a time.
+
+    A cluster that nobody gave a name is `default`, as others are too: then only what reaches nobody is taken over.
+    """
+    mark = strategy.mark or ""
+    same = mark != owner.mark() and mark.startswith(f"{owner.cluster}/{owner.namespace}/{owner.name}/")
+    return same and (owner.cluster != UNNAMED or strategy.percent == 0)
+
+
+def refuse_other(seen: View, owner: Owner) -> None:
     """One writer per flag and environment."""
-    other = next((s for s in seen.driven if s.mark != mark), None)
+    other = next((s for s in seen.driven if s.mark != owner.mark() and not inherited(s, owner)), None)
     if other is None:
         return
     raise Busy(

@@ -12,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.testbed.controlplane import ControlPlaneError, Process
@@ -99,6 +101,21 @@ class Postgres:
             if self._process.popen.poll() is None:
                 self._process.popen.send_signal(signal.SIGINT)  # "fast": does not wait for clients
             self._process.stop(10)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All of its processes stand still: connections stay, and nothing answers."""
+        process = self._process
+        assert process is not None
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.popen.pid)], capture_output=True, text=True, check=False).stdout
+        pids = [process.popen.pid, *map(int, listed.split())]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
 
     def query(self, sql: str, database: str = USER) -> str:
         """What psql prints, unaligned and without headings."""

@@ -232,3 +232,32 @@ async def test_a_title_that_changes_at_the_same_moment_stops_the_brake_with_a_wo
     world.race(write)
     with pytest.raises(Drifted, match="was renamed"):
         await world.provider.zero(world.flag)
+
+
+async def test_a_frozen_database_is_given_up_at_the_deadline_by_every_call(world: UnleashWorld) -> None:
+    """Connections stay open and nothing answers: each method ends after 5 s, all of them at the same time."""
+    original = (await world.provider.apply(world.flag, gated(10), None)).original or ""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with world.server.database.frozen():
+        provider = world.provider
+        calls = (
+            provider.read(world.flag),
+            provider.check(world.flag, gated(20)),
+            provider.apply(world.flag, gated(20), gated(10)),
+            provider.verify(world.flag, gated(10), 0.0),
+            provider.zero(world.flag),
+            provider.restore(world.flag, original),
+            provider.release(world.flag),
+        )
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        assert loop.time() - began < 3 * DEADLINE
+    assert [type(outcome) for outcome in outcomes] == [Retryable] * len(calls)
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await world.provider.zero(world.flag)
+                break
+            except Retryable:
+                await asyncio.sleep(0.2)
+    assert world.ours()["parameters"]["rollout"] == "0"

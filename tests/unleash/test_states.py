@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from flags.errors import Drifted
+from flags.errors import Busy, Drifted
 from flags.model import Cohort, Constraint, Desired, Gate
 from tests.testbed.unleash import Unleash
 from tests.unit.flags.contract import gated
-from tests.unleash.world import PRODUCTION, RIVAL, UnleashWorld
+from tests.unleash.world import ME, PRODUCTION, RIVAL, UnleashWorld
 
 pytestmark = pytest.mark.unleash
 
@@ -160,3 +161,30 @@ async def test_a_strategy_that_a_person_renamed_is_theirs(world: UnleashWorld) -
     with pytest.raises(Drifted, match="renamed"):
         await world.provider.zero(world.flag)
     assert world.strategies()[0]["parameters"]["rollout"] == "10"
+
+
+async def test_a_canary_made_anew_takes_over_what_the_one_before_it_left(world: UnleashWorld) -> None:
+    """Same cluster, namespace and name, another uid: the object is gone, and what it left is driven on from 0; nothing of it stays open."""
+    both = Desired(percent=40, gate=Gate(), cohorts=(BETA,))
+    await world.provider.apply(world.flag, both, None)
+    anew = world.driver(replace(ME, uid="uid-anew"))
+    await anew.check(world.flag, gated(5))
+    await anew.apply(world.flag, gated(5), None)
+    assert sorted((s["title"], s["parameters"]["rollout"]) for s in world.strategies()) == [
+        ("linnet shop/checkout#all", "5"),
+        ("linnet shop/checkout#beta", "0"),
+    ]
+    assert [entry.words for entry in world.log() if "40 -> 5" in entry.words] == []
+    with pytest.raises(Busy, match="uid-anew"):
+        await world.driver(replace(ME, cluster="prod-eu")).check(world.flag, gated(5))
+
+
+async def test_in_a_cluster_without_a_name_only_what_reaches_nobody_is_taken_over(world: UnleashWorld) -> None:
+    """Two clusters may both be called default: what reaches people may be another one's."""
+    first = world.driver(replace(ME, cluster="default"))
+    second = world.driver(replace(ME, cluster="default", uid="uid-anew"))
+    await first.apply(world.flag, gated(10), None)
+    with pytest.raises(Busy, match="default/shop/checkout/uid-1"):
+        await second.apply(world.flag, gated(5), None)
+    await first.zero(world.flag)
+    assert (await second.apply(world.flag, gated(5), None)).changed

@@ -5,8 +5,11 @@ Traps 1, 9 and 10 of the list are not about this provider: that a real server is
 
 from __future__ import annotations
 
+import json
+import subprocess
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +17,7 @@ from flags.buckets import share
 from flags.errors import Busy, Drifted, Exposed, Invalid, Retryable
 from flags.model import Cohort, Constraint, Converged, Desired, FlagRef, Gate, Owner
 from flags.unleash_witness import Witnesses
+from tests.testbed import build
 from tests.testbed.unleash import ADMIN, BACKEND, Unleash
 from tests.unit.flags.contract import gated
 from tests.unleash.world import PRODUCTION, UnleashWorld
@@ -242,3 +246,32 @@ async def test_a_missing_environment_lists_those_there_are(world: UnleashWorld) 
         await provider.read(FlagRef(key=world.flag.key, source="unleash"))
     assert ADMIN not in repr(provider._source)
     assert BACKEND[PRODUCTION] not in repr(provider._source)
+
+
+@pytest.mark.parametrize("percent", [1, 10, 50])
+async def test_node_s_sdk_lets_in_the_same_of_20000_ids(world: UnleashWorld, percent: int, tmp_path: Path) -> None:
+    """A second opinion on the bucket rule: not one id more or less than the rule says."""
+    await world.provider.apply(world.flag, gated(percent), None)
+    world.engine()  # the server sends what was written
+    assert second_opinion(world, tmp_path, track="canary") == share(world.flag.key, IDS, percent)
+
+
+async def test_node_s_sdk_lets_in_the_cohort_and_nobody_else(world: UnleashWorld, tmp_path: Path) -> None:
+    """Beta only: of 20,000 ids outside beta nobody, neither by the Python SDK's engine nor by Node's."""
+    beta = Cohort(name="beta", percent=50, constraints=(Constraint(attribute="plan", values=("beta",)),))
+    await world.provider.apply(world.flag, Desired(percent=0, gate=Gate(), cohorts=(beta,)), None)
+    for asked in ({"track": "canary", "plan": "free"}, {"track": "stable", "plan": "beta"}, {"plan": "beta"}):
+        properties = {name: value for name, value in asked.items() if name != "track"}
+        assert world.on(IDS, asked.get("track"), **properties) == set()
+        assert second_opinion(world, tmp_path, **asked) == set()
+    assert second_opinion(world, tmp_path, track="canary", plan="beta") == share(world.flag.key, IDS, 50)
+
+
+def second_opinion(world: UnleashWorld, folder: Path, **properties: str) -> set[str]:
+    """Asked in a process of its own, with the SDK that the server itself depends on."""
+    command = [str(build.node()), str(Path(__file__).parent / "second_opinion.cjs"), str(build.unleash_server().parents[3])]
+    asked = {"url": world.server.url, "token": BACKEND[PRODUCTION], "flag": world.flag.key, "ids": IDS, "properties": properties}
+    given = json.dumps({**asked, "folder": str(folder)})
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads((folder / "on.json").read_text()))
