@@ -15,12 +15,16 @@ from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 
 
 class SourceType(msgspec.Struct, frozen=True, kw_only=True):
-    """How a source is built from its options, for each use that it has; `instead` says why it has not the other, and what to do."""
+    """How a source is built from its options, for each use that it has; `instead` says why it has not the other, and what to do.
+
+    `probe` (without counters) is a query that costs nothing and whose answer is of no interest: whether it is answered is.
+    """
 
     options: type
     counters: Callable[[Any, HttpClient], MetricSource] | None = None
     values: Callable[[Any, HttpClient], ValueSource] | None = None
     instead: str = ""
+    probe: str = ""
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -61,7 +65,12 @@ SERVERS: Final = (
         note="`sigV4: {region, accessKeySecretRef, secretKeySecretRef}`, `ingestionDelay: 30s`",
     ),
     Server(name="Google Managed Prometheus", type="Prometheus", note="through its frontend, which signs in; `ingestionDelay: 30s`"),
-    Server(name="Graphite", type="Graphite", note="a target, or `target=...&from=-2min`; the last five minutes where no `from` is said"),
+    Server(
+        name="Graphite",
+        type="Graphite",
+        tried="carbon and graphite-web",
+        note="a target, or `target=...&from=-2min`; the last five minutes where no `from` is said",
+    ),
     Server(
         name="Datadog",
         type="Datadog",
@@ -83,7 +92,9 @@ SOURCES: Final[Mapping[str, SourceType]] = {
     "Scrape": SourceType(
         options=scrape.ScrapeOptions, counters=scrape.build, instead="it reads counters and answers no queries; name another one"
     ),
-    "Graphite": SourceType(options=graphite.GraphiteOptions, values=graphite.build, instead=SUMS),
-    "Datadog": SourceType(options=datadog.DatadogOptions, values=datadog.build, instead=SUMS),
-    "InfluxDB": SourceType(options=influxdb.InfluxDBOptions, values=influxdb.build, instead=SUMS),
+    "Graphite": SourceType(options=graphite.GraphiteOptions, values=graphite.build, instead=SUMS, probe="constantLine(1)"),
+    "Datadog": SourceType(options=datadog.DatadogOptions, values=datadog.build, instead=SUMS, probe="avg:system.load.1{*}"),
+    "InfluxDB": SourceType(
+        options=influxdb.InfluxDBOptions, values=influxdb.build, instead=SUMS, probe='import "array" array.from(rows: [{_value: 1}])'
+    ),
 }

@@ -13,8 +13,9 @@ from analyzers.collector import ArmTargets, resolve
 from analyzers.errors import AnalysisError
 from analyzers.metrics import parse_selector
 from analyzers.presets import convention_of
+from analyzers.sources import SERVERS, SOURCES
 from analyzers.sources.prometheus import PrometheusOptions
-from analyzers.sources.protocol import Failure, MetricSource, Query
+from analyzers.sources.protocol import Failure, MetricSource, Outcome, Query, ValueOutcome
 from daemon.api.canary import Metric
 from daemon.cli.findings import Finding, bad, ok, warn
 from daemon.control import objects as ours
@@ -26,7 +27,7 @@ from daemon.control.http import Http
 from daemon.control.measuring import baseline, candidates
 from daemon.control.resolve import Resolved, Resolver
 from daemon.control.secrets import SecretMissing, SecretReader
-from daemon.control.sourcing import prometheus_options, source_of
+from daemon.control.sourcing import prometheus_options, source_of, values_of
 from daemon.kube.client import Client
 from daemon.kube.errors import KubeError
 from daemon.notify.errors import NotifyError
@@ -65,16 +66,24 @@ class Consultation:
     async def _source(self, item: ours.MetricSource) -> list[Finding]:
         what = f"MetricSource {item.namespace}/{item.name}"
         try:
-            source = await source_of(item, self._http, self._secrets)
             if item.spec.type == "Scrape":
                 return [ok(what, "pods are asked directly; see each Canary")]
-            query = Query(selector=parse_selector("up"))
-            (answer,) = await source.fetch([query], at=time.time(), window=300.0, deadline=DEADLINE)
+            answer = await self._answer(item)
         except (SecretMissing, KubeError, AnalysisError, ValueError) as e:
             return [bad(what, str(e), "correct the object or its Secret")]
         if isinstance(answer, Failure):
             return [bad(what, f"{answer.kind}: {answer.message}", "check its url, credentials and the network from the daemon's pod")]
-        return [ok(what, "answers")]
+        standing = _standing(item)
+        return [ok(what, f"answers ({standing})" if standing else "answers")]
+
+    async def _answer(self, item: ours.MetricSource) -> Outcome | ValueOutcome:
+        """As the judge asks where it can, else as a template does."""
+        if SOURCES[item.spec.type].counters is None:
+            values = await values_of(item, self._http, self._secrets)
+            return await values.value(SOURCES[item.spec.type].probe, at=time.time(), deadline=DEADLINE)
+        source = await source_of(item, self._http, self._secrets)
+        (answer,) = await source.fetch([Query(selector=parse_selector("up"))], at=time.time(), window=300.0, deadline=DEADLINE)
+        return answer
 
     async def _notifier(self, item: ours.Notifier) -> list[Finding]:
         what = f"Notifier {item.namespace}/{item.name}"
@@ -159,6 +168,16 @@ class Consultation:
             else:
                 found.append(ok(what, f"flag {view.key} is there at {view.source}"))
         return found
+
+
+def _standing(item: ours.MetricSource) -> str:
+    """How far Linnet was tried with such a server, where that is not on one that runs; what only speaks like Prometheus is not seen."""
+    signed = item.spec.prometheus is not None and item.spec.prometheus.sig_v4 is not None
+    rows = [s for s in SERVERS if s.type == item.spec.type and s.name.startswith("Amazon") is signed]
+    told = {s.standing for s in rows}
+    if "live" in told:
+        return ""
+    return f"{told.pop()}: not tried on a running server" if len(told) == 1 else ""
 
 
 def _likely(name: str) -> tuple[bool, str]:

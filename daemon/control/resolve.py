@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from analyzers.sources import SOURCES
 from daemon.api import names
 from daemon.api.canary import CanarySpec
 from daemon.api.defaults import effective, merge
@@ -350,6 +351,12 @@ class Resolver:
         found = self._catalogue.metric_source(canary.namespace, min(wanted, default="default"))
         if isinstance(found, Problem):
             problems.append(found)
+            return None
+        kind = SOURCES[found.spec.type]
+        if kind.counters is None:
+            message = f"MetricSource {found.name} is of type {found.spec.type}: {kind.instead}"
+            way_out = "name a MetricSource of type Prometheus or Scrape, or judge: TemplatesOnly"
+            problems.append(Problem(reason="SourceUnsuitable", message=message, way_out=way_out, unhold=True))
             return None
         return found
 

@@ -30,6 +30,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "controlplane"
 UNLEASH = HERE / "unleash_server"
+GRAPHITE = HERE / "graphite" / "requirements.lock"
 KWOK = "v0.8.0"
 HELM = "v4.3.1"
 GATEWAY_API = "v1.6.3"
@@ -236,6 +237,19 @@ def _unleash_parts() -> list[Part]:
     return [runtime, Part(name="unleash", inputs=inputs, outputs=(unleash_server(),), make=_unleash, needs_go=False)]
 
 
+def graphite() -> Path:
+    """The folder with carbon's and graphite-web's own Python."""
+    return share_dir() / "graphite"
+
+
+def _graphite(_go: str) -> None:
+    """In an environment of its own: it stands on a Django that nothing else here should see."""
+    shutil.rmtree(graphite(), ignore_errors=True)
+    _run([sys.executable, "-m", "venv", str(graphite())], share_dir())
+    pip = [str(graphite() / "bin" / "python"), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r"]
+    _run([*pip, str(GRAPHITE)], share_dir(), {"GRAPHITE_NO_PREFIX": "true"})
+
+
 def parts() -> list[Part]:
     """Every part, in the order of building: what most tests need comes first."""
     out = bin_dir()
@@ -269,7 +283,9 @@ def parts() -> list[Part]:
     stages = share_dir() / "kwok" / "stages.yaml"
     found.append(Part(name="kwok-stages", inputs=(KWOK, *KWOK_STAGES), outputs=(stages,), make=_kwok_stages))
     peers = Part(name="peer-crds", inputs=(FLAGGER, ARGO_ROLLOUTS), outputs=(peer_crds() / "rollout-crd.yaml",), make=_peer_crds)
-    return [*found, peers, *_unleash_parts()]
+    carbon = graphite() / "bin" / "carbon-cache.py"
+    graphites = Part(name="graphite", inputs=(GRAPHITE.read_text(),), outputs=(carbon,), make=_graphite, needs_go=False)
+    return [*found, peers, *_unleash_parts(), graphites]
 
 
 @contextmanager

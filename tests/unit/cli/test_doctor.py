@@ -12,6 +12,7 @@ from aiohttp import web as http
 
 from daemon.cli.findings import RULES
 from tests.sandbox.workbench import service, web
+from tests.unit.analyzers.sources import points, render, scripted
 from tests.unit.cli.world import World, canary, metric_source, route, world
 
 RBAC = Path(__file__).parents[3] / "charts" / "linnet" / "templates" / "_rbac.tpl"
@@ -24,8 +25,10 @@ async def prometheus(series: bool = True) -> AsyncIterator[str]:
 
     async def query(request: http.Request) -> http.Response:
         text = (await request.post()).get("query", "")
+        pods = re.search(r'namespace="([^"]+)",pod=~"\(([-a-z0-9]+)', str(text))
+        labels = {"namespace": pods[1], "pod": f"{pods[2]}-x1"} if pods else {}
         samples = (
-            [{"metric": {"pod": "web-1", "code": "200"}, "values": [[1_800_000_000, "5"]]}]
+            [{"metric": {"__name__": "http_requests_total", "code": "200", **labels}, "values": [[1_800_000_000, "5"]]}]
             if series and "http_requests_total" in str(text)
             else []
         )
@@ -99,6 +102,35 @@ async def test_what_is_missing_is_named_with_its_way_out(tmp_path: Path) -> None
         assert "Secret default/slack does not exist" in about(found, "Notifier default/slack")[0]["message"]
         said = " ".join(f["message"] for f in about(found, "Canary default/web") if f["level"] == "FAIL")
         assert "ConfigMap default/flags does not exist" in said
+
+
+async def test_a_source_for_templates_is_asked_as_templates_ask_it(tmp_path: Path) -> None:
+    """And where such a server was never seen to run, the doctor repeats what the reference says of it."""
+    keys = {"apiKeySecretRef": {"name": "dd", "key": "a"}, "applicationKeySecretRef": {"name": "dd", "key": "b"}}
+    async with scripted() as graphite, scripted() as datadog, world(tmp_path) as w:
+        graphite.body, datadog.body = render([1.0]), points([1.0])
+        spec = {"graphite": {"type": "Graphite", "graphite": {"url": graphite.url}}}
+        spec["datadog"] = {"type": "Datadog", "datadog": {"url": datadog.url, **keys}}
+        for name, own in spec.items():
+            meta = {"name": name, "namespace": "default"}
+            w.apply({"apiVersion": "linnet.dev/v1alpha1", "kind": "MetricSource", "metadata": meta, "spec": own})
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "dd", "namespace": "default"},
+            "data": {"a": "YQ==", "b": "Yg=="},
+        }
+        w.apply(secret)
+        _, found = await examined(w)
+        assert [f["message"] for f in about(found, "MetricSource default/graphite")] == ["answers"]
+        assert [f["message"] for f in about(found, "MetricSource default/datadog")] == [
+            "answers (vendor model: not tried on a running server)"
+        ]
+        datadog.status = 403
+        _, found = await examined(w)
+        (refused,) = about(found, "MetricSource default/datadog")
+        assert refused["level"] == "FAIL"
+        assert "Forbidden" in refused["message"]
 
 
 async def test_a_metric_without_samples_is_answered_with_the_names_there_are(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -21,7 +22,7 @@ from daemon.kube.client import decode
 from tests.unit.analyzers.sources import AT, Server, flux, points, render, scripted, vector
 from tests.unit.control import world as w
 from tests.unit.control.cluster import SHOP, Object
-from tests.unit.control.test_measuring import AUTH, CERTIFICATES, Secrets, Vault, mutual_tls, pem
+from tests.unit.control.test_measuring import AUTH, CERTIFICATES, Bench, Secrets, Vault, mutual_tls, pem
 
 
 def item(kind: str, block: str, spec: Object) -> ours.MetricSource:
@@ -205,6 +206,20 @@ async def test_address_and_organisation_of_a_vendor(server: Server, http: Http) 
     options = await options_of(item("Datadog", "datadog", KEYS), Secrets())
     assert options.url == "https://api.datadoghq.com"
     assert "shop.dd" not in repr(options)
+
+
+async def test_versions_are_not_compared_by_sums() -> None:
+    """A metric that names a Graphite is refused before anything is touched, with the way out."""
+    metric = {"name": "errors", "ratio": {"errors": "a", "total": "b"}}
+    bench = Bench(cast("Any", SimpleNamespace(port=9)), cast("Any", None))
+    _, resolved = bench.resolve(
+        {"metrics": [metric]}, w.linnet("MetricSource", "default", {"type": "Graphite", "graphite": {"url": "http://g"}})
+    )
+    (problem,) = resolved.problems
+    assert problem.reason == "SourceUnsuitable"
+    assert "ask it in a template" in problem.message
+    assert "Prometheus or Scrape" in problem.way_out
+    assert resolved.metric_source is None
 
 
 async def test_a_source_without_the_use_says_what_to_do(http: Http) -> None:
