@@ -9,12 +9,11 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-import msgspec
 import pytest
 from msgspec.structs import astuple
 
 from analyzers.evidence import Log, read, replay, walk, write
-from analyzers.ticks import Action, ArmCounts, MetricCounts
+from analyzers.ticks import Action
 from daemon.control.catalogue import Catalogue
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
@@ -26,6 +25,7 @@ from daemon.workloads.revisions import Templates
 from tests.unit.control.cluster import CATALOGUE, ROUTES, SHOP
 from tests.unit.control.test_measuring import Secrets
 from tests.unit.control.world import ANALYSIS, CANARIES, RUNS, Object, World, canary, deployment, linnet, route, service
+from tests.witness.evidence import clean, explained
 
 PER_SECOND = 200  # requests of each pod
 SPEC: Object = {"strategy": {"ramp": "Adaptive"}, "steps": [{"weight": 10}, {"weight": 50}], "analysis": {**ANALYSIS, "bake": "1s"}}
@@ -113,28 +113,6 @@ async def read_again(world: World) -> Log:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await http.close()
-
-
-def clean(log: Log) -> Log:
-    """As if no request of the canary's had failed."""
-    entries = []
-    for entry in log.entries:
-        arms = {name: MetricCounts(ArmCounts(c.canary.requests, 0) if c.canary else None, c.baseline) for name, c in entry.arms.items()}
-        entries.append(msgspec.structs.replace(entry, arms=arms))
-    return msgspec.structs.replace(log, entries=tuple(entries))
-
-
-def explained(log: Log) -> list[int]:
-    """The weights under which ticks were counted; each change must be the judge's last wish before it."""
-    seen, wished = [0], {1.0, log.config.start_percent}  # one percent until the judge has said where to begin
-    for tick, answer, _ in walk(log):
-        if tick.weight != seen[-1]:
-            assert tick.weight in wished, f"{seen[-1]} -> {tick.weight} at {tick.index}: the judge wished for {wished}"
-            seen.append(round(tick.weight))
-            wished = {log.config.start_percent} if len(seen) == 2 else set()
-        assert answer.wanted_weight is not None
-        wished.add(answer.wanted_weight)
-    return seen[1:]
 
 
 @pytest.mark.timeout(180)
