@@ -55,7 +55,7 @@ MUTANTS = (
         name="flags-rise-before-the-weight",
         protects="P3 order",
         path="flags/plan.py",
-        old="        [Weight(weight=weight)],\n        [Answering",
+        old="        [] if weight is None else [Weight(weight=weight)],\n        [Answering",
         new="        [Answering",
         test="tests/unit/rollout/test_random_worlds.py",
     ),
