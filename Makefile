@@ -56,6 +56,9 @@ bench: venv ## every benchmark, as tables
 bench-api: venv ## what the daemon costs an API server (ARGS=--json)
 	$(BIN)/python -m bench.api $(ARGS)
 
+bench-flags: venv ## how fast flags come back, and what computing them costs (ARGS=--json)
+	$(BIN)/python -m bench.flags $(ARGS)
+
 bench-judge: venv ## what the judge decides, and what that costs, beside stock rules (ARGS="--json --runs 100")
 	$(BIN)/python -m bench.judge $(ARGS)
 
@@ -68,4 +71,4 @@ image: ## build the container image
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help venv lock demo demo-real unit test lint types crds mutants bench bench-api bench-judge docs image clean
+.PHONY: help venv lock demo demo-real unit test lint types crds mutants bench bench-api bench-flags bench-judge docs image clean

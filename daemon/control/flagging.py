@@ -302,10 +302,11 @@ class FlagBoard:
     # Sources.
 
     async def _by_source(self, uses: Sequence[FlagUse], work: Callable[[FlagUse], Awaitable[None]]) -> None:
-        """Sources at the same time, the flags of one after the other; all of it within the deadline of a single call."""
-        groups: dict[Key, list[FlagUse]] = {}
+        """Sources at the same time, the flags of one too, but those of one file one after the other; all of it within the deadline of a call."""
+        groups: dict[tuple[Key, str], list[FlagUse]] = {}
         for use in uses:
-            groups.setdefault(use.source.key, []).append(use)
+            # Two writes of one object at the same time would only be in each other's way.
+            groups.setdefault((use.source.key, "" if use.source.spec.type == "Flagd" else use.name), []).append(use)
 
         async def one(group: list[FlagUse]) -> None:
             for use in group:
