@@ -35,7 +35,7 @@ class GaugeJudge(MetricJudge[GaugeEvidence]):
         if values is None or not sound or self._broken(tick) or not gate.comparable:
             self._test.skip(1)
             return
-        use, margins = self._use(gate, well=True), self._widen(gate)
+        use, margins = self._use(gate, well=True), self._widen(gate.units)
         self._test.update(
             values.canary or 0.0,
             values.baseline or 0.0,
@@ -47,7 +47,7 @@ class GaugeJudge(MetricJudge[GaugeEvidence]):
         self.used_now = use.worse
 
     def line(self) -> MetricEvidence:
-        more = (self._margins.unacceptable.ratio - 1.0) * 100.0
+        more = (self.margins.unacceptable.ratio - 1.0) * 100.0
         ratio = self.evidence.ratio
         return self._line(ratios=(ratio, ratio), bound=f"at most {more:.0f} % more" if self.proven else "")
 

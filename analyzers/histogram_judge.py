@@ -42,11 +42,12 @@ class HistogramJudge(MetricJudge[HistogramEvidence]):
         if self._broken(tick) or baseline is None or not baseline.sum():
             self._test.skip(1)
             return
+        self._count(float(baseline.sum() + (canary.sum() if canary is not None else 0.0)))
         well = self._healthy(baseline)
         if canary is None or not canary.sum() or not gate.comparable:
             self._test.skip(1)
             return
-        use, margins = self._use(gate, well=well), self._widen(gate)
+        use, margins = self._use(gate, well=well), self._widen(gate.units)
         before = self._test.evidence_ticks
         self._test.update(
             canary,
@@ -57,8 +58,6 @@ class HistogramJudge(MetricJudge[HistogramEvidence]):
             min_phi=self._metric.min_phi,
         )
         self.used_now = self._test.evidence_ticks > before
-        self._requests += int(canary.sum() + baseline.sum())
-        self._counted += 1
 
     def _healthy(self, baseline: Array) -> bool:
         """The baseline's own tail next to its p90: three times as many slow requests as usual are an incident."""
@@ -75,7 +74,7 @@ class HistogramJudge(MetricJudge[HistogramEvidence]):
 
     def line(self) -> MetricEvidence:
         e = self.evidence
-        slower = (self._margins.unacceptable.ratio - 1.0) * 100.0
+        slower = (self.margins.unacceptable.ratio - 1.0) * 100.0
         return self._line(
             counts=(e.canary_requests, e.canary_slower, e.baseline_requests, e.baseline_slower),
             phi=self._test.phi,

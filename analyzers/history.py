@@ -57,7 +57,7 @@ def learn(config: JudgeConfig, history: Mapping[str, History]) -> JudgeConfig:
     totals = [h.requests for h in history.values() if h.requests is not None and h.requests.size]
     rps = max((float(t.sum(axis=1).mean()) / config.scrape_seconds for t in totals), default=config.rps)
     if rps and config.strictness is Strictness.WIDEN:
-        metrics = tuple(_fit(m, rps, config) for m in metrics)
+        metrics = tuple(fit(m, rps, config) for m in metrics)
     return msgspec.structs.replace(config, metrics=metrics, rps=rps)
 
 
@@ -173,7 +173,7 @@ def _shift_effects(edges: Array, by_unit: Array) -> UnitEffects:
     return estimate(np.array(shifts), np.array(variances))
 
 
-def _fit(metric: MetricConfig, rps: float, config: JudgeConfig) -> MetricConfig:
+def fit(metric: MetricConfig, rps: float, config: JudgeConfig) -> MetricConfig:
     """The bound that this traffic can prove: as wide as costs 30 requests in the half hour after the promotion, if nothing tighter fits."""
     if metric.kind is Kind.RATIO and metric.worse is Worse.HIGHER:
         slack = min(0.1, HARM_BUDGET / (rps * AFTERMATH_SECONDS))

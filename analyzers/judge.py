@@ -24,7 +24,7 @@ from analyzers.stats.combine import Conclusion, Share, conclude, leader
 from analyzers.stats.split import ABSOLUTE_BAND, RELATIVE_BAND, SplitState, SplitTest, mirrored_share
 from analyzers.ticks import Action, Answer, Assignment, Code, Reason, Tick, Verdict
 
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 RETREAT_AT: Final = math.log(5.0)
 """Evidence of 5 : 1 against the canary moves it to the lowest useful weight before the verdict is in."""
 LEANING: Final = 1e-6
@@ -56,6 +56,7 @@ class JudgeState(msgspec.Struct, frozen=True, kw_only=True):
     in_coincidence: bool = False
     failed: bool = False
     wanted: float | None = None
+    rps: float | None = None
     split: SplitState = SplitState()
     metrics: dict[str, MetricState] = msgspec.field(default_factory=dict)
 
@@ -76,6 +77,8 @@ class Judge:
         self._s = s
         self._metrics = {m.name: _judge_of(config, m, s.metrics.get(m.name) or MetricState()) for m in config.metrics}
         self._split = SplitTest(state=s.split)
+        if s.rps is not None:
+            self._fit(s.rps)
 
     @property
     def config(self) -> JudgeConfig:
@@ -92,6 +95,8 @@ class Judge:
         # Skew between the arms follows every change of the weight: two scrapes belong to neither weight.
         settled = tick.settled and not self._within(self._s.changed_index, self._config.settle_scrapes)
         warm = tick.warm and self._past_warm_up(tick)
+        if warm:
+            self._learn_traffic()
         gate = self._gate(tick, settled=settled, warm=warm)
         for metric in self._metrics.values():
             metric.take(tick, gate)
@@ -103,6 +108,19 @@ class Judge:
             self._set(failed=True)
         self._watch_both_arms(tick)
         return self._answer(tick, found, settled=settled, warm=warm)
+
+    def _learn_traffic(self) -> None:
+        """Without history the traffic of the warm-up says what can be proven at all; it is known before the first tick that counts."""
+        if self._config.rps is not None or self._s.rps is not None or self._config.strictness is not Strictness.WIDEN:
+            return
+        requests = max((m.requests_per_tick for m in self._metrics.values()), default=0.0)
+        if requests > 0:
+            self._set(rps=requests / self._config.scrape_seconds)
+            self._fit(requests / self._config.scrape_seconds)
+
+    def _fit(self, rps: float) -> None:
+        for metric in self._metrics.values():
+            metric.fit(rps)
 
     def _gate(self, tick: Tick, *, settled: bool, warm: bool) -> Gate:
         """All of it known before the tick's outcomes."""
@@ -179,12 +197,12 @@ class Judge:
 
     def _count_unseen(self, tick: Tick, *, settled: bool) -> None:
         """Requests that the baseline's traffic says the canary should have had, while it had none."""
-        counts = [c for c in tick.arms.values() if c.baseline is not None]
-        seen = any(c.canary is not None and c.canary.requests > 0 for c in counts)
+        counts = _requests(tick)
+        seen = any(canary > 0 for canary, _ in counts)
         if seen or not 0 < tick.weight < 100:
             self._set(unseen_expected=0.0, unseen_ticks=0, seen_any=self._s.seen_any or seen)
             return
-        expected = max((c.baseline.requests for c in counts if c.baseline is not None), default=0) * tick.weight / (100.0 - tick.weight)
+        expected = max((baseline for _, baseline in counts), default=0.0) * tick.weight / (100.0 - tick.weight)
         if settled and expected > 0:
             self._set(unseen_expected=self._s.unseen_expected + expected, unseen_ticks=self._s.unseen_ticks + 1)
 
@@ -232,7 +250,8 @@ class Judge:
             return tick.weight
         since = self._since(s.changed_index)
         doubted = any(r.code in DOUBTS for r in reasons)
-        pending = s.wanted if s.wanted is not None and s.wanted > tick.weight and not doubted else tick.weight
+        asked = tick.weight if s.wanted is None else s.wanted
+        pending = min(asked, tick.weight) if doubted else max(asked, tick.weight)
         free = action in {Action.ADVANCE, Action.PROMOTE} or all(r.code in {Code.BAKING, Code.RISK_BUDGET, Code.SETTLING} for r in reasons)
         wish = next_weight(
             ramp,
@@ -248,6 +267,7 @@ class Judge:
                 gates_open=self._gates_open(tick),
                 proven=found.fine,
                 next_risk=self._risk(tick),
+                usual_failures=max(m.usual_failures for m in self._metrics.values()) * 60.0 / self._config.scrape_seconds,
             ),
         )
         self._set(wanted=wish)
@@ -373,12 +393,21 @@ class Judge:
         self._s = msgspec.structs.replace(self._s, **changes)
 
 
+def _requests(tick: Tick) -> list[tuple[float, float]]:
+    """What each metric counted of (canary, baseline), where the baseline was heard of; an arm without a sound count counts nothing."""
+    pairs = [(c.canary.requests if c.canary else 0, c.baseline.requests) for c in tick.arms.values() if c.baseline]
+    pairs += [(sum(c.canary) if c.canary else 0, sum(c.baseline)) for c in tick.buckets.values() if c.baseline]
+    return [(_sound(c), _sound(b)) for c, b in pairs]
+
+
+def _sound(count: float) -> float:
+    return float(count) if math.isfinite(count) and count > 0 else 0.0
+
+
 def _wander(tick: Tick, weight: float) -> float:
     """How far the seen share of a tick may lie from the weight that was set: the split's own band, and three standard errors."""
-    seen = tick.split.canary + tick.split.baseline if tick.split else 0
-    counted = [sum(a.requests for a in (c.canary, c.baseline) if a is not None) for c in tick.arms.values()]
-    requests = max([seen, *counted, 1.0])
-    error = math.sqrt(weight * (100.0 - weight) / requests) if math.isfinite(requests) and 0 < weight < 100 else 0.0
+    requests = max([1.0, *(c + b for c, b in _requests(tick))])
+    error = math.sqrt(weight * max(0.0, 100.0 - weight) / requests)
     return max(RELATIVE_BAND * weight, 100.0 * ABSOLUTE_BAND) + 3.0 * error
 
 

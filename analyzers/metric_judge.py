@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from analyzers.history import fit
 from analyzers.options import JudgeConfig, MetricConfig, Strictness
 from analyzers.stats.calm import BaselineHealth, HealthState
 from analyzers.stats.combine import FineProof
@@ -32,8 +33,8 @@ class MetricState(msgspec.Struct, frozen=True, kw_only=True):
     gauge: GaugeState | None = None
     health: HealthState | None = None
     dispersion: DispersionState = DispersionState()
-    requests: int = 0
-    counted_ticks: int = 0
+    requests: float = 0.0
+    counted_ticks: float = 0.0
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +103,7 @@ class MetricJudge(ABC, Generic[E_co]):
         self._health = BaselineHealth(window_ticks=config.ticks(60.0), usual_rate=self._usual(), state=state.health)
         self._requests, self._counted = state.requests, state.counted_ticks
         self._effects = UnitEffects(tau=metric.tau)
-        self._margins = Margins(tolerated=metric.tolerated, unacceptable=metric.unacceptable)
+        self._margins: Margins | None = None
         self._units: tuple[int, int] | None = None
         self.used_now = False
 
@@ -152,6 +153,11 @@ class MetricJudge(ABC, Generic[E_co]):
         return 0.0
 
     @property
+    def usual_failures(self) -> float:
+        """Requests of both arms that fail in a tick anyway; 0 where the metric counts no failures."""
+        return 0.0
+
+    @property
     def gate_open(self) -> bool:
         """Whether this metric lets a ramp climb."""
         return True
@@ -186,12 +192,20 @@ class MetricJudge(ABC, Generic[E_co]):
     @property
     def margins(self) -> Margins:
         """Those of the last tick."""
-        return self._margins
+        return self._margins or self._widen(None)
 
     @property
     def requests_per_tick(self) -> float:
-        """Both arms together, over the ticks that had data."""
+        """Both arms together, over the ticks of the last minutes that had data."""
         return self._requests / self._counted if self._counted else 0.0
+
+    def _count(self, requests: float) -> None:
+        keep = 1.0 - 1.0 / self._config.gain_ticks
+        self._requests, self._counted = keep * self._requests + requests, keep * self._counted + 1.0
+
+    def fit(self, rps: float) -> None:
+        """Promote against what this traffic can prove: settled once, by how many requests came and never by what became of them."""
+        self._metric, self._margins = fit(self._metric, rps, self._config), None
 
     def _broken(self, tick: Tick) -> bool:
         return any(p.metric in {"", self._metric.name} for p in tick.problems)
@@ -203,13 +217,13 @@ class MetricJudge(ABC, Generic[E_co]):
         good = gate.good_news and gate.calm and (well or not self._config.require_calm)
         return Use(worse=worse, fine=worse and good, catastrophe=not lagging, bound=not lagging and good)
 
-    def _widen(self, gate: Gate) -> Margins:
+    def _widen(self, units: tuple[int, int] | None) -> Margins:
         """Rule 3: no test on few pods can tell a slow node from a slow release, so what pods differ by is tolerated."""
         metric = self._metric
-        if gate.units == self._units:
+        if self._margins is not None and units == self._units:
             return self._margins
-        self._units = gate.units
-        factor = 1.0 if gate.units is None else self._effects.factor(*gate.units)
+        self._units = units
+        factor = 1.0 if units is None else self._effects.factor(*units)
         reach = metric.tolerated.ratio * factor
         provable = reach < metric.unacceptable.ratio
         bound = metric.unacceptable.ratio

@@ -22,6 +22,8 @@ CATASTROPHE_WEIGHT = 0.1
 """Part of the risk budget for "this is an outage", which stays live while everything else has to wait."""
 
 
+STANDARD_SCRAPE: Final = 15.0
+"""Seconds; the caps are said for ticks of this length."""
 START_REQUESTS: Final = 15.0
 """Canary requests a scrape in the warm-up: three of them stop an outage."""
 
@@ -112,14 +114,16 @@ class RampConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The adaptive ramp: weights are climbed by evidence.
 
     `start` is the weight of the warm-up (percent); None takes 15 requests a scrape, between 0.5 and 5 percent. A rung is climbed after
-    `dwell_scrapes`, when the worst excess not yet refuted could fail at most `budget` requests in a minute at the next rung. The
-    promotion waits for `bake_seconds` after the first exposure.
+    `dwell_scrapes`, when the worst excess not yet refuted could fail at most `budget` requests in a minute at the next rung, or as many
+    as fail in a minute anyway, times `budget_of_usual`: where errors are common and come in bursts, nothing smaller could be told apart
+    at a small weight. The promotion waits for `bake_seconds` after the first exposure.
     """
 
     rungs: tuple[float, ...] = (5.0, 15.0, 50.0)
     start: float | None = None
     dwell_scrapes: int = 2
     budget: float = 30.0
+    budget_of_usual: float = 0.5
     bake_seconds: float = 900.0
 
 
@@ -205,8 +209,9 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
         return RatioOptions(
             tolerated=metric.tolerated,
             unacceptable=metric.unacceptable,
-            cap=self.cap,
-            fine_cap=self.fine_cap,
+            cap=self.tick_cap,
+            fine_cap=self.tick_fine_cap,
+            bound_cap=self.tick_fine_cap,
             start_weight=self.start_weight,
             restarts=self.restarts,
             gain_ticks=self.gain_ticks,
@@ -220,8 +225,8 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
             unacceptable=metric.unacceptable.ratio - 1.0,
             history=metric.shape,
             history_phi=metric.shape_phi,
-            cap=self.cap,
-            fine_cap=self.fine_cap,
+            cap=self.tick_cap,
+            fine_cap=self.tick_fine_cap,
             start_weight=self.start_weight,
             restarts=self.restarts,
             gain_ticks=self.gain_ticks,
@@ -235,8 +240,20 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
             block_ticks=max(1, self.ticks(60.0)),
             cap=self.cap,
             fine_cap=self.fine_cap,
+            start_weight=self.start_weight,
+            restarts=self.restarts,
             gain_ticks=self.gain_ticks,
         )
+
+    @property
+    def tick_cap(self) -> float:
+        """Nats of bad news in a tick: `cap`, and half as much again for longer ones, so that two scrapes have to agree and two suffice."""
+        return self.cap * min(1.5, max(1.0, self.scrape_seconds / STANDARD_SCRAPE))
+
+    @property
+    def tick_fine_cap(self) -> float:
+        """Nats of good news in a tick: `fine_cap` every 15 s, since a proof takes its time and not so many looks."""
+        return self.fine_cap * self.scrape_seconds / STANDARD_SCRAPE
 
     @property
     def gain_ticks(self) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from analyzers.errors import ConfigError
 from analyzers.options import JudgeConfig, Kind, MetricConfig
 from analyzers.stats.mixture import Array
-from analyzers.stats.ratio import FINE_PRIOR, FINE_RATIOS, Margin, count_increment
+from analyzers.stats.ratio import FINE_PRIOR, Margin, count_increment
 
 MIXTURE = 2.5
 """Nats that the mixture over effect sizes costs, on average."""
@@ -84,7 +84,7 @@ def _detect(config: JudgeConfig, metric: MetricConfig, share: float, canary_rps:
         return None
     need = math.log(1.0 / config.alpha) + math.log(1.0 / config.metric_weight(metric.name)) + math.log(1.0 / config.start_weight) + MIXTURE
     phi = max(PLAN_PHI, metric.history_phi or 1.0)
-    least = math.ceil(need / config.cap) * config.scrape_seconds * canary_rps
+    least = math.ceil(need / config.tick_cap) * config.scrape_seconds * canary_rps
     return max(phi * need / gain, least) + _overhead(config, canary_rps)
 
 
@@ -92,9 +92,9 @@ def _prove(config: JudgeConfig, metric: MetricConfig, share: float, canary_rps: 
     gain = information(share, p_b, p_b, metric.unacceptable, FINE_SEARCH)
     if gain <= 0:
         return None
-    need = math.log(1.0 / config.beta) - math.log(float(FINE_PRIOR[0])) / math.sqrt(FINE_RATIOS.size)
+    need = math.log(1.0 / config.beta) - math.log(float(FINE_PRIOR[-1]))
     phi = max(PLAN_PHI, metric.history_phi or 1.0)
-    least = math.ceil(need / config.fine_cap) * config.scrape_seconds * canary_rps
+    least = math.ceil(need / config.tick_fine_cap) * config.scrape_seconds * canary_rps
     return max(phi * need / gain, least) + _overhead(config, canary_rps)
 
 

@@ -14,7 +14,8 @@ from analyzers.options import RampConfig
 
 class Signals(msgspec.Struct, frozen=True, kw_only=True):
     """What the judge knows after a tick. `pending`: the weight that was asked for and may not be in force yet, else the weight.
-    `next_risk`: failed requests a minute that the next rung could cause, as far as not ruled out.
+    `next_risk`: failed requests a minute that the next rung could cause, as far as not ruled out; `usual_failures`: those that there are
+    in a minute anyway.
     """
 
     weight: float
@@ -28,6 +29,7 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     gates_open: bool
     proven: bool
     next_risk: float
+    usual_failures: float
 
 
 def next_weight(ramp: RampConfig, seen: Signals) -> float:
@@ -41,5 +43,6 @@ def next_weight(ramp: RampConfig, seen: Signals) -> float:
     above = next((r for r in ramp.rungs if r > seen.weight), None)
     if above is None or not seen.free or seen.since_change + 1 < ramp.dwell_scrapes:
         return seen.pending
-    affordable = seen.proven or (seen.gates_open and seen.next_risk <= ramp.budget)
+    budget = max(ramp.budget, ramp.budget_of_usual * seen.usual_failures)
+    affordable = seen.proven or (seen.gates_open and seen.next_risk <= budget)
     return above if affordable else seen.pending

@@ -39,17 +39,23 @@ class RatioJudge(MetricJudge[Evidence]):
         within = upper is not None and upper <= self._metric.unacceptable.slack
         return 0.0 if within or self._metric.worse is Worse.LOWER else upper
 
+    @property
+    def usual_failures(self) -> float:
+        return 0.0 if self._metric.worse is Worse.LOWER else (self._health.rate or 0.0) * self.requests_per_tick
+
     def _take(self, tick: Tick, gate: Gate) -> None:
         canary, baseline, before = self._arms(tick, gate)
         if self._broken(tick) or baseline is None:
             self._test.skip()
             return
+        self._count((canary.requests if canary else 0) + (0 if before else baseline.requests))
         phi = max(self._dispersion.phi, self._metric.min_phi)
+        expected = self._health.rate
         well = before or self._health.update(baseline.errors, baseline.requests, phi)
         if canary is None or not canary.requests or not baseline.requests or not (gate.comparable or before):
             self._test.skip()
             return
-        use, margins = self._use(gate, well=well), self._widen(gate)
+        use, margins = self._use(gate, well=well), self._widen(gate.units)
         tolerated, unacceptable = margins.tolerated, margins.unacceptable
         if before and self._metric.before_ratio is not None:
             tolerated = Margin(ratio=max(tolerated.ratio, self._metric.before_ratio), slack=tolerated.slack)
@@ -57,12 +63,10 @@ class RatioJudge(MetricJudge[Evidence]):
         counts = (canary.errors, canary.requests, baseline.errors, baseline.requests)
         if self._metric.worse is Worse.LOWER:  # fewer are worse: the arms change their parts
             counts = (*counts[2:], *counts[:2])
-        self._test.update(*counts, phi, use=use, tolerated=tolerated, unacceptable=unacceptable)
+        self._test.update(*counts, phi, use=use, tolerated=tolerated, unacceptable=unacceptable, expected=expected)
         self.used_now = use.worse
         if use.worse:
             self._dispersion.update(*counts)
-        self._requests += canary.requests + (0 if before else baseline.requests)
-        self._counted += 1
 
     def _arms(self, tick: Tick, gate: Gate) -> tuple[ArmCounts | None, ArmCounts | None, bool]:
         """(canary, baseline, whether the baseline is the time before): without a control each tick meets the one a window earlier."""

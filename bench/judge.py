@@ -16,7 +16,8 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
@@ -66,6 +67,7 @@ class Result:
     harm: float
     requests: int
     half: float | None
+    proof: float | None = None
     announced: float | None = None
 
 
@@ -80,13 +82,16 @@ def play(kind: Kind, seed: int, policies: Sequence[str]) -> list[Result]:
 
 def _play(kind: Kind, service: Service, history: Past | None, name: str, rng: np.random.Generator) -> Result:
     policy, run = policy_of(name, service, history), Run(service, rng)
-    harm, requests, outcome, half, k = 0.0, 0, "", None, 0
+    harm, requests, outcome, k = 0.0, 0, "", 0
+    half: int | None = None
+    proof: int | None = None
     for k in range(HORIZON):
         seen = run.observe(policy.weight)
         harm += seen.harm
         requests += seen.canary.requests if seen.canary else 0
         half = k if half is None and seen.weight >= 50 else half
         outcome = policy.take(seen)
+        proof = k if proof is None and isinstance(policy, Linnet) and policy.proven else proof
         if outcome:
             break
     if outcome == "promote" and kind.bad:
@@ -100,6 +105,7 @@ def _play(kind: Kind, service: Service, history: Past | None, name: str, rng: np
         harm=harm,
         requests=requests,
         half=None if half is None else half * minute,
+        proof=None if proof is None else (proof + 1) * minute,
         announced=announced(policy, service) if isinstance(policy, Linnet) else None,
     )
 
@@ -115,18 +121,20 @@ def _job(job: tuple[str, int, tuple[str, ...]]) -> list[Result]:
     return play(next(k for k in KINDS if k.name == name), seed, policies)
 
 
-def collect(kinds: Sequence[Kind], runs: int, seed: int, policies: Sequence[str], processes: int) -> list[Result]:
-    jobs = [(k.name, seed + i, tuple(policies)) for k in kinds for i in range(runs)]
-    if processes <= 1:
-        return [r for job in jobs for r in _job(job)]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        return [r for found in pool.imap(_job, jobs, chunksize=4) for r in found]
+def collect(kinds: Sequence[Kind], runs: int, seed: int, policies: Sequence[str], processes: int) -> Iterator[tuple[Kind, list[Result]]]:
+    """Kind by kind, so that a long run shows what it has."""
+    with multiprocessing.get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
+        for kind in kinds:
+            jobs = [(kind.name, seed + i, tuple(policies)) for i in range(runs)]
+            found = map(_job, jobs) if pool is None else pool.imap(_job, jobs, chunksize=4)
+            yield kind, [r for results in found for r in results]
 
 
 def figures(results: Iterable[Result]) -> dict[str, Any]:
     found = list(results)
     told = [r for r in found if r.announced is not None]
     halves = [r.half for r in found if r.half is not None]
+    proofs = [r.proof for r in found if r.proof is not None]
     return {
         "runs": len(found),
         "rolledBack": sum(r.outcome == "rollback" for r in found),
@@ -137,6 +145,7 @@ def figures(results: Iterable[Result]) -> dict[str, Any]:
         "minutes": round(statistics.fmean(r.minutes for r in found), 2),
         "withinTwiceAnnounced": sum(r.outcome == "promote" and r.minutes <= 2 * (r.announced or 0.0) for r in told),
         "minutesToHalf": round(statistics.fmean(halves), 2) if halves else None,
+        "minutesToProof": round(statistics.fmean(proofs), 2) if proofs else None,
     }
 
 
@@ -181,16 +190,17 @@ def commit_seed() -> int:
     return int(said.stdout.strip(), 16) % 2**31
 
 
-def _show(kinds: Sequence[Kind], table: dict[str, dict[str, Any]], policies: Sequence[str]) -> None:
-    print(f"{'kind':<16}" + "".join(f"{p:>22}" for p in policies))
-    print(f"{'':<16}" + "".join(f"{'wrong% und% harm min':>22}" for _ in policies))
-    for kind in kinds:
-        cells = []
-        for policy in policies:
-            f = table[kind.name][policy]
-            wrong = 100.0 * f["promoted" if kind.bad else "rolledBack"] / f["runs"]
-            cells.append(f"{wrong:6.1f}{100.0 * f['undecided'] / f['runs']:5.0f}{f['harm']:8.0f}{f['minutes']:3.0f}")
-        print(f"{'BAD ' if kind.bad else ''}{kind.name:<{12 if kind.bad else 16}}" + "".join(f"{c:>22}" for c in cells))
+def _head(policies: Sequence[str]) -> None:
+    print(f"{'kind':<18}" + "".join(f"{p:>22}" for p in policies))
+    print(f"{'':<18}" + "".join(f"{'wrong% und% harm min':>22}" for _ in policies), flush=True)
+
+
+def _row(kind: Kind, found: dict[str, dict[str, Any]]) -> None:
+    cells = []
+    for f in found.values():
+        wrong = 100.0 * f["promoted" if kind.bad else "rolledBack"] / f["runs"]
+        cells.append(f"{wrong:6.1f}{100.0 * f['undecided'] / f['runs']:5.0f}{f['harm']:8.0f}{f['minutes']:3.0f}")
+    print(f"{'BAD ' if kind.bad else ''}{kind.name:<{14 if kind.bad else 18}}" + "".join(f"{c:>22}" for c in cells), flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -211,9 +221,11 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"no such policy or kind: {', '.join(unknown)}; there are {names}" if unknown else "--runs must be at least 1")
     kinds = [k for k in KINDS if not wanted or k.name in wanted]
     seed = commit_seed() if options.seed is None else options.seed
-    results = collect(kinds, options.runs, seed, policies, options.processes)
-    table = {k.name: {p: figures(r for r in results if (r.kind, r.policy) == (k.name, p)) for p in policies} for k in kinds}
-    _show(kinds, table, policies)
+    table: dict[str, dict[str, Any]] = {}
+    _head(policies)
+    for kind, results in collect(kinds, options.runs, seed, policies, options.processes):
+        table[kind.name] = {p: figures(r for r in results if r.policy == p) for p in policies}
+        _row(kind, table[kind.name])
     totals = {p: summary(kinds, table, p) for p in policies}
     print(f"\nseed {seed}, {options.runs} runs of each kind")
     for policy, total in totals.items():

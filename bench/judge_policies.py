@@ -42,6 +42,11 @@ class Linnet:
         self.weight = config.start_percent
         self.answer: Answer | None = None
 
+    @property
+    def proven(self) -> bool:
+        """Whether every metric is proven fine, whatever the bake still waits for."""
+        return self.answer is not None and all(m.fine_proven for m in self.answer.metrics)
+
     def take(self, seen: Seen) -> str:
         """One tick in; "", "rollback", "promote" or "undecided" out."""
         self.answer = answer = self.judge.tick(tick_of(seen, self._units))

@@ -15,7 +15,7 @@ import numpy as np
 
 from analyzers.errors import ConfigError
 from analyzers.stats.mixture import Array, Mixture, MixtureState, log_mean_exp
-from analyzers.stats.ratio import FINE_PRIOR, FINE_RATIOS, WORSE_PRIOR, WORSE_RATIOS
+from analyzers.stats.ratio import FINE_RATIOS, WORSE_PRIOR, WORSE_RATIOS
 
 LEAST_WINDOWS: Final = 10
 STATE_VERSION: Final = 1
@@ -49,7 +49,7 @@ class OneSampleTest:
         s = state or OneSampleState()
         self._limit, self._cap, self._fine_cap, self._ticks = limit, cap, fine_cap, s.ticks
         self._worse = Mixture(np.log(WORSE_PRIOR), start_weight=0.8, restarts=restarts, state=s.worse)
-        self._fine = Mixture(np.log(FINE_PRIOR), state=s.fine)
+        self._fine = Mixture(np.full(FINE_RATIOS.size, -math.log(FINE_RATIOS.size)), state=s.fine)
 
     def update(self, x: int, n: int, phi: float = 1.0) -> None:
         self._worse.clock(self._ticks)

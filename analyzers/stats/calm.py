@@ -10,8 +10,8 @@ import math
 
 import msgspec
 
-CALM_AGAIN_TICKS = 4
-"""Good ticks in a row before the baseline counts as calm (again)."""
+LEAST_CALM_TICKS = 2
+"""Good ticks in a row, a minute of them and never fewer, before the baseline counts as calm (again)."""
 
 LIMIT_FACTOR = 3.0
 """Sick is beyond this multiple of the usual rate, plus three standard errors."""
@@ -33,9 +33,10 @@ class BaselineHealth:
 
     def __init__(self, *, window_ticks: int, usual_rate: float | None = None, state: HealthState | None = None) -> None:
         self._window_ticks = max(1, window_ticks)
+        self._again = max(LEAST_CALM_TICKS, window_ticks)
         self._usual = usual_rate
         # What history calls usual was calm: the rollout need not learn it again.
-        self._s = state or HealthState(good_run=CALM_AGAIN_TICKS if usual_rate is not None else 0, was_calm=usual_rate is not None)
+        self._s = state or HealthState(good_run=self._again if usual_rate is not None else 0, was_calm=usual_rate is not None)
 
     @property
     def state(self) -> HealthState:
@@ -44,7 +45,7 @@ class BaselineHealth:
     @property
     def calm(self) -> bool:
         """True at the end of the last tick: what may be known when the next tick is bet on."""
-        return self._s.good_run >= CALM_AGAIN_TICKS
+        return self._s.good_run >= self._again
 
     @property
     def bad_run(self) -> int:
@@ -63,19 +64,21 @@ class BaselineHealth:
             calm_requests=s.calm_requests + (requests if learn else 0),
             good_run=s.good_run + 1 if good else 0,
             bad_run=0 if good else s.bad_run + 1,
-            was_calm=s.was_calm or s.good_run + int(good) >= CALM_AGAIN_TICKS,
+            was_calm=s.was_calm or s.good_run + int(good) >= self._again,
         )
         return good
 
     def _below_limit(self, window: tuple[tuple[int, int], ...], phi: float) -> bool:
         errors, requests = sum(x for x, _ in window), sum(n for _, n in window)
-        rate = self._rate()
+        rate = self.rate
         if rate is None or requests == 0:
             return True
         allowed = LIMIT_FACTOR * rate * requests
         return errors <= allowed + 3.0 * math.sqrt(phi * (allowed + 1.0))
 
-    def _rate(self) -> float | None:
+    @property
+    def rate(self) -> float | None:
+        """What is usual: from history, else from this rollout's calm ticks so far."""
         if self._usual is not None:
             return self._usual
         if self._s.calm_requests == 0:

@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from analyzers.stats.mixture import Array, log_mean_exp
+from analyzers.stats.mixture import Array, Mixture, MixtureState, log_mean_exp
 from analyzers.stats.ratio import ALL, Use
 
 EFFECTS: Final[Array] = np.log(np.array([1.03, 1.06, 1.12, 1.25, 1.5, 2.0]))
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 T_PRIOR: Final = 0.1
 """g of the t-test's prior: 0.1 lets three blocks reach 20, where 1 needs five."""
 
@@ -106,6 +106,8 @@ class GaugeOptions(msgspec.Struct, frozen=True, kw_only=True):
     block_ticks: int = 4
     cap: float = 2.5
     fine_cap: float = 0.75
+    start_weight: float = 0.8
+    restarts: tuple[int, ...] = ()
     gain_ticks: int = 20
 
 
@@ -116,7 +118,7 @@ class GaugeState(msgspec.Struct, frozen=True, kw_only=True):
     fine_used: int = 0
     block: tuple[tuple[float, float], ...] = ()
     block_fine: bool = True
-    worse: tuple[float, ...] = ()
+    worse: MixtureState = MixtureState()
     fine: tuple[float, ...] = ()
     moments: tuple[int, float, float] = (0, 0.0, 0.0)
     trail: tuple[tuple[float, int], ...] = ()
@@ -141,7 +143,7 @@ class GaugeTest:
         self.options, s = options, state or GaugeState()
         self._ticks, self._used, self._fine_used = s.ticks, s.used, s.fine_used
         self._block, self._block_fine = list(s.block), s.block_fine
-        self._worse: Array = np.array(s.worse) if s.worse else np.zeros(EFFECTS.size)
+        self._worse = Mixture(_LOG_PRIOR, start_weight=options.start_weight, restarts=options.restarts, state=s.worse)
         self._fine: Array = np.array(s.fine) if s.fine else np.zeros(EFFECTS.size)
         self._moments = s.moments
         self._trail: list[tuple[float, int]] = list(s.trail) or [(0.0, 0)]
@@ -157,6 +159,7 @@ class GaugeTest:
         unacceptable: float | None = None,
     ) -> None:
         """One tick's means per unit of both arms; a block that is full is judged."""
+        self._worse.clock(self._ticks)
         if not (use.worse and math.isfinite(canary) and math.isfinite(baseline) and canary > 0 and baseline > 0 and min(units) > 0):
             self.skip()
             return
@@ -178,6 +181,7 @@ class GaugeTest:
         """A gap breaks the block: half a block is no observation."""
         self._block, self._block_fine = [], True
         for _ in range(ticks):
+            self._worse.clock(self._ticks)
             self._end()
 
     def peek(self) -> GaugeEvidence:
@@ -201,7 +205,7 @@ class GaugeTest:
             fine_used=self._fine_used,
             block=tuple(self._block),
             block_fine=self._block_fine,
-            worse=tuple(self._worse.tolist()),
+            worse=self._worse.state,
             fine=tuple(self._fine.tolist()),
             moments=self._moments,
             trail=tuple(self._trail),
@@ -217,7 +221,7 @@ class GaugeTest:
             return
         v = max(o.unit_variance * spread, 1e-6)
         over, under = d - math.log1p(tolerated), math.log1p(unacceptable) - d
-        self._worse = self._worse + np.minimum(gaussian_log_e(over / v, 1.0 / v, EFFECTS), o.cap)
+        self._worse.take(gaussian_log_e(over / v, 1.0 / v, EFFECTS), 1.0, o.cap)
         if self._block_fine:
             self._fine = self._fine + np.minimum(gaussian_log_e(under / v, 1.0 / v, EFFECTS), 4.0 * o.fine_cap)
 
@@ -232,7 +236,7 @@ class GaugeTest:
     def _log_worse(self) -> float:
         if self.options.unit_variance is None:
             return self._student(math.log1p(self.options.tolerated), 1.0)
-        return log_mean_exp(self._worse, _LOG_PRIOR)
+        return self._worse.log_e
 
     def _log_fine(self) -> float:
         if self.options.unit_variance is None:

@@ -35,7 +35,7 @@ DECAY: Final = 0.9
 MEMORY: Final = 2000.0
 """Baseline requests that are remembered at least, however few come in a tick: else a quiet service would never show its shape."""
 GATE_FACTOR: Final = 2.0
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 
 
 def bernoulli_increment(x_c: Array, n_c: float, x_b: Array, n_b: float, p_c: Array, p_b: Array) -> Array:
@@ -138,14 +138,16 @@ class HistogramEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Spread:
-    """Per boundary: variance of the arms' difference in tails around its running mean, over the binomial variance.
+    """Per boundary: variance of the arms' difference in tails around its running mean, over the binomial variance of both.
 
-    Lags one tick by construction: `phi` is asked before `update`. Shrunk to 1.5 by five ticks' worth of it, floor 1.
+    Each arm's variance is that of its own running tail: a common one would take a canary with many slow requests among few for a
+    clumped one, and listen to it the less the slower it is. Lags one tick by construction: `phi` is asked before `update`. Shrunk to
+    1.5 by five ticks' worth of it, floor 1.
     """
 
     def __init__(self, size: int, history: Array, rows: tuple[tuple[float, ...], ...]) -> None:
         self._history = history
-        self._rows: Array = np.array(rows, dtype=np.float64) if rows else np.zeros((4, size))
+        self._rows: Array = np.array(rows, dtype=np.float64) if rows else np.zeros((8, size))
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
@@ -153,20 +155,23 @@ class _Spread:
 
     @property
     def phi(self) -> Array:
-        squares, ticks, _, _ = self._rows
+        squares, ticks = self._rows[:2]
         prior = self._history if self._history.size else PRIOR_PHI
         online = (squares + prior * PSEUDO_TICKS) / (ticks + PSEUDO_TICKS)
         factors: Array = np.maximum(1.0, np.maximum(online, prior if self._history.size else 1.0))
         return factors
 
     def update(self, x_c: Array, n_c: float, x_b: Array, n_b: float) -> None:
-        squares, ticks, top, bottom = self._rows
+        squares, ticks, top, bottom, *sums = self._rows
         weight = n_c * n_b / (n_c + n_b)
         difference = x_c / n_c - x_b / n_b
         top, bottom = top + weight * difference, bottom + weight
-        pooled = (x_c + x_b + 0.5) / (n_c + n_b + 1.0)
-        wide = (difference - top / bottom) ** 2 * weight / (pooled * (1.0 - pooled))
-        self._rows = np.stack([squares + wide, ticks + 1.0, top, bottom])
+        slow_c, all_c, slow_b, all_b = (old + new for old, new in zip(sums, (x_c, n_c, x_b, n_b), strict=True))
+        pooled = (slow_c + slow_b + 0.5) / (all_c + all_b + 1.0)
+        p_c, p_b = (slow_c + pooled) / (all_c + 1.0), (slow_b + pooled) / (all_b + 1.0)
+        variance = p_c * (1.0 - p_c) / n_c + p_b * (1.0 - p_b) / n_b
+        wide = (difference - top / bottom) ** 2 / variance
+        self._rows = np.stack([squares + wide, ticks + 1.0, top, bottom, slow_c, all_c, slow_b, all_b])
 
 
 class HistogramTest:
@@ -182,14 +187,15 @@ class HistogramTest:
         spread[~self._eligible] = -np.inf
         self._log_prior: Array = spread.ravel()
         self._worse = Mixture(self._log_prior, start_weight=options.start_weight, restarts=options.restarts, state=s.worse)
-        self._fine: Array = np.array(s.fine) if s.fine else np.zeros((0, FINE_ODDS.size))
+        self._fine: Array = np.array(s.fine) if s.fine else np.zeros((0, _LOG_FINE_PRIOR.size))
         self._watched, self._sick = s.watched, s.sick
         self._recent: Array = np.array(s.recent) if s.recent else np.zeros(size + 1)
         self._slower = [np.array(x) if x else np.zeros(size) for x in s.slower]
         self._requests, self._ticks, self._used, self._fine_used = s.requests, s.ticks, s.used, s.fine_used
         self._trail: list[tuple[float, int]] = list(s.trail) or [(0.0, 0)]
-        self._gate: Array = np.array(s.gate) if s.gate else np.zeros(FINE_ODDS.size)
+        self._gate: Array = np.array(s.gate) if s.gate else np.zeros(_LOG_FINE_PRIOR.size)
         self._spread = _Spread(size, np.array(options.history_phi, dtype=np.float64), s.spread)
+        self._unmoved: Array = np.triu(np.ones((size, size + 1)), 1)
         self._cache: dict[float, tuple[Array, Mask]] = {}
 
     def update(
@@ -346,7 +352,7 @@ class HistogramTest:
         fit = np.flatnonzero(known & (shape >= TAILS[0] / 2) & (shape <= TAILS[1]) & (gap > 1.02))
         chosen = [int(fit[np.argmin(np.abs(np.log(shape[fit]) - math.log(t)))]) for t in WATCHED_TAILS if fit.size]
         self._watched = tuple(sorted(set(chosen)))
-        self._fine = np.zeros((len(self._watched), FINE_ODDS.size))
+        self._fine = np.zeros((len(self._watched), _LOG_FINE_PRIOR.size))
 
     def _bet_fine(self, canary: tuple[Array, float], baseline: tuple[Array, float], shape: Array, phi: Array, factor: float) -> None:
         if self._watched:
@@ -354,12 +360,13 @@ class HistogramTest:
             self._fine_used += 1
 
     def _fine_bets(self, canary: tuple[Array, float], baseline: tuple[Array, float], shape: Array, factor: float, phi: Array) -> Array:
-        """One row per watched boundary: bets that the canary's tail is below the moved baseline's."""
+        """One row per watched boundary: bets that the canary's tail is below the moved baseline's, the last that it is the baseline's own."""
         rows = np.array(self._watched)
         weights = self._moved(shape, factor)[0]
         (x_c, n_c), (counts, n_b) = canary, baseline
         p_b = self._guess(weights)[rows, None]
-        p_c = FINE_ODDS * p_b / (1.0 - p_b + FINE_ODDS * p_b)
+        still = np.minimum(self._guess(self._unmoved)[rows, None], 0.98 * p_b)
+        p_c = np.hstack([FINE_ODDS * p_b / (1.0 - p_b + FINE_ODDS * p_b), still])
         x_b = (weights @ counts)[rows, None]
         bets = bernoulli_increment(x_c[rows, None], n_c, x_b, n_b, p_c, p_b)
         return np.minimum(bets / phi[rows, None], self.options.fine_cap)
@@ -392,7 +399,7 @@ def telling(shape: Array) -> Mask:
     and the first one that the baseline hardly ever reaches, since with coarse buckets a new tail shows there and nowhere else.
     """
     fit: Mask = (shape >= TAILS[0]) & (shape <= TAILS[1])
-    beyond = np.flatnonzero(shape < TAILS[0])
+    beyond = np.flatnonzero(shape[1:] < TAILS[0]) + 1  # what is faster than the first boundary cannot be moved
     if beyond.size:
         fit[beyond[0]] = True
     return fit
@@ -407,4 +414,4 @@ def _usable(canary: Array, baseline: Array, edges: int) -> bool:
     return all(a.size == edges + 1 and bool(np.isfinite(a).all()) and bool((a >= 0).all()) and a.sum() > 0 for a in (canary, baseline))
 
 
-_LOG_FINE_PRIOR: Final[Array] = np.full(FINE_ODDS.size, -math.log(FINE_ODDS.size))
+_LOG_FINE_PRIOR: Final[Array] = np.log(np.append(np.full(FINE_ODDS.size, 0.5 / FINE_ODDS.size), 0.5))

@@ -22,11 +22,12 @@ SMALL_RATIOS: Final[Array] = np.array([1.03, 1.06, 1.1, 1.15, 1.2, 1.3, 1.4, 1.6
 """Effect sizes beyond the margin for outcomes where a loss of a few percent is the regression (conversions, orders): dense there."""
 SMALL_PRIOR: Final[Array] = np.full(SMALL_RATIOS.size, 1.0 / SMALL_RATIOS.size)
 FINE_RATIOS: Final[Array] = np.array([0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
-FINE_PRIOR: Final[Array] = np.full(FINE_RATIOS.size, 1.0 / FINE_RATIOS.size)
+FINE_PRIOR: Final[Array] = np.append(np.full(FINE_RATIOS.size, 0.5 / FINE_RATIOS.size), 0.5)
+"""Half for "as good as the baseline", which is what nearly every good release is: it costs 0.7 nats where a grid alone costs 2.4."""
 LADDER: Final[Array] = np.array([0.5, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001])
 """Absolute excesses that are tried from above; the last one refuted in a row is the bound shown to people."""
 RATE_RATIOS: Final[Array] = np.geomspace(0.01, 1000.0, 101)
-STATE_VERSION: Final = 2
+STATE_VERSION: Final = 3
 
 
 def count_increment(x_c: float, n_c: float, x_b: float, n_b: float, rho: Array, *, ratio: float | Array, slack: float | Array) -> Array:
@@ -129,8 +130,8 @@ class RatioTest:
         self._ratios, prior = (SMALL_RATIOS, SMALL_PRIOR) if o.small_effects else (WORSE_RATIOS, WORSE_PRIOR)
         self._worse = Mixture(np.log(prior), start_weight=o.start_weight, restarts=o.restarts, state=s.worse)
         self._disaster = Mixture(np.log(prior), start_weight=o.start_weight, restarts=o.restarts, state=s.disaster)
-        self._fine: Array = np.array(s.fine) if s.fine else np.zeros(FINE_RATIOS.size)
-        self._ladder: Array = np.array(s.ladder) if s.ladder else np.zeros((LADDER.size, FINE_RATIOS.size))
+        self._fine: Array = np.array(s.fine) if s.fine else np.zeros(FINE_PRIOR.size)
+        self._ladder: Array = np.array(s.ladder) if s.ladder else np.zeros((LADDER.size, FINE_PRIOR.size))
         self._likelihood: Array = np.array(s.likelihood) if s.likelihood else np.zeros(RATE_RATIOS.size)
         self._trail: list[tuple[float, int]] = list(s.fine_trail) or [(0.0, 0)]
         self._ticks, self._used, self._fine_used = s.ticks, s.used, s.fine_used
@@ -147,8 +148,11 @@ class RatioTest:
         use: Use = ALL,
         tolerated: Margin | None = None,
         unacceptable: Margin | None = None,
+        expected: float | None = None,
     ) -> None:
-        """One tick of disjoint increments; `phi`, margins and what it is used for were fixed before it (or drop it whole)."""
+        """One tick of disjoint increments; `phi`, margins, the rate `expected` of the baseline (it only steers power) and what the tick
+        is used for were fixed before it (or drop it whole).
+        """
         if not _usable(x_c, n_c, x_b, n_b, phi):
             self.skip()
             return
@@ -163,9 +167,9 @@ class RatioTest:
             self._bet(self._worse, (x_c, n_c, x_b, n_b), phi, null)
             self._tally(x_c, n_c, x_b, n_b, phi)
         if use.bound:
-            self._take_ladder(x_c, n_c, x_b, n_b, phi)
+            self._take_ladder(x_c, n_c, x_b, n_b, phi, expected)
         if use.fine:
-            self._take_fine((x_c, n_c, x_b, n_b), phi, unacceptable or self.options.unacceptable)
+            self._take_fine((x_c, n_c, x_b, n_b), phi, unacceptable or self.options.unacceptable, expected)
         self._end()
 
     def _bet(self, mixture: Mixture, counts: tuple[int, int, int, int], phi: float, null: Margin) -> None:
@@ -237,13 +241,15 @@ class RatioTest:
         self._used += 1
         self._likelihood = self._likelihood + (x_c * _LOG_RATE_RATIOS - (x_c + x_b) * np.log(RATE_RATIOS * n_c + n_b)) / phi
 
-    def _take_fine(self, counts: tuple[int, int, int, int], phi: float, null: Margin) -> None:
-        bet = count_increment(*counts, FINE_RATIOS, ratio=null.ratio, slack=null.slack)
+    def _take_fine(self, counts: tuple[int, int, int, int], phi: float, null: Margin, expected: float | None) -> None:
+        ratios = np.append(FINE_RATIOS, _equal(null.ratio, null.slack, expected))
+        bet = count_increment(*counts, ratios, ratio=null.ratio, slack=null.slack)
         self._fine = self._fine + np.minimum(bet / phi, self.options.fine_cap)
         self._fine_used += 1
 
-    def _take_ladder(self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float) -> None:
-        rungs = count_increment(x_c, n_c, x_b, n_b, FINE_RATIOS, ratio=1.0, slack=LADDER[:, None])
+    def _take_ladder(self, x_c: int, n_c: int, x_b: int, n_b: int, phi: float, expected: float | None) -> None:
+        ratios = np.array([np.append(FINE_RATIOS, _equal(1.0, slack, expected)) for slack in LADDER.tolist()])
+        rungs = count_increment(x_c, n_c, x_b, n_b, ratios, ratio=1.0, slack=LADDER[:, None])
         self._ladder = self._ladder + np.minimum(rungs / phi, self.options.bound_cap)
 
     def _ratio_bounds(self, error: float = 0.05) -> tuple[float | None, float | None]:
@@ -252,6 +258,16 @@ class RatioTest:
             return None, None
         need = math.log(2.0 / error)
         return _excluded_below(self._likelihood, RATE_RATIOS, need), _excluded_below(self._likelihood[::-1], RATE_RATIOS[::-1], need)
+
+
+def _equal(ratio: float, slack: float, expected: float | None) -> float:
+    """The effect size of a canary that is as good as a baseline with that rate, between what the grid holds."""
+    if not slack:
+        return min(1.0 / ratio, 0.99)
+    if expected is None:
+        return 0.5
+    rate = max(expected, 1e-6)
+    return min(0.95, max(0.01, rate / (ratio * rate + slack)))
 
 
 def _excluded_below(likelihood: Array, ratios: Array, need: float) -> float | None:

@@ -10,6 +10,7 @@ _STATS = "tests/unit/analyzers/test_stats.py"
 _VECTORS = "tests/unit/analyzers/test_vectors.py"
 _RATIO = "tests/unit/analyzers/test_ratio.py"
 _HISTOGRAM = "tests/unit/analyzers/test_histogram.py"
+_OUTSIDE = "tests/unit/analyzers/test_judge_outside.py"
 
 MUTANTS = (
     Mutant(
@@ -56,7 +57,7 @@ MUTANTS = (
         name="pods-are-all-alike",
         protects="judge rule 3: few pods",
         path="analyzers/metric_judge.py",
-        old="factor = 1.0 if gate.units is None else self._effects.factor(*gate.units)",
+        old="factor = 1.0 if units is None else self._effects.factor(*units)",
         new="factor = 1.0",
         test=f"{_RULES}::test_a_slow_node_under_one_canary_pod_is_not_held_against_the_release",
     ),
@@ -288,7 +289,7 @@ MUTANTS = (
         name="a-wish-not-yet-in-force-is-forgotten",
         protects="judge: weights that lag",
         path="analyzers/judge.py",
-        old="pending = s.wanted if s.wanted is not None and s.wanted > tick.weight and not doubted else tick.weight",
+        old="pending = min(asked, tick.weight) if doubted else max(asked, tick.weight)",
         new="pending = tick.weight",
         test=f"{_RULES}::test_a_climb_that_is_not_in_force_yet_is_not_taken_back",
     ),
@@ -299,5 +300,37 @@ MUTANTS = (
         old="        if not 0 < tick.weight < 100:\n            return tick\n",
         new="        if tick.weight < 1000:\n            return tick\n",
         test=f"{_RULES}::test_a_seen_share_is_not_a_change_of_weight",
+    ),
+    Mutant(
+        name="usage-never-forgets-a-good-youth",
+        protects="judge: start times of gauges",
+        path="analyzers/stats/gauge.py",
+        old="Mixture(_LOG_PRIOR, start_weight=options.start_weight, restarts=options.restarts, state=s.worse)",
+        new="Mixture(_LOG_PRIOR, state=s.worse)",
+        test=f"{_OUTSIDE}::test_usage_that_grows_after_ten_good_minutes_is_found",
+    ),
+    Mutant(
+        name="slow-canaries-are-clumped-ones",
+        protects="judge: dispersion of latency",
+        path="analyzers/stats/histogram.py",
+        old="        variance = p_c * (1.0 - p_c) / n_c + p_b * (1.0 - p_b) / n_b\n",
+        new="        variance = pooled * (1.0 - pooled) / weight\n",
+        test=f"{_OUTSIDE}::test_the_slower_a_canary_the_more_is_heard_of_it",
+    ),
+    Mutant(
+        name="caps-by-the-look",
+        protects="judge: caps at any scrape interval",
+        path="analyzers/options.py",
+        old="        return self.fine_cap * self.scrape_seconds / STANDARD_SCRAPE\n",
+        new="        return self.fine_cap\n",
+        test=f"{_OUTSIDE}::test_caps_are_said_for_fifteen_seconds",
+    ),
+    Mutant(
+        name="only-counters-are-heard",
+        protects="judge: no traffic by buckets",
+        path="analyzers/judge.py",
+        old="    pairs += [(sum(c.canary) if c.canary else 0, sum(c.baseline)) for c in tick.buckets.values() if c.baseline]\n",
+        new="",
+        test=f"{_OUTSIDE}::test_a_canary_without_traffic_is_noticed_by_its_buckets_alone",
     ),
 )

@@ -323,7 +323,7 @@ def test_without_the_bake_a_good_release_is_promoted_on_proof() -> None:
 
 def test_a_ramp_does_not_climb_into_a_known_risk() -> None:
     """A budget of next to nothing: each rung waits until its worst is ruled out, or the bound that the owner promotes at is proven."""
-    _, careful, _ = _released(Service(), budget=0.5)
+    _, careful, _ = _released(Service(), budget=0.5, budget_of_usual=0.0)
     _, bold, _ = _released(Service(), budget=1e9)
     assert 50.0 in bold
     assert 50.0 not in careful[: bold.index(50.0) + 20]
