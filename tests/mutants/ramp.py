@@ -88,4 +88,28 @@ MUTANTS = (
         new="        turn.roll(exposures=[now])\n",
         test=_LOG,
     ),
+    Mutant(
+        name="an-owner-s-bound-is-widened",
+        protects="margins of the owner",
+        path="daemon/control/measuring.py",
+        old="unacceptable=given[m.name]) if m.name in owned else m for m in found.metrics)",
+        new="unacceptable=m.unacceptable) if m.name in owned else m for m in found.metrics)",
+        test="tests/unit/control/test_learning.py::test_a_bound_that_its_owner_wrote_down_is_not_widened",
+    ),
+    Mutant(
+        name="a-share-that-pods-count",
+        protects="judge rule 1: split test only where requests are split",
+        path="daemon/control/measuring.py",
+        old="    return found if len(naming) <= len(resolved.scopes) else None\n",
+        new="    return found\n",
+        test="tests/unit/control/test_learning.py::test_only_a_router_that_counts_this_release_alone_shows_the_share",
+    ),
+    Mutant(
+        name="learns-from-a-part",
+        protects="history is whole or none",
+        path="analyzers/past.py",
+        old="            if isinstance(outcome, Samples):\n",
+        new='            if not hasattr(outcome, "message"):\n',
+        test="tests/unit/analyzers/test_past.py::test_nothing_is_learnt_from_a_part_or_from_a_source_without_a_past",
+    ),
 )
