@@ -59,7 +59,17 @@ class Traffic(Model, frozen=True, kw_only=True):
 class Strategy(Model, frozen=True, kw_only=True):
     """The shape of a release."""
 
-    type: Annotated[Literal["Canary", "BlueGreen"] | None, doc("Kind of release.", planned_values=("BlueGreen",))] = None
+    type: Annotated[
+        Literal["Canary", "BlueGreen"] | None,
+        doc(
+            "BlueGreen: a canary of full size, reachable at its own Service before anybody else meets it, and one switch of all requests after "
+            "the steps."
+        ),
+    ] = None
+    scale_down_delay: Annotated[
+        Duration | None,
+        doc("How long the old version stays at full size after the verdict, so that linnet abort is still at once. Default: not at all."),
+    ] = None
     ramp: Annotated[
         Literal["Steps", "Adaptive"] | None,
         doc("Adaptive: the evidence moves the weight; the steps say how far. Steps: each weight for its time."),
@@ -103,8 +113,13 @@ class Pause(Model, frozen=True, kw_only=True):
 
 
 class Approval(Model, frozen=True, kw_only=True):
-    timeout: Duration
-    on_timeout: Literal["Rollback", "Promote", "Wait"] | None = None
+    """A person's yes: the exposure stays, and harm still ends it."""
+
+    timeout: Annotated[Duration, doc("How long it is waited for; the judge's deadline waits as well.")]
+    on_timeout: Annotated[
+        Literal["Rollback", "Promote", "Wait"] | None,
+        doc("Where nobody answers in time: Rollback (the default), Promote (go on), or Wait without end."),
+    ] = None
 
 
 class StepMatch(Model, frozen=True, kw_only=True):
@@ -121,11 +136,13 @@ class Step(Model, frozen=True, kw_only=True):
     flags: Annotated[list[FlagStep], msgspec.Meta(max_length=8)] | None = None
     dwell: Dwell | None = None
     pause: Pause | None = None
-    approval: Annotated[Approval | None, planned("Waits for a person.")] = None
+    approval: Annotated[Approval | None, doc("Waits for a person: linnet approve.")] = None
     analysis: Annotated[StepAnalysis | None, doc("A template that must succeed before the next step.")] = None
     match: Annotated[StepMatch | None, planned("Requests with these headers, cookies or this cohort, no weight.")] = None
     mirror: Annotated[Percent | None, planned("Copies requests to the canary.")] = None
-    scale: Annotated[Percent | None, planned("Canary pods without traffic.")] = None
+    scale: Annotated[
+        Percent | None, doc("Canary pods in percent of what stable needs, from this step on, whatever the weight; needs a route.")
+    ] = None
     gate: Annotated[LocalRef | None, planned("A Job or signed webhook that must agree.")] = None
 
 

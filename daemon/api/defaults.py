@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import (
     Analysis,
     CanarySpec,
@@ -90,6 +91,8 @@ def merge(spec: CanarySpec, profile: CanaryProfileSpec | None) -> CanarySpec:
 def effective(spec: CanarySpec) -> CanarySpec:
     """The merged spec with every built field filled in: what a rollout snapshots and acts on."""
     full = _over(spec, _BUILT_IN)
+    if is_blue_green(spec):
+        full = _blue_green(spec, full)
     analysis, traffic, strategy = full.analysis, full.traffic, full.strategy
     if analysis is None or traffic is None or strategy is None:
         raise AssertionError("the built-in spec fills all of them")
@@ -112,6 +115,19 @@ def effective(spec: CanarySpec) -> CanarySpec:
         ),
         notify=[_full_route(route) for route in full.notify or []],
     )
+
+
+def _blue_green(spec: CanarySpec, full: CanarySpec) -> CanarySpec:
+    """A stop to compare at where a judge compares, and all requests on the new version at the end: said here, where the owner did not."""
+    compared = full.analysis is None or full.analysis.judge != "TemplatesOnly"
+    steps = spec.steps or ([Step(name="compare", weight=50)] if compared else [])
+    if all(step.weight != 100 for step in steps):
+        steps = [*steps, Step(name=_free("switch", steps), weight=100)]
+    return msgspec.structs.replace(full, steps=steps, strategy=msgspec.structs.replace(full.strategy or Strategy(), ramp="Steps"))
+
+
+def _free(name: str, steps: list[Step]) -> str:
+    return name if all(step.name != name for step in steps) else f"{name}-all"
 
 
 def _over(upper: M, lower: M) -> M:

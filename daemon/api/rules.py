@@ -88,7 +88,24 @@ RELATIVE_PRESETS: Final = [*LATENCY_PRESETS, "CPUPerRequest"]
 _RELATIVE: Final = f"has(self.histogram) || has(self.gauge) || (has(self.preset) && self.preset in {RELATIVE_PRESETS})"
 OWN_PARAMETERS: Final = ["query", "time", "timeout"]
 
+_BLUE_GREEN: Final = "has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen'"
 _RELEASE: Final = (
+    Rule(
+        rule=f"!({_BLUE_GREEN}) || !has(self.steps) || self.steps.filter(s, has(s.weight) && s.weight > 0 && s.weight < 100).size() <= 1",
+        message="blue-green switches all requests at once: keep at most one weight below 100, to compare at, or use type Canary",
+        field=".steps",
+    ),
+    Rule(
+        rule=f"!({_BLUE_GREEN}) || !has(self.traffic) || !has(self.traffic.mode) || self.traffic.mode != 'PodRatio'",
+        message="PodRatio: blue-green needs a route to switch; by share of pods there is no switch",
+        field=".traffic",
+    ),
+    Rule(
+        rule="!has(self.traffic) || !has(self.traffic.mode) || self.traffic.mode != 'PodRatio' || !has(self.steps) || "
+        "!self.steps.exists(s, has(s.scale))",
+        message="a scale step needs a route: by share of pods, canary pods have requests at once; use weight",
+        field=".steps",
+    ),
     Rule(
         rule=f"!has(self.steps) || {_WEIGHTS}.isSorted()",
         message="weights must not fall from step to step; to go back, abort the release (linnet abort)",
@@ -316,6 +333,8 @@ FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
     ("ScrapeSource", "port"): (PORT,),
     ("ScrapeSource", "interval"): (POSITIVE,),
     ("Pause", "duration"): (Rule(rule=POSITIVE.rule, message="must be longer than 0s; leave it out to wait for linnet resume"),),
+    ("Approval", "timeout"): (Rule(rule=POSITIVE.rule, message="must be longer than 0s: somebody has to read it first"),),
+    ("Strategy", "scaleDownDelay"): (POSITIVE,),
     ("Dwell", "minDuration"): (POSITIVE,),
     ("ReleaseSpec", "progressDeadline"): (POSITIVE,),
     ("Analysis", "interval"): (POSITIVE,),
@@ -366,16 +385,13 @@ KEY_DEFAULTS: Final[dict[Key, str]] = {("RouteRef", "group"): "gateway.networkin
 
 # What works today instead of what is planned.
 INSTEAD: Final[dict[Key, str]] = {
-    ("Step", "approval"): "use pause and linnet resume",
     ("Step", "match"): "use a step with a small weight",
     ("Step", "mirror"): "use a step with a small weight",
-    ("Step", "scale"): "use a step with weight; the canary is sized for it",
     ("Step", "gate"): "use pause and let your job run linnet resume",
     ("Flag", "mode"): "use Gated or Independent",
     ("Flag", "onPromotion"): "use Keep, Open or Remove",
     ("Traffic", "routes"): "name one route",
     ("Traffic", "identity"): "use Isolated, or mode PodRatio",
-    ("Strategy", "type"): "use Canary",
     ("Strategy", "baseline"): "use Stable",
     ("Strategy", "placement"): "use SideBySide",
     ("ReleaseSpec", "mode"): "use Enforce",

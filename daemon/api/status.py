@@ -26,7 +26,7 @@ Phase = Literal[
     "Deleting",
 ]
 
-PromotionStage = Literal["FullShift", "Releasing", "Rolling", "Returning", "Cleaning"]
+PromotionStage = Literal["Warm", "FullShift", "Releasing", "Rolling", "Returning", "Cleaning"]
 RollbackStage = Literal["Exposure", "Draining", "Template", "Cleaning"]
 
 
@@ -161,6 +161,26 @@ class ExposureStatus(Model, frozen=True, kw_only=True):
     foreign: Text = ""  # what somebody else made of the route
 
 
+class SignOff(Model, frozen=True, kw_only=True):
+    """A person's yes to one step."""
+
+    step: int
+    by: Word
+    at: Time | None = None
+    why: Text = ""
+
+
+class UndoStatus(Model, frozen=True, kw_only=True):
+    """A person's wish to have an earlier revision again; it becomes a release of that revision."""
+
+    revision: Word  # the one to go back to
+    leaving: Word  # the one that ran then
+    by: Word = "a person"
+    why: Text = ""
+    at: Time | None = None
+    at_once: bool = False  # it was proven good before: no canary
+
+
 class RolloutStatus(Model, frozen=True, kw_only=True):
     """The release under way. `spec` is the merged spec as it was at the start."""
 
@@ -190,6 +210,13 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     told: bool = False  # people were told of this stage's trouble
     deadline_at: Time | None = None
     overridden: bool = False
+    hotfix: bool = False  # analysis and dwell are skipped; capacity, order and harm are not
+    decided_by: Word | None = None  # the person whose word promoted it, or let it go on
+    decided_why: Text = ""
+    burden: Text = ""  # what is known against it from before: said in every message
+    proven_at: Time | None = None  # when the judge first said that it is proven fine
+    weight_set: int | None = None  # a weight that was set from outside, in the present step
+    approvals: list[SignOff] = []
     flags_zeroed_at: Time | None = None
     weight_zeroed_at: Time | None = None
     abort_at: Time | None = None
@@ -223,6 +250,7 @@ class CanaryStatus(Model, frozen=True, kw_only=True):
     verdict: VerdictStatus | None = None
     waiting: Waiting | None = None
     last_action: Word | None = None  # the last verb carried out, as written
+    undo: UndoStatus | None = None
     arms: list[ArmStatus] = []
     routes: list[RouteStatus] = []
     flags: list[FlagStatus] = []

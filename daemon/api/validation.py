@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from daemon.api import names, rules, templates
+from daemon.api import bluegreen, names, rules, templates
 from daemon.api.analysis import AnalysisTemplateSpec, Arg, TemplateUse
 from daemon.api.canary import Analysis, CanarySpec, Flag, Metric, NotifyRoute, Outcome, Outcomes, ReleaseSpec, Step, Traffic, WorkloadRef
 from daemon.api.errors import ApiError, FieldError, InvalidObjectError
@@ -130,8 +130,15 @@ def _release(spec: ReleaseSpec, path: str) -> Errors:
     if spec.traffic is not None:
         yield from _traffic(spec.traffic, f"{path}.traffic")
     yield from _steps(spec.steps or [], f"{path}.steps")
+    if spec.traffic is not None and spec.traffic.mode == "PodRatio" and any(step.scale is not None for step in spec.steps or []):
+        yield _error(
+            f"{path}.steps", "PodRatio", "a scale step needs a route: by share of pods, canary pods have requests at once; use weight"
+        )
     if isinstance(spec, CanaryProfileSpec) and spec.flags:
         yield from _undeclared(spec.steps or [], [flag.name for flag in spec.flags], f"{path}.steps")
+    yield from bluegreen.faults(spec, path)
+    if spec.strategy is not None:
+        yield from _positive(spec.strategy.scale_down_delay, f"{path}.strategy.scaleDownDelay")
     yield from _flags(spec.flags or [], f"{path}.flags")
     yield from share_faults(spec.flags or [], spec.steps or [], f"{path}.steps", f"{path}.flags")
     if spec.analysis is not None:
@@ -206,6 +213,8 @@ def _step(step: Step, path: str) -> Errors:
         yield from _positive(step.dwell.min_duration, f"{path}.dwell.minDuration")
     if step.pause is not None:
         yield from _positive(step.pause.duration, f"{path}.pause.duration")
+    if step.approval is not None and parse_duration(step.approval.timeout) <= 0:
+        yield _error(f"{path}.approval.timeout", step.approval.timeout, "must be longer than 0s: somebody has to read it first")
     if step.analysis is not None:
         yield from _args(step.analysis.args or [], f"{path}.analysis.args")
     for index, flag in enumerate(step.flags or []):

@@ -56,8 +56,10 @@ OTHERS: Final[Sequence[tuple[str, str, str]]] = (
         names.ACTION,
         "you, on the Canary",
         (
-            "A verb bound to a revision: `verb@REVISION#by=NAME;until=TIME;n=NONCE`, where all after # may be left out. "
-            "The verbs are promote, abort, pause, resume, retry and override; `linnet` writes it for you, and each value is carried out once."
+            "A verb bound to a revision: `verb@REVISION#by=NAME;until=TIME;n=NONCE;step=STEP;weight=PERCENT;to=REVISION;why=WORDS`. All after # "
+            "may be left out, the person, the reason and the expiry of override and hotfix aside; the reason comes last. The verbs are promote, "
+            "abort, pause, resume, retry, override, hotfix, approve, skip, step, set-weight and undo; `linnet` writes it for you, and each value "
+            "is carried out once."
         ),
     ),
 )

@@ -63,6 +63,7 @@ class Executor:
             m.PauseWorkload: self._pause,
             m.ReleaseHold: self._release_hold,
             m.RestoreTemplate: self._restore_template,
+            m.PutTemplate: self._put_template,
             m.ResizeReplicaSets: self._resize,
             m.DropFinalizer: self._drop_finalizer,
         }
@@ -126,11 +127,18 @@ class Executor:
         template = None
         if self._revisions.name_of(item.namespace, item.name, item.spec.template) == action.revision:
             template = self._templates.decode(item.spec.template)
-        await self._revisions.store(item.namespace, item.name, resolved.canary.name, action.revision, action.role, template)
+        await self._revisions.store(item.namespace, item.name, resolved.canary.name, action.revision, action.role, template, action.by)
 
     async def _remember(self, resolved: Resolved, action: m.RememberFailure) -> None:
         item = self._deployment(resolved)
-        await self._revisions.remember_failure(item.namespace, item.name, action.revision, action.sentence)
+        digests = self._digests(item, action.revision)
+        await self._revisions.remember_failure(item.namespace, item.name, action.revision, action.sentence, action.reason, digests)
+
+    def _digests(self, item: Deployment, revision: str) -> list[str]:
+        """What the canary's images were, as the nodes resolved them: a tag may be another image tomorrow."""
+        mine = self._caches.deployments.store.get(item.namespace, names.canary_workload(item.name, revision))
+        pods = self._caches.pods_of(mine) if mine is not None else ()
+        return sorted({c.image_id for p in pods for c in p.status.container_statuses or () if c.image_id})[:8]
 
     async def _forget(self, resolved: Resolved, action: m.ForgetFailure) -> None:
         item = self._deployment(resolved)
@@ -150,6 +158,13 @@ class Executor:
         if stored is None:
             raise WorkloadError(f"the template of stable {action.revision} is not stored", reason="StableLost")
         self._keep(await hold.restore_template(self._client, item, self._revisions.template(stored)))
+
+    async def _put_template(self, resolved: Resolved, action: m.PutTemplate) -> None:
+        item = self._at(resolved, action.expected)
+        stored = self._revisions.stored(item.namespace, item.name, action.revision)
+        if stored is None:
+            raise WorkloadError(f"the template of {action.revision} is not stored", reason="NotStored")
+        self._keep(await hold.put_template(self._client, item, self._revisions.template(stored)))
 
     async def _resize(self, resolved: Resolved, action: m.ResizeReplicaSets) -> None:
         await resize(self._client, self._caches.sets_of(self._deployment(resolved)), action.sizes)

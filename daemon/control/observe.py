@@ -1,9 +1,6 @@
 """From caches to facts: everything a decision is about, gathered in one place, without a request but for flags under way."""
 
-from datetime import datetime
 from typing import Final
-
-import msgspec
 
 from daemon.api import names
 from daemon.api.status import RestoreEntry
@@ -73,9 +70,7 @@ class Observer:
             command=_command(resolved),
             permits=tuple(p for p in (following(resolved),) if p is not None),
             problems=self._problems(resolved),
-            failed=self._revisions.failed(namespace, deployment.name) if deployment else (),
-            failed_images=self._revisions.failed_images(namespace, deployment.name) if deployment else (),
-            stored=tuple(i.metadata.label(names.REVISION) for i in self._revisions.of(namespace, deployment.name)) if deployment else (),
+            records=self._revisions.records(namespace, deployment.name) if deployment else (),
             restore=undo,
             gitops=self._gitops(deployment),
             flag_plan=resolved.flag_plan,
@@ -154,22 +149,6 @@ class Observer:
 
 
 def _command(resolved: Resolved) -> Command | None:
-    """`linnet.dev/action` on the Canary; who wrote it is told by the field's manager."""
-    metadata = resolved.canary.metadata
-    text = metadata.annotation(names.ACTION)
-    if not text:
-        return None
-    verb, _, tail = text.partition("#")
-    expires = None
-    if tail:
-        parts = dict(p.split("=", 1) for p in tail.split(";") if "=" in p)
-        if "until" in parts:
-            try:
-                expires = datetime.fromisoformat(parts["until"]).timestamp()
-            except ValueError:
-                expires = 0.0  # an expiry that cannot be read has passed
-        who = parts.get("by", "")
-    else:
-        who = ""
-    found = commands.parse(verb, by=who, expires=expires)
-    return msgspec.structs.replace(found, raw=text) if found is not None else None
+    """`linnet.dev/action` on the Canary."""
+    text = resolved.canary.metadata.annotation(names.ACTION)
+    return commands.parse(text) if text else None

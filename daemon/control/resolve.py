@@ -9,6 +9,7 @@ import msgspec
 
 from analyzers.sources import SOURCES
 from daemon.api import names
+from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import CanarySpec
 from daemon.api.defaults import effective, merge
 from daemon.api.validation import validate
@@ -371,6 +372,10 @@ class Resolver:
         pod_ratio: bool,
     ) -> list[Problem]:
         template: dict[str, Any] = self._templates.decode(deployment.spec.template)
+        if pod_ratio and any(step.scale is not None for step in spec.steps or []):
+            return [_needs_route("a scale step")]
+        if pod_ratio and is_blue_green(spec):
+            return [_needs_route("blue-green")]
         found = preflight.foreign_controller(deployment) + preflight.pod_shape(template)
         pretending = gate.pretends(template) if gated(spec) else None
         found += [pretending] if pretending is not None else []
@@ -386,6 +391,15 @@ class Resolver:
 def gated(spec: CanarySpec) -> bool:
     """Whether any flag is shown to the canary's requests alone."""
     return any((f.mode or "Gated") == "Gated" for f in spec.flags or [])
+
+
+def _needs_route(what: str) -> Problem:
+    return Problem(
+        reason="StrategyNeedsRoute",
+        message=f"{what} needs a route: by share of pods, canary pods have requests as soon as they are there",
+        way_out="put an HTTPRoute in front of the Service, or release by weights",
+        unhold=True,
+    )
 
 
 def _no_service(deployment: Deployment) -> Problem:

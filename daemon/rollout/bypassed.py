@@ -31,7 +31,7 @@ def _accept(turn: Turn) -> None:
     workload = turn.workload
     if workload.complete and workload.available >= workload.replicas:
         turn.set(stable_revision=workload.revision, observed_revision=workload.revision)
-        turn.do(StoreTemplate(revision=workload.revision, role="stable"))
+        turn.do(StoreTemplate(revision=workload.revision, role="stable", by="HoldOff"))
         turn.enter("Idle")
     else:
         turn.linger("HoldOff", "released by its owner (linnet.dev/hold=off)", "remove the annotation to be held again")
@@ -54,7 +54,7 @@ def bypassed(turn: Turn) -> None:
     turn.wait(
         "Bypassed",
         f"revision {workload.revision} runs without having been judged",
-        way_out=f"apply the stable version again, or accept this one: linnet promote --override {turn.name}",
+        way_out=f"apply the stable version again, or accept this one: linnet promote --override {turn.name} --reason WHY",
     )
 
 
@@ -70,11 +70,19 @@ def _held_on_bypassed(turn: Turn) -> None:
     if not workload.active and workload.replicas and stable_lost(turn):
         return
     serves = next((r.revision for r in workload.active if r.revision), None)
-    named = f"accept {serves} and judge the new one: linnet promote --override {turn.name} --revision {serves}; or " if serves else ""
+    named = (
+        f"accept {serves} and judge the new one: linnet promote --override {turn.name} --revision {serves} --reason WHY; or "
+        if serves
+        else ""
+    )
     message = f"revision {workload.revision} is held: {serves or 'what'} serves was never judged, so there is no stable to compare it with"
     if turn.status.waiting is None or turn.status.waiting.message != message:
         turn.tell("Bypassed", f"{turn.name}: {message}", warning=True)
-    turn.wait("Bypassed", message, way_out=f"{named}release the new one unjudged: linnet promote --override {turn.name}; or apply {stable}")
+    turn.wait(
+        "Bypassed",
+        message,
+        way_out=f"{named}release the new one unjudged: linnet promote --override {turn.name} --reason WHY; or apply {stable}",
+    )
 
 
 def stable_lost(turn: Turn) -> bool:

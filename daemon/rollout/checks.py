@@ -101,3 +101,11 @@ def wait(turn: Turn, until: float | None) -> None:
     """Says what the template of the present step waits for."""
     found = next(iter(_of_step(turn)), None) or CheckView(template=turn.step.check, moment="Step")
     turn.wait(PENDING, _clause(found), until=until, way_out=f"linnet promote|abort {turn.name}")
+
+
+def wait_quietly(turn: Turn) -> None:
+    """Before anybody is exposed the judge's time has not begun: the template of such a step has as long for itself."""
+    until = epoch(turn.rollout.exposed_at or stamp(turn.now)) + turn.plan.deadline
+    wait(turn, until)
+    if turn.now >= until:
+        rollback.begin(turn, "CheckTimeout", f"step {turn.step.name}: template {turn.step.check} was not met, for too long")

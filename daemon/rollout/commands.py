@@ -1,22 +1,26 @@
-"""What people may say to a rollout: promote, abort, pause, resume, override, retry.
+"""What people and pipelines may say to a rollout, each verb bound to a revision and carried out once.
 
-A verb is bound to a revision and carried out once: the same annotation applied again by a GitOps tool, or left over from the
-last release, does nothing.
+The same annotation applied again by a GitOps tool, or left over from the last release, does nothing. A verb that sets a promise aside
+(`override`, `hotfix`) counts only with a person, a reason and an expiry.
 """
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
-from daemon.rollout import progress, promotion, ramp, rollback
+from daemon.rollout import approval, driving, memory, progress, promotion, ramp, rollback, undo
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import Command, ForgetFailure, StoreTemplate
 from daemon.rollout.turn import Turn
 
 REMEMBERED: Final = 128  # characters of a carried-out command that the status has room for
+REASON_LIMIT: Final = 300
+ACCOUNTABLE: Final = ("override", "hotfix")  # verbs that name who, why and until when
 _AT_REST: Final = ("Pending", "Idle", "Held", "Bypassed")
 IN_STEPS: Final = ("Starting", "Progressing", "Paused", "Inconclusive")
+STEPPING: Final = ("Progressing", "Paused")
 
 
 def obey(turn: Turn) -> None:
@@ -44,13 +48,22 @@ def _refusal(turn: Turn, command: Command) -> str:
     phases = _LEGAL[command.verb]
     if turn.status.phase not in phases:
         return _impossible(turn.status.phase, command.verb) + _hint(turn, command)
-    return _pointless(turn, command)
+    return _unaccountable(turn, command) or memory.no_shortcut(turn, command.verb) or _pointless(turn, command)
+
+
+def _unaccountable(turn: Turn, command: Command) -> str:
+    if command.verb not in ACCOUNTABLE or (command.by and command.why and command.expires is not None):
+        return ""
+    spoken = "promote --override" if command.verb == "override" else command.verb
+    return f"it needs a person, a reason and an expiry: linnet {spoken} {turn.name} --reason WHY writes all three"
 
 
 def _impossible(phase: str, verb: str) -> str:
     """Why a verb is none for this phase, in words for whoever said it."""
     if verb == "retry":
         return f"the Canary is {phase}; only a revision that failed and is Held can be tried again"
+    if verb == "undo":
+        return f"the Canary is {phase}; linnet abort ends the release under way, then undo goes further back"
     if phase in _AT_REST:
         return f"no release is under way, the Canary is {phase}"
     possible = [v for v, phases in _LEGAL.items() if phase in phases and v != "override"]
@@ -71,9 +84,15 @@ def _running(turn: Turn) -> str | None:
 def _pointless(turn: Turn, command: Command) -> str:
     """Verbs that the phase knows, and that would do harm or nothing as things are."""
     rollout, workload = turn.status.rollout, turn.workload
+    if command.verb == "undo":
+        return undo.refusal(turn, command)
+    if command.verb == "approve":
+        return approval.refusal(turn, command)
+    if command.verb in ("skip", "step", "set-weight"):
+        return driving.refusal(turn, command)
     if command.verb == "abort" and rollout is not None and rollout.promotion in ("Returning", "Cleaning"):
-        return f"stable already runs {command.revision}; kubectl rollout undo makes the version before it a new release"
-    if command.verb == "override" and rollout is None:
+        return f"stable already runs {command.revision}; when that is done, linnet undo {turn.name} goes back"
+    if command.verb in ACCOUNTABLE and rollout is None:
         if workload.revision == turn.status.stable_revision:
             return f"{command.revision} is stable already"
         if turn.status.phase == "Idle" and workload.paused and not workload.held:
@@ -82,19 +101,26 @@ def _pointless(turn: Turn, command: Command) -> str:
 
 
 def _hint(turn: Turn, command: Command) -> str:
-    if command.verb == "promote" and turn.status.phase in ("Held", "Bypassed"):
-        return f"; this revision was not judged fine: linnet promote --override {turn.name}"
+    if command.verb in ("promote", "hotfix") and turn.status.phase in ("Held", "Bypassed"):
+        return f"; this revision was not judged fine: linnet promote --override {turn.name} --reason WHY"
     return ""
 
 
-def _promote(turn: Turn, _: Command) -> None:
+def _decided(turn: Turn, command: Command) -> None:
+    """Whose word it is, in the status and in every sentence from now on."""
+    turn.roll(decided_by=(command.by or "a person")[:128], decided_why=command.why[:REASON_LIMIT])
+
+
+def _promote(turn: Turn, command: Command) -> None:
     if turn.status.phase == "Starting":
         turn.roll(step=0)
+    _decided(turn, command)
     promotion.begin(turn, "Person")
 
 
 def _abort(turn: Turn, command: Command) -> None:
-    rollback.begin(turn, "Aborted", f"stopped by {command.by or 'a person'}")
+    why = f" ({command.why[:REASON_LIMIT]})" if command.why else ""
+    rollback.begin(turn, "Aborted", f"stopped by {command.by or 'a person'}{why}")
 
 
 def _pause(turn: Turn, command: Command) -> None:
@@ -114,12 +140,13 @@ def _override(turn: Turn, command: Command) -> None:
         turn.set(stable_revision=command.revision)
         turn.do(ForgetFailure(revision=command.revision))
         if command.revision != turn.workload.revision:
-            turn.do(StoreTemplate(revision=command.revision, role="stable"))
+            turn.do(StoreTemplate(revision=command.revision, role="stable", by="Override"))
         turn.enter("Pending" if command.revision == turn.workload.revision else "Idle")
         return
     if turn.status.rollout is None:
         progress.begin(turn, overridden=True)
     turn.roll(overridden=True)
+    _decided(turn, command)
     turn.do(ForgetFailure(revision=turn.workload.revision))
     promotion.begin(turn, "Override")
 
@@ -129,6 +156,17 @@ def _retry(turn: Turn, _: Command) -> None:
     progress.begin(turn, overridden=True)
 
 
+def _hotfix(turn: Turn, command: Command) -> None:
+    """Nothing is awaited that only proves; pods, order and harm count as ever."""
+    if turn.status.rollout is None:
+        progress.begin(turn)
+    turn.roll(hotfix=True)
+    _decided(turn, command)
+    if turn.status.phase in ("Paused", "Inconclusive"):
+        progress.resume(turn)
+    turn.tell("Resumed", f"{turn.name} {turn.rollout.revision}: goes on as a hotfix{f' by {command.by}'} ({command.why[:REASON_LIMIT]})")
+
+
 _VERBS: Final[Mapping[str, Callable[[Turn, Command], None]]] = {
     "promote": _promote,
     "abort": _abort,
@@ -136,6 +174,12 @@ _VERBS: Final[Mapping[str, Callable[[Turn, Command], None]]] = {
     "resume": _resume,
     "override": _override,
     "retry": _retry,
+    "hotfix": _hotfix,
+    "undo": undo.begin,
+    "skip": driving.skip,
+    "step": driving.go_to,
+    "set-weight": driving.set_weight,
+    "approve": approval.approve,
 }
 
 _LEGAL: Final[Mapping[str, tuple[str, ...]]] = {
@@ -145,13 +189,43 @@ _LEGAL: Final[Mapping[str, tuple[str, ...]]] = {
     "resume": ("Paused", "Progressing"),
     "override": (*IN_STEPS, "Idle", "Held", "Bypassed"),
     "retry": ("Held",),
+    "hotfix": (*IN_STEPS, "Idle"),
+    "undo": ("Idle", "Held"),
+    "skip": STEPPING,
+    "step": STEPPING,
+    "set-weight": STEPPING,
+    "approve": STEPPING,
 }
 
 
-def parse(annotation: str, *, by: str, expires: float | None) -> Command | None:
-    """`verb@revision[#nonce]` as a Command; None where it is no verb of ours."""
+def parse(annotation: str) -> Command | None:
+    """`verb@revision[#by=NAME;until=TIME;step=STEP;weight=N;to=REVISION;n=NONCE;why=WORDS]` as a Command; None where it is no verb of ours.
+
+    The reason comes last and may have any characters. What cannot be read is not guessed at: an expiry of that kind has passed.
+    """
     verb, _, rest = annotation.partition("@")
-    revision = rest.partition("#")[0]
+    revision, _, tail = rest.partition("#")
     if verb not in _VERBS or not revision:
         return None
-    return msgspec.convert({"verb": verb, "revision": revision, "raw": annotation, "by": by, "expires": expires}, Command)
+    head, _, why = f";{tail}".partition(";why=")
+    parts = dict(p.split("=", 1) for p in head.split(";") if "=" in p)
+    weight = parts.get("weight", "")
+    found = {
+        "verb": verb,
+        "revision": revision,
+        "raw": annotation,
+        "by": parts.get("by", "")[:128],
+        "expires": _instant(parts["until"]) if "until" in parts else None,
+        "why": why.strip()[:REASON_LIMIT],
+        "step": parts.get("step", ""),
+        "weight": int(weight) if weight.isascii() and weight.isdecimal() and len(weight) < 4 else None,
+        "to": parts.get("to", ""),
+    }
+    return msgspec.convert(found, Command)
+
+
+def _instant(text: str) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0

@@ -19,7 +19,21 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus
-from daemon.rollout import bypassed, checks, commands, drift, exposures, flagsonly, leaving, progress, promotion, report, rollback
+from daemon.rollout import (
+    bypassed,
+    checks,
+    commands,
+    drift,
+    exposures,
+    flagsonly,
+    leaving,
+    memory,
+    progress,
+    promotion,
+    report,
+    rollback,
+    undo,
+)
 from daemon.rollout.model import (
     Adopt,
     Decision,
@@ -100,12 +114,24 @@ def _keep_memory(turn: Turn) -> None:
     if _failed(turn) and turn.workload.revision not in failed:
         if turn.workload.revision not in stored:
             turn.do(StoreTemplate(revision=turn.workload.revision, role="candidate"))
-        turn.do(RememberFailure(revision=turn.workload.revision, sentence=turn.status.sentence[:1000]))
+        told = turn.status.verdict
+        turn.do(
+            RememberFailure(
+                revision=turn.workload.revision, sentence=turn.status.sentence[:1000], reason=told.reason if told is not None else ""
+            )
+        )
     if stable is not None and stable == turn.workload.revision:
-        if stable not in stored:
-            turn.do(StoreTemplate(revision=stable, role="stable"))
+        known = memory.record(turn, stable)
+        if known is None or not known.stable_at:
+            turn.do(StoreTemplate(revision=stable, role="stable", by=_how(turn, stable)))
         if stable in failed:
             turn.do(ForgetFailure(revision=stable))
+
+
+def _how(turn: Turn, stable: str) -> str:
+    """How the present stable version became that, where the write that says so was lost."""
+    verdict = turn.status.verdict
+    return verdict.reason if verdict is not None and verdict.revision == stable else ""
 
 
 def _snapshot(spec: CanarySpec) -> dict[str, Any]:
@@ -147,7 +173,7 @@ def _pending(turn: Turn) -> None:
             "stable is recorded once the Deployment is complete; nothing is held until then",
         )
         return
-    turn.do(StoreTemplate(revision=workload.revision, role="stable"))
+    turn.do(StoreTemplate(revision=workload.revision, role="stable", by="Adopted"))
     turn.do(Adopt())
     turn.set(stable_revision=workload.revision, observed_revision=workload.revision)
     turn.enter("Idle")
@@ -189,6 +215,7 @@ def _refuse(turn: Turn, problems: Sequence[Problem]) -> None:
 def _idle(turn: Turn) -> None:
     workload = turn.workload
     stable = turn.status.stable_revision
+    undo.pending(turn)
     if workload.revision == stable:
         _at_rest(turn)
     elif not workload.paused:
@@ -200,9 +227,11 @@ def _idle(turn: Turn) -> None:
     elif bypassed.stable_lost(turn) or _mixed(turn):
         return
     elif _failed(turn):
+        memory.meet(turn)
         turn.enter("Held")
     elif not _refused(turn) and _may_start(turn):
         progress.begin(turn)
+        undo.taken_up(turn)
 
 
 def _failed(turn: Turn) -> bool:
@@ -255,7 +284,10 @@ def _may_start(turn: Turn) -> bool:
     withheld = next((p for p in turn.seen.permits if (not p.start or p.must_abort) and not _outlived(turn, p)), None)
     if withheld is None:
         return True
-    reason, way_out = f"Permit{withheld.source}", f"linnet promote --override {turn.name}"
+    reason, way_out = (
+        f"Permit{withheld.source}",
+        f"linnet promote --override {turn.name} --reason WHY, or linnet hotfix {turn.name} --reason WHY",
+    )
     if withheld.until is None:
         turn.linger(reason, withheld.why, way_out, within=withheld.patience or turn.plan.deadline)
     else:
@@ -273,11 +305,7 @@ def _held(turn: Turn) -> None:
     if _failed(turn) and workload.paused and workload.held:
         if bypassed.stable_lost(turn):
             return
-        turn.wait(
-            "Rejected",
-            f"revision {workload.revision} failed before and is held",
-            way_out=f"revert or fix it in a new template; linnet promote --override {turn.name} releases it all the same",
-        )
+        memory.hold(turn)
     else:
         turn.enter("Idle")
 

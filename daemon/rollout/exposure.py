@@ -18,10 +18,10 @@ FLAGS: Final = frozenset({"FlagSettling", *lockstep.DRIFTED.values()})  # waits 
 
 
 def pods_wanted(turn: Turn, weight: int) -> int:
-    """Canary pods for `weight`: by share of pods where there is no router, else by what the share needs."""
+    """Canary pods for `weight`: by share of pods where there is no router, else by what the share needs, or the step asks for."""
     if turn.seen.pod_ratio:
         return ratio_pods(weight, turn.demand)
-    return max(1, pods_for(weight, turn.demand))
+    return max(1, pods_for(max(weight, turn.step.pods), turn.demand))
 
 
 def floor_holds(turn: Turn, weight: int) -> bool:
@@ -153,10 +153,10 @@ def count_from_here(turn: Turn) -> None:
     """Weight and flags are seen. The requests of a step that evidence moves count from its first exposure on, at whatever weight."""
     at, rollout, judge = stamp(turn.now), turn.rollout, turn.seen.judge
     before = rollout.requests_before if ramp.ramped(turn) else judge.canary_requests if judge else 0
+    if not turn.quiet:
+        turn.roll(judge_from=rollout.judge_from or at, deadline_at=rollout.deadline_at or stamp(turn.now + turn.plan.deadline))
     turn.roll(
         exposed_at=at,
-        judge_from=rollout.judge_from or at,
-        deadline_at=rollout.deadline_at or stamp(turn.now + turn.plan.deadline),
         requests_before=before,
         weight_reached=reached(turn),
     )

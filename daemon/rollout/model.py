@@ -155,11 +155,28 @@ class Permit(Fact, frozen=True, kw_only=True):
 class Command(Fact, frozen=True, kw_only=True):
     """A person's verb, bound to a revision. `raw` is what was written, so that it is carried out once."""
 
-    verb: Literal["promote", "abort", "pause", "resume", "override", "retry"]
+    verb: Literal["promote", "abort", "pause", "resume", "override", "retry", "skip", "step", "set-weight", "approve", "hotfix", "undo"]
     revision: str
     raw: str
     by: str = ""
     expires: float | None = None
+    why: str = ""  # the person's reason; an override and a hotfix need one
+    step: str = ""  # name or number of the step that is meant
+    weight: int | None = None
+    to: str = ""  # undo: the revision to go back to; empty = the stable version before this one
+
+
+class RecordView(Fact, frozen=True, kw_only=True):
+    """What is kept of one revision: its template, how it became stable, how it failed."""
+
+    revision: str
+    images: tuple[str, ...] = ()
+    stable_at: str = ""  # when it last became stable; empty = never
+    stable_by: str = ""  # Proven, Adopted, Person, ...
+    failed_at: str = ""  # empty = it did not fail, or that was too long ago
+    failed_for: str = ""  # the reason of the rollback
+    sentence: str = ""
+    digests: tuple[str, ...] = ()  # of the images that failed, as the nodes resolved them
 
 
 class Problem(Fact, frozen=True, kw_only=True):
@@ -190,15 +207,23 @@ class Observed(Fact, frozen=True, kw_only=True):
     permits: tuple[Permit, ...] = ()
     command: Command | None = None
     problems: tuple[Problem, ...] = ()
-    failed: tuple[str, ...] = ()  # revisions remembered as failed
-    failed_images: tuple[str, ...] = ()  # images of the failed revisions
-    stored: tuple[str, ...] = ()  # revisions whose template is stored
+    records: tuple[RecordView, ...] = ()  # revisions whose template is stored, and what became of each
     restore: tuple[RestoreEntry, ...] = ()  # undo log as the shell keeps it
     gitops: str = ""  # the GitOps manager seen on the Deployment
     flag_plan: dict[str, Any] | None = None  # what a release of flags alone would release, as the spec has it now
     generation: int = 0
     deleting: bool = False
     namespace_deleting: bool = False
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Revisions whose template is stored."""
+        return tuple(r.revision for r in self.records)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Revisions remembered as failed."""
+        return tuple(r.revision for r in self.records if r.failed_at)
 
 
 # Actions. Each says what must be so; the shell compares with what it sees and writes only the difference.
@@ -219,11 +244,15 @@ class StoreTemplate(Action, frozen=True, kw_only=True):
 
     revision: str
     role: Literal["stable", "candidate"]
+    by: str = ""  # how it became stable: Proven, Adopted, Person, Override, ...
 
 
 class RememberFailure(Action, frozen=True, kw_only=True):
+    """A revision failed: kept with its template, so that neither a restart nor a new Canary tries it again unasked."""
+
     revision: str
     sentence: str
+    reason: str = ""
 
 
 class ForgetFailure(Action, frozen=True, kw_only=True):
@@ -318,6 +347,13 @@ class RestoreTemplate(Action, frozen=True, kw_only=True):
     expected: str
 
 
+class PutTemplate(Action, frozen=True, kw_only=True):
+    """Write the stored template of `revision` and keep it held, if the template is still `expected`: an undo is a release like any other."""
+
+    revision: str
+    expected: str
+
+
 class ResizeReplicaSets(Action, frozen=True, kw_only=True):
     """Finish a frozen roll: scale two ReplicaSets in lock step."""
 
@@ -348,6 +384,7 @@ Actions = (
     | PauseWorkload
     | ReleaseHold
     | RestoreTemplate
+    | PutTemplate
     | ResizeReplicaSets
     | DropFinalizer
 )
@@ -373,6 +410,9 @@ EventReason = Literal[
     "TakenBack",
     "Superseded",
     "CommandRefused",
+    "KnownBad",
+    "Approved",
+    "Undone",
 ]
 
 

@@ -8,7 +8,7 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import checks, drift, exposure, lockstep, promotion, ramp, rollback, sentence, shares
+from daemon.rollout import approval, checks, drift, exposure, lockstep, memory, promotion, ramp, rollback, sentence, shares
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import EnsureCanary, LiftFloor, Permit, SetWeight, StoreTemplate
 from daemon.rollout.steps import OutcomePlan
@@ -24,6 +24,7 @@ def begin(turn: Turn, *, overridden: bool = False) -> None:
             started_at=stamp(turn.now),
             stage_started_at=stamp(turn.now),
             overridden=overridden,
+            burden=memory.burden(turn),
             spec=turn.spec,
         ),
         observed_revision=workload.revision,
@@ -37,8 +38,6 @@ def begin(turn: Turn, *, overridden: bool = False) -> None:
     turn.seen = msgspec.structs.replace(turn.seen, judge=None)  # what was seen of another revision is no evidence of this one
     turn.enter("Starting")
     again = "".join(f"; flag {f.key} is open to everyone already and left alone" for f in turn.seen.flags if f.open)
-    if set(workload.images) & set(turn.seen.failed_images):
-        again += "; these images failed before, in another template"
     turn.tell("Started", f"{sentence.subject(turn)} starts: {_first(turn)} first, {len(turn.plan.steps)} steps{again}")
 
 
@@ -108,7 +107,7 @@ def starting(turn: Turn) -> None:
     if turn.seen.gate and turn.flags:
         _wait_gate(turn)
         return
-    if not checks.passed_before(turn):
+    if not rollout.hotfix and not checks.passed_before(turn):
         return
     turn.enter("Progressing")
     turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
@@ -149,7 +148,9 @@ def progressing(turn: Turn) -> None:
         return
     if not exposed(turn):
         return
-    if checks.undecided(turn):
+    _note_proof(turn)
+    free = turn.rollout.hotfix or turn.quiet  # no evidence is waited for
+    if checks.undecided(turn) and not turn.rollout.hotfix:
         _give_up(turn, turn.seen.judge.code if turn.seen.judge else checks.INCONCLUSIVE)
         return
     if not ramp.reached(turn):
@@ -157,19 +158,18 @@ def progressing(turn: Turn) -> None:
         return
     if not _dwelt(turn):
         return
-    if _outcome_due(turn):
+    if not free and _outcome_due(turn):
         return
-    last = turn.rollout.step >= len(turn.plan.steps) - 1
+    last = turn.last_step
     withheld = next((p for p in turn.seen.permits if not (p.promote if last else p.advance)), None)
     if withheld is not None:
         _wait_permit(turn, withheld)
         return
-    judge = turn.seen.judge
-    wanted = ("Promote",) if last else ("Advance", "Promote")
-    if judge is None or judge.action not in wanted:
+    if not free and not _proven(turn):
         _wait_evidence(turn)
-        return
-    if last and _baked(turn):
+    elif last and turn.rollout.hotfix:
+        promotion.begin(turn, "Hotfix")
+    elif last and _baked(turn):
         promotion.begin(turn, "Proven")
     elif not last:
         advance(turn)
@@ -193,6 +193,29 @@ def _baked(turn: Turn) -> bool:
         return True
     turn.wait("Baking", "proven; it serves for as long as its owner wants before", until=ends, way_out=f"linnet promote|abort {turn.name}")
     return False
+
+
+def _to_be_switched(turn: Turn) -> bool:
+    """Whether the next step takes all requests away from stable: that needs the proof, for afterwards there is none."""
+    following = turn.plan.steps[turn.rollout.step + 1]
+    return turn.plan.statistical and not turn.seen.pod_ratio and not ramp.ramped(turn) and turn.step.weight < 100 <= following.weight
+
+
+def _note_proof(turn: Turn) -> None:
+    """Once all requests are on the canary nothing can be compared any more: what was proven before that is remembered."""
+    judge = turn.seen.judge
+    if judge is not None and judge.action == "Promote" and turn.rollout.proven_at is None:
+        turn.roll(proven_at=stamp(turn.now))
+
+
+def _proven(turn: Turn) -> bool:
+    """Whether the evidence allows to leave this step; the last one asks for a proof."""
+    judge = turn.seen.judge
+    if judge is None or judge.action not in ("Advance", "Promote"):
+        return False
+    if judge.action == "Promote" or not (turn.last_step or _to_be_switched(turn)):
+        return True
+    return turn.step.weight == 100 and turn.rollout.proven_at is not None
 
 
 def _wait_permit(turn: Turn, withheld: Permit) -> None:
@@ -229,9 +252,13 @@ def _dwelt(turn: Turn) -> bool:
         turn.enter("Paused")
         turn.tell("Paused", f"{sentence.subject(turn)}: paused by step {step.name}; linnet resume {turn.name}")
         return False
+    if not approval.given(turn):
+        return False
+    if rollout.hotfix:
+        return True
     until = at + max(step.dwell, step.pause or 0.0)
     if turn.now < until:
-        if _absence_due(turn):
+        if not turn.quiet and _absence_due(turn):
             return False
         turn.wait("Dwell", f"step {step.name} lasts at least until then", until=until, way_out=f"linnet promote|abort {turn.name}")
         return False
@@ -248,7 +275,9 @@ def _dwelt(turn: Turn) -> bool:
         )
         return False
     if not checks.step_passed(turn):
-        if not _outcome_due(turn):
+        if turn.quiet:
+            checks.wait_quietly(turn)
+        elif not _outcome_due(turn):
             checks.wait(turn, _deadline(turn))
         return False
     return True
@@ -343,6 +372,8 @@ def advance(turn: Turn) -> None:
         reached_at=None,
         requests_before=judge.canary_requests if judge else 0,
         told=False,
+        weight_set=None,
+        weight_wanted=turn.rollout.weight_wanted if turn.rollout.judge_from else None,  # nobody was exposed: nothing was climbed
     )
     turn.reset_wait()
     if exposed(turn):

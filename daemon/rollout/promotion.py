@@ -5,12 +5,14 @@ keeps serving: the canary goes only after stable runs the new version at full si
 `returning`.
 """
 
+from typing import Final
+
 import msgspec
 
 from daemon.api.status import PromotionStage
 from daemon.rollout import checks, returning, rollback, sentence
 from daemon.rollout.capacity import pods_for, settle_sizes, weight_for
-from daemon.rollout.clock import stamp
+from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
     EnsureCanary,
     ReleaseHold,
@@ -21,30 +23,60 @@ from daemon.rollout.model import (
 )
 from daemon.rollout.turn import Turn
 
+SAID: Final = {
+    "Override": "released by override",
+    "Hotfix": "released as a hotfix",
+    "Undo": "it was good before, and people went back to it",
+}
+
 
 def begin(turn: Turn, reason: str) -> None:
-    """Starts the promotion: `reason` is Proven, Person, Override or Owner (a rule of the spec, for want of a proof)."""
+    """Starts the promotion: `reason` is Proven, Person, Override, Hotfix, Undo or Owner (a rule of the spec, for want of a proof)."""
     direct = reason == "Override"
     turn.enter("Promoting")
-    stage: PromotionStage = "Releasing" if direct or turn.workload.keeps_serving else "FullShift"
+    stage: PromotionStage = "Warm" if turn.plan.warm and reason in ("Proven", "Owner") else _first(turn, direct=direct)
     turn.roll(promote_reason=reason, promotion=stage, stage_started_at=stamp(turn.now), told=False)
     turn.tell("Promoting", f"{sentence.subject(turn)} is promoted: {_why(turn, reason)}")
 
 
+def _first(turn: Turn, *, direct: bool = False) -> PromotionStage:
+    return "Releasing" if direct or turn.workload.keeps_serving else "FullShift"
+
+
+def _warm(turn: Turn) -> None:
+    """The old version stays as it is for a while: until then an abort is one write."""
+    until = epoch(turn.rollout.stage_started_at or stamp(turn.now)) + turn.plan.warm
+    canary = turn.canary
+    if canary is not None and canary.fatal:
+        rollback.begin(turn, "PodsFailing", canary.failing)
+        return
+    if turn.now >= until or not turn.workload.paused:
+        _stage(turn, _first(turn))
+        return
+    turn.wait(
+        "StableWarm", "the old version stays at full size until then", until=until, way_out=f"linnet abort {turn.name} goes back at once"
+    )
+    _keep_share(turn)
+
+
 def _why(turn: Turn, reason: str) -> str:
-    if reason == "Override":
-        return "released by override"
+    if reason in SAID:
+        return f"{SAID[reason]}{sentence.person(turn)}"
     if reason == "Owner":
         return f"{turn.rollout.rollback_cause}, and the owner's answer to that is to promote"
-    return "a person decided" if reason == "Person" else (turn.seen.judge.text if turn.seen.judge else "judged fine")
+    return (
+        f"a person decided{sentence.person(turn)}" if reason == "Person" else (turn.seen.judge.text if turn.seen.judge else "judged fine")
+    )
 
 
 def promoting(turn: Turn) -> None:
     """Handler of phase Promoting."""
-    if turn.rollout.promotion in ("FullShift", "Releasing", "Rolling") and _derailed(turn):
+    if turn.rollout.promotion in ("Warm", "FullShift", "Releasing", "Rolling") and _derailed(turn):
         return
     stage = turn.rollout.promotion
-    if stage == "FullShift":
+    if stage == "Warm":
+        _warm(turn)
+    elif stage == "FullShift":
         _full_shift(turn)
     elif stage == "Releasing":
         _releasing(turn)
@@ -80,7 +112,7 @@ def _overtaken(turn: Turn) -> bool:
     running = {r.revision for r in workload.active}
     if not workload.paused:
         rollback.begin(turn, "Bypassed", f"revision {workload.revision} arrived and rolls without being judged")
-    elif rollout.promotion == "FullShift" or (running and rollout.revision not in running):
+    elif rollout.promotion in ("Warm", "FullShift") or (running and rollout.revision not in running):
         rollback.begin(turn, "Superseded", f"revision {workload.revision} arrived")
     elif len(running) > 1:
         turn.enter("Settling")
@@ -214,7 +246,7 @@ def _rolling(turn: Turn) -> None:
         _tell_stuck(turn)
         return
     turn.set(stable_revision=rollout.revision)
-    turn.do(StoreTemplate(revision=rollout.revision, role="stable"))
+    turn.do(StoreTemplate(revision=rollout.revision, role="stable", by=rollout.promote_reason or ""))
     _stage(turn, "Returning")
 
 
@@ -251,7 +283,7 @@ def settling(turn: Turn) -> None:
     old = [r for r in workload.active if r.revision != rollout.revision]
     if fresh is not None and not old and fresh.available >= workload.replicas:
         turn.set(stable_revision=rollout.revision)
-        turn.do(StoreTemplate(revision=rollout.revision, role="stable"))
+        turn.do(StoreTemplate(revision=rollout.revision, role="stable", by=rollout.promote_reason or ""))
         turn.enter("Promoting")
         _stage(turn, "Returning")
         return

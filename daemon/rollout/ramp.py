@@ -19,7 +19,7 @@ START: Final = 1  # percent, before the judge has said what the traffic calls fo
 
 def ramped(turn: Turn) -> bool:
     """Whether evidence moves the weight in this release."""
-    return bool(turn.plan.ramp) and not turn.seen.pod_ratio
+    return bool(turn.plan.ramp) and not turn.seen.pod_ratio and not turn.rollout.hotfix
 
 
 def top(turn: Turn) -> int:

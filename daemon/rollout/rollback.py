@@ -61,7 +61,7 @@ def rolling_back(turn: Turn) -> None:
     """Handler of phase RollingBack."""
     rollout = turn.rollout
     if rollout.rollback_reason not in BLAMELESS and rollout.revision not in turn.seen.failed:
-        turn.do(RememberFailure(revision=rollout.revision, sentence=rollout.rollback_cause))
+        turn.do(RememberFailure(revision=rollout.revision, sentence=rollout.rollback_cause, reason=rollout.rollback_reason or ""))
     _aim_at_zero(turn)
     over = walk(back(lockstep.driven(turn, turn.taken)), partial(_attempt, turn), elapsed=turn.elapsed(turn.rollout.abort_at))
     if turn.rollout.rollback == "Cleaning" and not floor_lifted(turn) and over:

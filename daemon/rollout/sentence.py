@@ -36,9 +36,19 @@ def odds(nats: float) -> str:
 
 
 def subject(turn: Turn) -> str:
-    """'checkout 7f9c'."""
+    """'checkout 7f9c', with what is held against it from before."""
     rollout = turn.status.rollout
-    return f"{turn.name} {rollout.revision}" if rollout else turn.name
+    if rollout is None:
+        return turn.name
+    return f"{turn.name} {rollout.revision}{f' ({rollout.burden})' if rollout.burden else ''}"
+
+
+def person(turn: Turn) -> str:
+    """' by ada (the till is down)'; empty where nobody decided."""
+    rollout = turn.rollout
+    if not rollout.decided_by:
+        return ""
+    return f" by {rollout.decided_by}{f' ({rollout.decided_why[:300]})' if rollout.decided_why else ''}"
 
 
 def weight_now(turn: Turn) -> int:
@@ -52,9 +62,13 @@ def promoted(turn: Turn) -> str:
     rollout = turn.rollout
     head = f"{subject(turn)} promoted after {span(turn.elapsed(rollout.started_at))}"
     if rollout.promote_reason == "Override":
-        return f"{head}: released by override, not judged."
+        return f"{head}: released by override{person(turn)}, not judged."
+    if rollout.promote_reason == "Hotfix":
+        return f"{head}: released as a hotfix{person(turn)}, not judged{_evidence(turn, prefix=': ')}{_flags_after(turn)}."
+    if rollout.promote_reason == "Undo":
+        return f"{head}: brought back{person(turn)}; it was good before."
     if rollout.promote_reason == "Person":
-        return f"{head}, by a person's decision{_evidence(turn, prefix=': ')}{_flags_after(turn)}."
+        return f"{head}, by a person's decision{person(turn)}{_evidence(turn, prefix=': ')}{_flags_after(turn)}."
     if rollout.promote_reason == "Owner":
         return f"{head}, by its owner's rule, not by a proof ({rollout.rollback_cause}){_flags_after(turn)}."
     judge = turn.seen.judge

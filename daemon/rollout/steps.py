@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import CanarySpec, Flag, Outcome, Step
 from daemon.api.defaults import effective
 from daemon.api.quantities import parse_duration
@@ -25,6 +26,13 @@ GRID: Final = (5, 15, 50)
 """The adaptive ramp's own weights, used where the steps leave more than a doubling between two ceilings."""
 
 
+class ApprovalPlan(Fact, frozen=True, kw_only=True):
+    """A person's yes: how long it is waited for, and what the owner wants where nobody gives it."""
+
+    timeout: float
+    on_timeout: Literal["Rollback", "Promote", "Wait"] = "Rollback"
+
+
 class StepPlan(Fact, frozen=True, kw_only=True):
     """One step: the exposure it asks for, and what must have passed before the next."""
 
@@ -37,6 +45,8 @@ class StepPlan(Fact, frozen=True, kw_only=True):
     pause: float | None = None  # seconds; None = no pause
     endless: bool = False  # a pause that a person ends
     check: str = ""  # a template that must succeed before the next step
+    approval: ApprovalPlan | None = None
+    pods: int = 0  # canary pods in percent of what stable needs, whatever the weight
 
     @property
     def reach(self) -> int:
@@ -77,6 +87,8 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
     ramp: tuple[int, ...] = ()  # the weights that evidence climbs, rising; empty: each step's weight is set as it is written
     bake: float = 0.0  # seconds from the first exposure to the promotion, at the least
     flags_only: bool = False  # no pods and no traffic
+    blue_green: bool = False
+    warm: float = 0.0  # seconds for which the old version stays at full size after the verdict
 
     @property
     def peak(self) -> int:
@@ -116,6 +128,8 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         statistical=analysis.judge != "TemplatesOnly",
         background=tuple(t.name for t in analysis.templates or [] if t.when in (None, "Background")),
         flags_only=full.flags_only,
+        blue_green=is_blue_green(full),
+        warm=parse_duration(full.strategy.scale_down_delay) if full.strategy and full.strategy.scale_down_delay else 0.0,
         before=tuple(t.name for t in analysis.templates or [] if t.when == "BeforeFirstStep"),
     )
 
@@ -157,12 +171,13 @@ def _outcome(outcome: Outcome | None) -> OutcomePlan:
 
 def _steps(spec: CanarySpec) -> tuple[StepPlan, ...]:
     plans: list[StepPlan] = []
-    weight = 0
+    weight, pods = 0, 100 if is_blue_green(spec) else 0
     flags = shares.by_step(spec.flags or [], spec.steps or [])
     for index, step in enumerate(spec.steps or []):
         if step.weight is not None:
             weight = step.weight
-        plans.append(_step(index, step, weight, flags[index]))
+        pods = step.scale if step.scale is not None else pods
+        plans.append(_step(index, step, weight, pods, flags[index]))
     return tuple(plans)
 
 
@@ -171,12 +186,14 @@ def _called(weight: int, flags: Mapping[str, Desired]) -> str:
     return f"{weight}%" if weight else f"{max((shares.reach(f) for f in flags.values()), default=0)}%"
 
 
-def _step(index: int, step: Step, weight: int, flags: Mapping[str, Desired]) -> StepPlan:
+def _step(index: int, step: Step, weight: int, pods: int, flags: Mapping[str, Desired]) -> StepPlan:
     dwell = step.dwell
     pause = step.pause
     return StepPlan(
         index=index,
-        name=step.name or (step.analysis.name if step.analysis else _called(weight, flags)),
+        name=step.name or _unnamed(step) or _called(weight, flags),
+        pods=pods,
+        approval=_approval(step),
         weight=weight,
         flags=flags,
         dwell=parse_duration(dwell.min_duration) if dwell and dwell.min_duration else 0.0,
@@ -185,3 +202,17 @@ def _step(index: int, step: Step, weight: int, flags: Mapping[str, Desired]) -> 
         endless=pause is not None and pause.duration is None,
         check=step.analysis.name if step.analysis else "",
     )
+
+
+def _unnamed(step: Step) -> str:
+    """What people call a step that has no name and no exposure of its own."""
+    if step.analysis is not None:
+        return step.analysis.name
+    if step.approval is not None:
+        return "approval"
+    return f"{step.scale}% of pods" if step.scale is not None else ""
+
+
+def _approval(step: Step) -> ApprovalPlan | None:
+    asked = step.approval
+    return None if asked is None else ApprovalPlan(timeout=parse_duration(asked.timeout), on_timeout=asked.on_timeout or "Rollback")

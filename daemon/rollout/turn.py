@@ -67,8 +67,22 @@ class Turn:
 
     @property
     def step(self) -> StepPlan:
+        """The step at hand, with the weight that was set from outside, if one was."""
         steps = self.plan.steps
-        return steps[min(self.rollout.step, len(steps) - 1)]
+        step = steps[min(self.rollout.step, len(steps) - 1)]
+        given = self.rollout.weight_set
+        return step if given is None else msgspec.structs.replace(step, weight=given)
+
+    @property
+    def last_step(self) -> bool:
+        return self.rollout.step >= len(self.plan.steps) - 1
+
+    @property
+    def quiet(self) -> bool:
+        """Nobody meets the new version in this step: there is nothing to judge by, and nothing to wait for evidence of."""
+        step, modes = self.step, {f.name: f.mode for f in self.plan.flags}
+        wide = any((wish.percent or wish.cohorts) and modes.get(name) != "Gated" for name, wish in step.flags.items())
+        return step.weight == 0 and not self.seen.pod_ratio and not wide and not self.last_step
 
     @property
     def canary(self) -> CanaryView | None:

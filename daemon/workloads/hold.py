@@ -74,15 +74,26 @@ async def pause(client: Client, item: Deployment) -> Deployment:
 
 
 async def restore_template(client: Client, item: Deployment, template: Mapping[str, Any]) -> Deployment:
-    """Writes a stored template back over the one in `item`, un-pauses in the same write, and gives the owners back after it.
+    """Writes a stored template back over the one in `item`, and un-pauses in the same write.
 
     A pause of the owner's (no held mark) is left alone.
     """
+    ours = item.spec.paused and item.metadata.annotation(names.HELD_MARK)
+    return await _put(client, item, template, [remove(PAUSED), remove(_mark(names.HELD_MARK))] if ours else [])
+
+
+async def put_template(client: Client, item: Deployment, template: Mapping[str, Any]) -> Deployment:
+    """Writes a stored template over the one in `item`, held in the same write: what people go back to rolls by a decision, not by itself."""
+    marks = (
+        [] if item.metadata.annotation(names.HELD_MARK) else [*_with_annotations(item), add(_mark(names.HELD_MARK), names.HELD_BY_POLICY)]
+    )
+    return await _put(client, item, template, [add(PAUSED, value=True), *marks])
+
+
+async def _put(client: Client, item: Deployment, template: Mapping[str, Any], beside: list[Operation]) -> Deployment:
+    """One patch on exactly the template in `item`; its owners get the leaves back after it."""
     recorded = owners.record(item.metadata)
-    operations = [test(TEMPLATE, item.spec.template), replace(TEMPLATE, dict(template))]
-    if item.spec.paused and item.metadata.annotation(names.HELD_MARK):
-        operations += [remove(PAUSED), remove(_mark(names.HELD_MARK))]
-    written = await _patch(client, item, operations)
+    written = await _patch(client, item, [test(TEMPLATE, item.spec.template), replace(TEMPLATE, dict(template)), *beside])
     await owners.give_back(client, DEPLOYMENTS, item.namespace, item.name, recorded, written=written)
     return written
 

@@ -18,12 +18,17 @@ from daemon.kube.objects import ControllerRevision
 from daemon.kube.patch import Operation, add, pointer, remove
 from daemon.kube.resources import CONTROLLER_REVISIONS
 from daemon.kube.store import Store
-from daemon.rollout.clock import stamp
+from daemon.rollout.clock import since, stamp
+from daemon.rollout.model import RecordView
 from daemon.rollout.templates import images, normal
 
 FAILED: Final = f"{names.GROUP}/failed"  # annotation: the sentence of the failure
 FAILED_AT: Final = f"{names.GROUP}/failed-at"
+FAILED_FOR: Final = f"{names.GROUP}/failed-for"  # annotation: the reason of the rollback, such as Worse
+FAILED_DIGESTS: Final = f"{names.GROUP}/failed-digests"  # annotation: what its images were when it failed, as the nodes resolved them
 STABLE_AT: Final = f"{names.GROUP}/stable-at"  # annotation: when it last became stable; the newest one is stable
+STABLE_BY: Final = f"{names.GROUP}/stable-by"  # annotation: how it became that: Proven, Adopted, Person, ...
+MEMORY: Final = 90 * 86_400.0  # seconds for which a failure is remembered
 WORKLOAD: Final = f"{names.GROUP}/workload"  # label: the Deployment's name
 KEPT: Final = 12  # templates kept for one workload, stable and the one under way aside
 
@@ -99,37 +104,51 @@ class Revisions:
         items = (i for i in self.of(namespace, workload) if i.metadata.label(names.ROLE) == "stable")
         return max(items, key=lambda i: i.metadata.annotation(STABLE_AT), default=None)
 
-    def failed(self, namespace: str, workload: str) -> tuple[str, ...]:
-        items = self.of(namespace, workload)
-        return tuple(i.metadata.label(names.REVISION) for i in items if i.metadata.annotation(FAILED_AT))
+    def records(self, namespace: str, workload: str) -> tuple[RecordView, ...]:
+        """Every stored revision and what became of it. A failure that is older than the memory reaches counts no more."""
+        return tuple(self._record(i) for i in self.of(namespace, workload))
 
-    def failed_images(self, namespace: str, workload: str) -> tuple[str, ...]:
-        """Images that only failed revisions have: those of stable prove nothing."""
-        items = self.of(namespace, workload)
-        bad = {x for i in items if i.metadata.annotation(FAILED_AT) for x in images(self.template(i))}
-        stable = self.stable(namespace, workload)
-        good = set(images(self.template(stable))) if stable is not None else set()
-        return tuple(sorted(bad - good))
+    def _record(self, item: ControllerRevision) -> RecordView:
+        note = item.metadata.annotation
+        failed = note(FAILED_AT) if self._remembered(item) else ""
+        return RecordView(
+            revision=item.metadata.label(names.REVISION),
+            images=images(self.template(item)),
+            stable_at=note(STABLE_AT),
+            stable_by=note(STABLE_BY),
+            failed_at=failed,
+            failed_for=note(FAILED_FOR) if failed else "",
+            sentence=note(FAILED) if failed else "",
+            digests=tuple(d for d in note(FAILED_DIGESTS).split(",") if d) if failed else (),
+        )
 
-    async def store(self, namespace: str, workload: str, canary: str, revision: str, role: str, template: Mapping[str, Any] | None) -> None:
+    def _remembered(self, item: ControllerRevision) -> bool:
+        failed = item.metadata.annotation(FAILED_AT)
+        return bool(failed) and since(failed, self._now()) < MEMORY
+
+    async def store(
+        self, namespace: str, workload: str, canary: str, revision: str, role: str, template: Mapping[str, Any] | None, by: str = ""
+    ) -> None:
         """Keeps `template` under its name with its role. Idempotent; the former stable needs no write to be one no more."""
         found = self.stored(namespace, workload, revision)
         if found is None:
             if template is None:
                 raise ValueError(f"revision {revision} of {namespace}/{workload} is not stored and has no template")
-            await self._create(namespace, workload, canary, revision, role, template)
+            await self._create(namespace, workload, canary, revision, role, template, by)
         elif role == "stable" and found is not self.stable(namespace, workload):
-            marks = {**(found.metadata.annotations or {}), STABLE_AT: stamp(self._now())}
+            marks = {**(found.metadata.annotations or {}), **_stable_marks(by, self._now())}
             await self._patch(found, [add(pointer("metadata", "labels", names.ROLE), role), add(pointer("metadata", "annotations"), marks)])
         await self._prune(namespace, workload, keep=revision)
 
-    async def _create(self, namespace: str, workload: str, canary: str, revision: str, role: str, template: Mapping[str, Any]) -> None:
+    async def _create(
+        self, namespace: str, workload: str, canary: str, revision: str, role: str, template: Mapping[str, Any], by: str
+    ) -> None:
         body = {
             "metadata": {
                 "name": object_name(workload, revision),
                 "namespace": namespace,
                 "labels": {WORKLOAD: label_value(workload), names.OWNER: label_value(canary), names.REVISION: revision, names.ROLE: role},
-                "annotations": {WORKLOAD: workload, **({STABLE_AT: stamp(self._now())} if role == "stable" else {})},
+                "annotations": {WORKLOAD: workload, **(_stable_marks(by, self._now()) if role == "stable" else {})},
             },
             "revision": 1,
             # The API server compares `data` byte by byte on each later patch, with its keys sorted.
@@ -143,37 +162,55 @@ class Revisions:
     async def _patch(self, item: ControllerRevision, operations: list[Operation]) -> None:
         self._store.put(await self._client.json_patch(CONTROLLER_REVISIONS, item.namespace, item.name, operations))
 
-    async def remember_failure(self, namespace: str, workload: str, revision: str, sentence: str) -> None:
+    async def remember_failure(
+        self, namespace: str, workload: str, revision: str, sentence: str, reason: str = "", digests: Iterable[str] = ()
+    ) -> None:
+        """The evidence goes with the template. One that failed so long ago that it was forgotten fails anew."""
         item = self.stored(namespace, workload, revision)
-        if item is None or item.metadata.annotation(FAILED_AT):
+        if item is None or self._remembered(item):
             return
-        marks = {**(item.metadata.annotations or {}), FAILED: sentence, FAILED_AT: stamp(self._now())}
+        failure = {FAILED: sentence, FAILED_AT: stamp(self._now()), FAILED_FOR: reason, FAILED_DIGESTS: ",".join(digests)}
+        kept = {k: v for k, v in (item.metadata.annotations or {}).items() if k not in failure}
+        marks = {**kept, **{k: v for k, v in failure.items() if v}}
         await self._patch(item, [add(pointer("metadata", "annotations"), marks)])
 
     async def forget_failure(self, namespace: str, workload: str, revision: str) -> None:
         item = self.stored(namespace, workload, revision)
         if item is None or not item.metadata.annotation(FAILED_AT):
             return
-        await self._patch(
-            item, [remove(pointer("metadata", "annotations", key)) for key in (FAILED, FAILED_AT) if item.metadata.annotation(key)]
-        )
+        written = (FAILED, FAILED_AT, FAILED_FOR, FAILED_DIGESTS)
+        await self._patch(item, [remove(pointer("metadata", "annotations", key)) for key in written if item.metadata.annotation(key)])
 
     async def _prune(self, namespace: str, workload: str, *, keep: str) -> None:
         """The oldest templates that are neither stable, nor failed and recent, nor under way."""
         stable = self.stable(namespace, workload)
         spare = [i for i in self.of(namespace, workload) if i is not stable and i.metadata.label(names.REVISION) != keep]
-        spare.sort(key=lambda i: (i.metadata.annotation(FAILED_AT), i.metadata.creation_timestamp or ""), reverse=True)
+        # Recent failures first, then what was stable last: that is what an undo looks for.
+        spare.sort(
+            key=lambda i: (
+                i.metadata.annotation(FAILED_AT) if self._remembered(i) else "",
+                i.metadata.annotation(STABLE_AT),
+                i.metadata.creation_timestamp or "",
+            ),
+            reverse=True,
+        )
         for item in spare[KEPT:]:
             await self._client.delete(CONTROLLER_REVISIONS, namespace, item.name, uid=item.metadata.uid)
             self._store.drop(item.key)
 
     async def forget_all(self, namespace: str, workload: str, canary: str | None = None) -> None:
-        """Every stored template of a workload that Linnet gives up; with `canary` those that were stored for it."""
+        """Every stored template of a workload that Linnet gives up; with `canary` those that were stored for it, failures aside:
+        a new Canary of the same workload must not try again what failed under the old one.
+        """
         for item in self.of(namespace, workload):
-            if canary is not None and item.metadata.label(names.OWNER) != label_value(canary):
+            if canary is not None and (item.metadata.label(names.OWNER) != label_value(canary) or self._remembered(item)):
                 continue
             await self._client.delete(CONTROLLER_REVISIONS, namespace, item.name, uid=item.metadata.uid)
             self._store.drop(item.key)
+
+
+def _stable_marks(by: str, now: float) -> dict[str, str]:
+    return {STABLE_AT: stamp(now), STABLE_BY: by or "Unknown"}
 
 
 def object_name(workload: str, revision: str) -> str:

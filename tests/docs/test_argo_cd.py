@@ -81,7 +81,7 @@ def test_a_button_says_its_verb_to_the_revision_at_hand(argo: ArgoCd, verb: str)
     before = canary(phase)
     after = argo.press(verb, before)
     text = str(after["metadata"]["annotations"]["linnet.dev/action"])
-    command = commands.parse(text, by="", expires=None)
+    command = commands.parse(text)
     assert command is not None
     assert (command.verb, command.revision) == (verb, "7f9c")
     tail = dict(part.split("=", 1) for part in text.partition("#")[2].split(";"))

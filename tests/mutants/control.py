@@ -20,8 +20,8 @@ MUTANTS = (
         name="a-write-back-without-its-test",
         protects="restore race",
         path="daemon/workloads/hold.py",
-        old="    operations = [test(TEMPLATE, item.spec.template), replace(TEMPLATE, dict(template))]\n",
-        new="    operations = [replace(TEMPLATE, dict(template))]\n",
+        old="[test(TEMPLATE, item.spec.template), replace(TEMPLATE, dict(template)), *beside]",
+        new="[replace(TEMPLATE, dict(template)), *beside]",
         test=f"{_HOLD}::test_a_template_is_written_back_only_over_the_one_that_was_rejected",
     ),
     Mutant(
@@ -36,8 +36,8 @@ MUTANTS = (
         name="the-owner-s-pause-is-ended",
         protects="the owner's pause",
         path="daemon/workloads/hold.py",
-        old="    if item.spec.paused and item.metadata.annotation(names.HELD_MARK):\n",
-        new="    if item.spec.paused:\n",
+        old="    ours = item.spec.paused and item.metadata.annotation(names.HELD_MARK)\n",
+        new="    ours = item.spec.paused\n",
         test=f"{_HOLD}::test_a_pause_of_the_owner_is_not_ours_to_end",
     ),
     Mutant(

@@ -48,6 +48,7 @@ class ContainerState(Part, frozen=True, rename="camel"):
 class ContainerStatus(Part, frozen=True, rename="camel"):
     name: str = ""
     image: str = ""
+    image_id: str = msgspec.field(default="", name="imageID")
     ready: bool = False
     restart_count: int = 0
     state: ContainerState = ContainerState()

@@ -33,13 +33,15 @@ FULL_CANARY: dict[str, Any] = {
         "identity": "Auto",
         "drain": "20s",
     },
-    "strategy": {"type": "Canary", "ramp": "Adaptive", "baseline": "Stable", "placement": "SideBySide"},
+    "strategy": {"type": "Canary", "scaleDownDelay": "5m", "ramp": "Adaptive", "baseline": "Stable", "placement": "SideBySide"},
     "steps": [
         {"name": "smoke", "weight": 5, "dwell": {"minDuration": "2m", "minRequests": 500}},
         {"name": "look", "pause": {"duration": "10m"}},
         {"name": "half", "weight": 50, "flags": [HALF], "dwell": {"minDuration": "10m"}},
         {"name": "flag", "flags": [{"name": "new-checkout", "percent": 100}]},
         {"name": "wait", "pause": {}},
+        {"name": "room", "scale": 60},
+        {"name": "sign-off", "approval": {"timeout": "24h", "onTimeout": "Wait"}},
         {
             "name": "check",
             "analysis": {

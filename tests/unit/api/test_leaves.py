@@ -60,7 +60,7 @@ def test_there_are_leaves_of_every_sort() -> None:
     """The walk itself works: it finds refused ones, and settable ones deep inside lists."""
     paths = {path: refused for path, _, refused in leaves()}
     assert paths["Canary.spec.steps[].mirror"]
-    assert paths["Canary.spec.steps[].approval.timeout"]
+    assert not paths["Canary.spec.steps[].approval.timeout"]
     assert not paths["Canary.spec.steps[].dwell.minRequests"]
     assert "Canary.spec.strategy.baseline" not in settable()
     assert "Canary.spec.strategy.ramp" in settable()

@@ -7,8 +7,10 @@ import pytest
 
 from daemon.api import names
 from daemon.cli.cluster import CliError
-from daemon.cli.verbs import LIMIT, annotation
+from daemon.cli.undo import referenced
+from daemon.cli.verbs import LIMIT, More, annotation
 from daemon.control.observe import _command
+from daemon.rollout.commands import parse
 from tests.sandbox.workbench import service, web
 from tests.unit.cli.world import canary, world
 
@@ -47,12 +49,14 @@ async def test_an_override_says_so(tmp_path: Path) -> None:
     async with world(tmp_path) as w, w.daemon():
         await w.releasing()
         revision = w.status()["rollout"]["revision"]
-        done = await w.run("promote", "web", "--override")
+        unsaid = await w.run("promote", "web", "--override")
+        assert (unsaid.exit_code, "--reason is missing" in unsaid.output) == (2, True)
+        done = await w.run("promote", "web", "--override", "--reason", "the till is down; badly")
         assert done.exit_code == 0, done.output
         assert w.canary()["metadata"]["annotations"][names.ACTION].startswith(f"override@{revision}#")
         waited = await w.run("wait", "web", "--timeout", "40s")
         assert waited.exit_code == 0, waited.output
-        assert "released by override, not judged" in waited.output
+        assert "released by override by admin (the till is down; badly), not judged" in waited.output
 
 
 async def test_a_verb_that_nobody_hears_is_not_a_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +93,84 @@ def test_an_action_is_read_back_as_it_was_said() -> None:
     assert (command.verb, command.revision, command.raw) == ("abort", "7f9c2", text)
     assert command.by.startswith("oidc:J_rgen_until_never_x")
     assert command.expires == datetime.fromisoformat("2027-01-15T08:10:00Z").timestamp()
+
+
+def test_all_that_a_verb_says_is_read_back() -> None:
+    """Step, weight, revision and reason; what is compared has the nonce in it however long the rest is."""
+    more = More(why="because;\n it = broken #1 " + "x" * 400, step="50% of pods", weight=7, to="7f9c2")
+    text = annotation("step", "7f9c2", "system:serviceaccount:" + "a" * 100, 1_800_000_000.0, more)
+    command = parse(text)
+    assert command is not None
+    assert (command.step, command.weight, command.to, command.by[:7]) == ("50% of pods", 7, "7f9c2", "system:")
+    assert command.why.startswith("because; it = broken #1 xxx")
+    assert text[:LIMIT] != annotation("step", "7f9c2", "system:serviceaccount:" + "a" * 100, 1_800_000_000.0, more)[:LIMIT]
+
+
+async def test_a_pipeline_drives_the_steps(tmp_path: Path) -> None:
+    """set-weight, step, approve and promote: each carried out, or refused with the daemon's words."""
+    drive = {"name": "drive", "weight": 20, "dwell": {"minDuration": "1h"}}
+    async with world(tmp_path) as w, w.daemon():
+        await w.releasing(
+            traffic={"drain": "100ms"}, steps=[drive, {"name": "sign-off", "approval": {"timeout": "1h"}}, {"name": "rest", "weight": 60}]
+        )
+        done = await w.run("set-weight", "web", "30")
+        assert done.exit_code == 0, done.output
+        await w.bench.until(lambda: w.status().get("weight") == 30, "weight 30")
+        wrong = await w.run("step", "web", "half")
+        assert (wrong.exit_code, "there is no step 'half'; the steps are drive, sign-off, rest" in wrong.output) == (1, True)
+        done = await w.run("skip", "web", "--step", "drive")
+        assert done.exit_code == 0, done.output
+        await w.bench.until(lambda: (w.status().get("waiting") or {}).get("reason") == "Approval", "asks for approval")
+        done = await w.run("approve", "web", "--reason", "looks fine")
+        assert done.exit_code == 0, done.output
+        await w.bench.until(lambda: w.status()["rollout"].get("approvals"), "the yes is on record")
+        assert [(a["by"], a["why"]) for a in w.status()["rollout"]["approvals"]] == [("admin", "looks fine")]
+        done = await w.run("promote", "web", "--full", "--reason", "green")
+        assert done.exit_code == 0, done.output
+        waited = await w.run("wait", "web", "--timeout", "40s")
+        assert "by a person's decision by admin (green)" in waited.output
+
+
+async def test_an_undo_brings_the_version_before_back(tmp_path: Path) -> None:
+    """`history` lists what is kept; `undo` refuses where a ConfigMap is gone, and else goes back to what was adopted, at once."""
+    async with world(tmp_path) as w, w.daemon():
+        await w.releasing(traffic={"drain": "100ms"})
+        first = w.status()["stableRevision"]
+        assert (await w.run("promote", "web")).exit_code == 0
+        await w.phase("Idle")
+        listed = await w.run("history", "web")
+        assert "Person *" in listed.output and "Adopted" in listed.output and "app:v1" in listed.output, listed.output
+        wrong = await w.run("undo", "web", "--to-revision", "nope0")
+        assert (wrong.exit_code, "--to-revision is 'nope0': stored are" in wrong.output) == (1, True)
+        done = await w.run("undo", "web", "--reason", "slow")
+        assert done.exit_code == 0, done.output
+        await w.bench.until(lambda: w.status().get("stableRevision") == first and w.status()["phase"] == "Idle", "v1 is stable again")
+        assert w.bench.deployment()["spec"]["template"]["spec"]["containers"][0]["image"] == "app:v1"
+        assert "brought back by admin (slow)" in w.status()["sentence"]
+        managers = {m["manager"] for m in w.bench.deployment()["metadata"]["managedFields"] if not m.get("subresource")}
+        assert "linnet" not in managers
+
+
+def test_what_pods_cannot_start_without_is_found() -> None:
+    """ConfigMaps and Secrets of volumes, projections, envFrom and env; optional ones are none."""
+    template = {
+        "spec": {
+            "volumes": [
+                {"configMap": {"name": "files"}},
+                {"secret": {"secretName": "tls"}},
+                {"projected": {"sources": [{"secret": {"name": "token"}}, {"configMap": {"name": "ca", "optional": True}}]}},
+            ],
+            "initContainers": [{"envFrom": [{"configMapRef": {"name": "init"}}]}],
+            "containers": [{"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "key", "key": "k"}}}]}],
+        }
+    }
+    assert list(referenced(template)) == [
+        ("ConfigMap", "files"),
+        ("Secret", "tls"),
+        ("Secret", "token"),
+        ("ConfigMap", "init"),
+        ("Secret", "key"),
+    ]
 
 
 def test_a_revision_that_is_none_is_refused() -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from daemon.api.status import CanaryStatus, RolloutStatus
 from daemon.rollout import model as m
 from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch
 from daemon.rollout.decide import decide
 from daemon.rollout.shares import bounded
-from daemon.rollout.steps import plan_of
+from daemon.rollout.steps import StepPlan, plan_of
 from flags.plan import PATIENCE
 from tests.unit.rollout.world import World
 
 EXPOSED = ("Progressing", "Paused", "Inconclusive")
 UNDER_WAY = ("Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling", "RollingBack")
 # A wait with another end than a time: a person whom the owner named, or somebody else's word.
-BY_PEOPLE = ("PausedByOwner", "ScaledToZero", "Rejected", "Bypassed", "StableLost")
-WITHOUT_UNTIL = ("PausedByPerson", "PausedByStep")
+BY_PEOPLE = ("PausedByOwner", "ScaledToZero", "KnownBad", "Rejected", "Bypassed", "StableLost")
+WITHOUT_UNTIL = ("PausedByPerson", "PausedByStep", "ApprovalOverdue")
 
 
 def check_all(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
@@ -140,7 +142,7 @@ def whole_steps(world: World, seen: m.Observed, before: CanaryStatus, decision: 
         return
     if decision.status.phase not in ("Progressing", "Paused", "Inconclusive"):
         return
-    wanted = plan_of(world.spec_in_force(), gitops=False).steps[rollout.step].flags
+    wanted = _step(world, rollout).flags
     below = _wide(world) if _due(world, rollout) < _whole(world, rollout) else set()
     status = {f.name: f for f in decision.status.flags}
     for view in seen.flags:
@@ -157,7 +159,7 @@ def ceilings(world: World, seen: m.Observed, before: CanaryStatus, decision: m.D
     status = decision.status
     if status.rollout is None or status.phase not in EXPOSED:
         return
-    step = plan_of(world.spec_in_force(), gitops=False).steps[status.rollout.step]
+    step = _step(world, status.rollout)
     for action in decision.actions:
         if isinstance(action, m.SetWeight):
             assert action.weight <= step.weight, f"{action} above the step's {step.weight} %"
@@ -200,20 +202,27 @@ def climbs(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Dec
 
 
 def _ramped(world: World, status: CanaryStatus) -> bool:
-    return world.routed and status.phase in EXPOSED and bool(plan_of(world.spec_in_force(), gitops=False).ramp)
+    hurried = status.rollout is not None and status.rollout.hotfix
+    return world.routed and not hurried and status.phase in EXPOSED and bool(plan_of(world.spec_in_force(), gitops=False).ramp)
 
 
 def _whole(world: World, rollout: RolloutStatus) -> int:
     """The weight at which the present step is reached."""
     plan = plan_of(world.spec_in_force(), gitops=False)
-    weight = plan.steps[rollout.step].weight
-    return min(weight, plan.ramp[-1]) if plan.ramp and world.routed else weight
+    weight = _step(world, rollout).weight
+    return min(weight, plan.ramp[-1]) if plan.ramp and world.routed and not rollout.hotfix else weight
 
 
 def _due(world: World, rollout: RolloutStatus) -> int:
     """The weight that the rollout is to have now."""
     ramped = plan_of(world.spec_in_force(), gitops=False).ramp and world.routed
-    return (rollout.weight_wanted or 0) if ramped else plan_of(world.spec_in_force(), gitops=False).steps[rollout.step].weight
+    return (rollout.weight_wanted or 0) if ramped and not rollout.hotfix else _step(world, rollout).weight
+
+
+def _step(world: World, rollout: RolloutStatus) -> StepPlan:
+    """The step at hand, with the weight that somebody set within it."""
+    step = plan_of(world.spec_in_force(), gitops=False).steps[rollout.step]
+    return step if rollout.weight_set is None else msgspec.structs.replace(step, weight=rollout.weight_set)
 
 
 def _before_the_weight(world: World, seen: m.Observed) -> list[m.FlagView]:
@@ -245,7 +254,10 @@ def p4(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
         assert status.rollout is not None
         reason = status.rollout.promote_reason
         proven = seen.judge is not None and seen.judge.action == "Promote"
-        assert reason in ("Person", "Override", "Owner") or (reason == "Proven" and proven), reason
+        proven |= status.rollout.proven_at is not None and status.weight == 100
+        by_word = reason in ("Person", "Override", "Owner", "Undo") or (reason == "Hotfix" and status.rollout.hotfix)
+        assert by_word or (reason == "Proven" and proven), reason
+        assert reason not in ("Override", "Hotfix") or (status.rollout.decided_by and status.rollout.decided_why)
     if status.verdict is not None and status.verdict.result == "Pass" and status.verdict != before.verdict:
         assert before.rollout is not None
         assert status.verdict.reason == before.rollout.promote_reason
@@ -315,6 +327,8 @@ def p9(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
     rollout = decision.status.rollout
     if before.rollout is None and rollout is not None and rollout.revision in seen.failed:
         assert rollout.overridden, f"{rollout.revision} failed before"
+    if rollout is not None and rollout.hotfix:
+        assert not rollout.burden, f"a shortcut for what carries {rollout.burden!r}"
 
 
 def lengths(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:

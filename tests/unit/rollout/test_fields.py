@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from daemon.api.canary import Analysis, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, Traffic
+from daemon.api.canary import Analysis, Approval, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, Strategy, Traffic
 from tests.unit.rollout.world import Flag as WorldFlag
 from tests.unit.rollout.world import Version, World
 from tests.unit.rollout.worlds import DWELL, releasing
@@ -23,7 +23,8 @@ def course(spec: Spec, judge: str) -> list[tuple[Any, ...]]:
     for _ in range(1440):
         w.turn()
         flags_now = tuple(f.percent for f in w.flags)
-        seen.append((round((w.now - began) / 5), w.phase, w.status.step, w.weight, flags_now))
+        pods = sum(p.replicas for p in w.canaries.values())
+        seen.append((round((w.now - began) / 5), w.phase, w.status.step, w.weight, pods, flags_now))
         if w.status.rollout is None and w.phase in ("Idle", "Held"):
             break
         w.tick(5)
@@ -70,6 +71,23 @@ PAIRS: dict[str, tuple[str, Spec, Spec]] = {
         steps(Step(weight=5), Step(pause=Pause(duration="30s"))),
         steps(Step(weight=5), Step(pause=Pause(duration="5m"))),
     ),
+    "steps[].approval.timeout": (
+        "good",
+        steps(Step(weight=5), Step(approval=Approval(timeout="5m"))),
+        steps(Step(weight=5), Step(approval=Approval(timeout="20m"))),
+    ),
+    "steps[].approval.onTimeout": (
+        "good",
+        steps(Step(weight=5), Step(approval=Approval(timeout="5m", on_timeout="Promote"))),
+        steps(Step(weight=5), Step(approval=Approval(timeout="5m", on_timeout="Rollback"))),
+    ),
+    "strategy.type": ("good", {"steps": [LAST]}, {"steps": [LAST], "strategy": Strategy(type="BlueGreen")}),
+    "strategy.scaleDownDelay": (
+        "good",
+        {"strategy": Strategy(scale_down_delay="1m")},
+        {"strategy": Strategy(scale_down_delay="9m")},
+    ),
+    "steps[].scale": ("good", steps(Step(scale=25), Step(weight=5)), steps(Step(scale=100), Step(weight=5))),
     "analysis.deadline": ("silent", {"analysis": Analysis(deadline="2m")}, {"analysis": Analysis(deadline="20m")}),
     "traffic.drain": ("bad", {"traffic": Traffic(drain="5s")}, {"traffic": Traffic(drain="1m")}),
     "progressDeadline": ("hung", {"progress_deadline": "1m"}, {"progress_deadline": "5m"}),

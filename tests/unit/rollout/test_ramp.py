@@ -94,7 +94,7 @@ def test_when_both_sicken_nobody_is_exposed_and_it_tries_again() -> None:
     world.mood = "incident"
     world.run(lambda w: w.weight == 0)
     world.seconds(20)
-    assert (world.phase, world.failed) == ("Progressing", set())
+    assert (world.phase, world.failed) == ("Progressing", {})
     world.mood = "calm"
     world.run(lambda w: w.phase == "Promoting")
     assert written(world) == [0, 1, 5, 20, 0, 1, 5, 20, 50]

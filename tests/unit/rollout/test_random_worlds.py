@@ -15,11 +15,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from daemon.api.canary import Strategy
 from daemon.rollout import model as m
 from tests.unit.rollout.world import Autoscaler, Version, World
-from tests.unit.rollout.worlds import flagged, paused_step, two_flags, world
+from tests.unit.rollout.worlds import approved_step, blue_green, flagged, paused_step, two_flags, world
 
 REVISIONS = ("v1", "v2", "v3", "v4")
 KINDS = ("good", "good", "bad", "silent", "nodata")
-VERBS = ("promote", "abort", "pause", "resume", "override", "retry")
+VERBS = ("promote", "abort", "pause", "resume", "override", "retry", "skip", "approve", "hotfix")
 LOSABLE: tuple[type[m.Action], ...] = (
     m.SetWeight,
     m.RestoreRoutes,
@@ -27,6 +27,7 @@ LOSABLE: tuple[type[m.Action], ...] = (
     m.StoreTemplate,
     m.ReleaseHold,
     m.RestoreTemplate,
+    m.PutTemplate,
     m.DeleteCanary,
     m.EnsureCanary,
     m.SetFlag,
@@ -47,6 +48,7 @@ class Worlds(RuleBasedStateMachine):
     def begin(self, data: st.DataObject) -> None:
         draw = data.draw
         kinds = {r: draw(st.sampled_from(KINDS), label=r) for r in REVISIONS[1:]}
+        image = draw(st.sampled_from(("", "shop:2")), label="image")  # of two of them: what failed may come back in other clothes
         spec: dict[str, Any] = {"on_rollback": draw(st.sampled_from(("Restore", "Hold")))}
         flags = draw(st.sampled_from((0, 0, 1, 2)), label="flags")
         if flags == 1:
@@ -56,12 +58,12 @@ class Worlds(RuleBasedStateMachine):
         adaptive = draw(st.booleans(), label="adaptive")
         if adaptive:
             spec["strategy"] = Strategy(ramp="Adaptive")
-        if draw(st.booleans(), label="sign-off"):
-            spec |= paused_step()
+        asked: tuple[dict[str, Any], ...] = ({}, paused_step(), approved_step(), approved_step("Wait"), blue_green("10m"))
+        spec |= draw(st.sampled_from(asked), label="steps")
         self.world = world(
-            *(Version(r, judge=k) for r, k in kinds.items()),
+            *(Version(r, judge=k, image=image if r in ("v2", "v4") else "") for r, k in kinds.items()),
             spec=spec,
-            routed=draw(st.booleans(), label="routed") or draw(st.booleans()),
+            routed=draw(st.booleans(), label="routed") or draw(st.booleans()) or "strategy" in spec,
             recreate=draw(st.booleans(), label="recreate") and draw(st.booleans()),
             hpa=Autoscaler() if draw(st.booleans(), label="autoscaler") else None,
             replicas=draw(st.sampled_from((4, 1, 7)), label="replicas"),
@@ -100,6 +102,14 @@ class Worlds(RuleBasedStateMachine):
     @rule(verb=st.sampled_from(VERBS), revision=st.sampled_from((None, *REVISIONS)))
     def say(self, verb: str, revision: str | None) -> None:
         self.world.say(verb, revision)
+
+    @rule(to=st.sampled_from(("", *REVISIONS)))
+    def undo(self, to: str) -> None:
+        self.world.say("undo", to=to)
+
+    @rule(weight=st.sampled_from((0, 3, 40, 100)))
+    def drive(self, weight: int) -> None:
+        self.world.say("set-weight", weight=weight)
 
     @rule()
     def unpause(self) -> None:
@@ -215,6 +225,8 @@ def behave(w: World) -> None:
 def _over(w: World) -> bool:
     if w.phase == "Paused":
         w.say("resume")
+    if w.status.waiting is not None and w.status.waiting.reason in ("Approval", "ApprovalOverdue"):
+        w.say("approve")
     if w.phase == "Inconclusive":
         w.say("abort")
     quiet = w.last is not None and not w.last.actions

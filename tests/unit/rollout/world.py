@@ -15,6 +15,8 @@ import msgspec
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus, RestoreEntry
 from daemon.rollout import model as m
+from daemon.rollout.clock import stamp
+from daemon.rollout.commands import ACCOUNTABLE
 from daemon.rollout.decide import decide
 from daemon.rollout.steps import plan_of
 from flags.model import Share
@@ -111,8 +113,9 @@ class World:
         self.canaries: dict[str, Pods] = {}
         self.service_revision: str | None = None
         self.routes = [Route(f"checkout{i or ''}") for i in range(self.route_count)] if self.routed else []
-        self.failed: set[str] = set()
+        self.failed: dict[str, m.RememberFailure] = {}
         self.stored: dict[str, str] = {}
+        self.stable_by: dict[str, tuple[float, str]] = {}
         self.status = CanaryStatus()
         self.permits: tuple[m.Permit, ...] = ()
         self.problems: tuple[m.Problem, ...] = ()
@@ -150,11 +153,13 @@ class World:
         if self.policy and self.adopted and not self.hold_off and not (self.paused and not self.held):
             self.paused, self.held = True, "true"
 
-    def say(self, verb: str, revision: str | None = None, *, raw: str | None = None, expires: float | None = None) -> World:
+    def say(self, verb: str, revision: str | None = None, *, raw: str | None = None, expires: float | None = None, **more: object) -> World:
         rollout = self.status.rollout
         about = revision or (rollout.revision if rollout else self.template)
         text = raw or f"{verb}@{about}#{self.now}"
-        self.command = m.Command(verb=verb, revision=about, raw=text, by="ada", expires=expires)  # type: ignore[arg-type]
+        if verb in ACCOUNTABLE:
+            expires, more = (self.now + 600 if expires is None else expires), {"why": "the till is down", **more}
+        self.command = m.Command(verb=verb, revision=about, raw=text, by="ada", expires=expires, **more)  # type: ignore[arg-type]
         return self
 
     def taken(self, weight: int | None, manager: str) -> None:
@@ -194,12 +199,23 @@ class World:
             command=self.command,
             problems=self.problems,
             restore=self._undo(),
-            failed=tuple(sorted(self.failed)),
-            failed_images=tuple(sorted(self.versions[r].image for r in self.failed if self.versions[r].image)),
-            stored=tuple(self.stored),
+            records=tuple(self._record(r) for r in self.stored),
             gitops=self.gitops,
             generation=1,
             deleting=self.deleting,
+        )
+
+    def _record(self, revision: str) -> m.RecordView:
+        image, failure = self.versions[revision].image, self.failed.get(revision)
+        at, by = self.stable_by.get(revision, (0.0, ""))
+        return m.RecordView(
+            revision=revision,
+            images=(image,) if image else (),
+            stable_at=stamp(at) if at else "",
+            stable_by=by,
+            failed_at=stamp(START) if failure else "",
+            failed_for=failure.reason if failure else "",
+            sentence=failure.sentence if failure else "",
         )
 
     def _undo(self) -> tuple[RestoreEntry, ...]:
@@ -294,6 +310,9 @@ class World:
         if kind in ("nodata", "provider"):
             code = "NoData" if kind == "nodata" else "ProviderError"
             return msgspec.structs.replace(base, code=code, text="no samples" if kind == "nodata" else "Prometheus does not answer")
+        everything = bool(self.routes) and all(r.weight == 100 for r in self.routes)
+        if everything:  # nothing is left to compare with
+            return msgspec.structs.replace(base, action="Advance", code="NoWeight", text="all requests are on one version")
         if bad and seconds > 25:
             return msgspec.structs.replace(base, action="Rollback", code="Worse", text="errors are worse", culprit="errors")
         if base.action == "Inconclusive" or self.mood != "calm":
@@ -356,16 +375,18 @@ class World:
         match action:
             case m.Adopt(adopted=adopted):
                 self.adopted = adopted
-            case m.StoreTemplate(revision=revision, role=role):
+            case m.StoreTemplate(revision=revision, role=role, by=by):
                 if revision in self.stored or revision == self.template:
                     if role == "stable":
+                        if self.stored.get(revision) != "stable":
+                            self.stable_by[revision] = (self.now, by)
                         self.stored = dict.fromkeys(self.stored, "candidate")
                     self.stored[revision] = role
             case m.RememberFailure(revision=revision):
                 if revision in self.stored:
-                    self.failed.add(revision)
+                    self.failed.setdefault(revision, action)
             case m.ForgetFailure(revision=revision):
-                self.failed.discard(revision)
+                self.failed.pop(revision, None)
             case m.DropFinalizer():
                 self.finalized = True
             case _:
@@ -378,6 +399,9 @@ class World:
             case m.ReleaseHold(revision=revision):
                 if self.template == revision:
                     self.unpause()
+            case m.PutTemplate(revision=revision, expected=expected):
+                if self.template == expected and revision in self.stored:
+                    self.template, self.paused, self.held = revision, True, "true"
             case m.RestoreTemplate(revision=revision, expected=expected):
                 if self.template == expected and revision in self.stored:
                     self.template = revision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from daemon.api.canary import Analysis, CanarySpec, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, Strategy, WorkloadRef
+from daemon.api.canary import Analysis, Approval, CanarySpec, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, Strategy, WorkloadRef
 from tests.unit.rollout.invariants import check_all
 from tests.unit.rollout.world import Flag as WorldFlag
 from tests.unit.rollout.world import Version, World
@@ -55,6 +55,26 @@ def paused_step(duration: str | None = None) -> dict[str, Any]:
             Step(name="sign-off", pause=Pause(duration=duration)),
             Step(weight=50, dwell=DWELL),
         ]
+    }
+
+
+def approved_step(on_timeout: Any = None, timeout: str = "1h") -> dict[str, Any]:
+    return {
+        "steps": [
+            Step(name="smoke", weight=5, dwell=DWELL),
+            Step(name="sign-off", approval=Approval(timeout=timeout, on_timeout=on_timeout)),
+            Step(name="half", weight=50, dwell=DWELL),
+        ]
+    }
+
+
+def blue_green(delay: str | None = None, *, asked: bool = True, **changes: Any) -> dict[str, Any]:
+    """A preview with a sign-off, half of the requests to compare, then the switch and a bake."""
+    first = [Step(name="preview", approval=Approval(timeout="24h"))] if asked else []
+    return {
+        "strategy": Strategy(type="BlueGreen", scale_down_delay=delay),
+        "steps": [*first, Step(name="compare", weight=50, dwell=DWELL), Step(name="switch", weight=100, dwell=Dwell(min_duration="1m"))],
+        **changes,
     }
 
 
