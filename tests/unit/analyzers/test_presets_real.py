@@ -230,7 +230,7 @@ class _Echo(grpc.GenericRpcHandler):  # type: ignore[misc]
 def _grpc_server(registry: client.CollectorRegistry, *, legacy: bool) -> Any:
     interceptor = PromServerInterceptor(enable_handling_time_histogram=not legacy, legacy=legacy, registry=registry)
     with ThreadPoolExecutor(max_workers=2) as workers:
-        server = grpc.server(workers, handlers=(_Echo(),), interceptors=(interceptor,))
+        server = grpc.server(workers, handlers=[_Echo()], interceptors=[interceptor])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:
