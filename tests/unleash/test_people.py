@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -10,8 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 
+from daemon.rollout.clock import epoch
 from flags.buckets import within
 from flags.membership import membership
 from flags.model import Cohort, Desired, Gate
@@ -226,3 +230,62 @@ async def test_aborts_at_random_moments_keep_the_order(world: World, unleash: Un
         down = next((when for when, weight in weights if when >= at and weight == 0), None)
         closed = [entry.time for entry in log.zeroes() if at <= entry.time < at + 8]
         assert down is None or not closed or abs(closed[0] - down) < 5, (down, closed)
+
+
+class Stale:
+    """Unleash as seen through a proxy that hands SDKs what was so `late` seconds ago; everything else passes."""
+
+    def __init__(self, unleash: Unleash, late: float) -> None:
+        self.unleash, self.late = unleash, late
+        self.url = ""
+        self._seen: list[tuple[float, bytes]] = []
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[Stale]:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._pass)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with aiohttp.ClientSession() as self._session:
+            watching = asyncio.create_task(self._watch())
+            try:
+                yield self
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+                await runner.cleanup()
+
+    async def _watch(self) -> None:
+        headers = {"Authorization": BACKEND[PRODUCTION]}
+        while True:
+            async with self._session.get(f"{self.unleash.url}/api/client/features", headers=headers) as answer:
+                self._seen.append((time.time(), await answer.read()))
+            await asyncio.sleep(0.5)
+
+    async def _pass(self, request: web.Request) -> web.Response:
+        if request.path == "/api/client/features":
+            old = [body for at, body in self._seen if at <= time.time() - self.late]
+            return web.Response(body=old[-1] if old else self._seen[0][1], content_type="application/json")
+        headers = {k: v for k, v in request.headers.items() if k in ("Authorization", "Content-Type")}
+        url = f"{self.unleash.url}{request.path_qs}"
+        async with self._session.request(request.method, url, data=await request.read(), headers=headers) as answer:
+            return web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+
+
+async def test_no_sample_counts_before_sdks_saw_a_change_that_is_late(world: World, unleash: Unleash) -> None:
+    """Only the SDKs' endpoint is 20 s behind: the write is there at once, and the step counts from when its content has come."""
+    async with Stale(unleash, 20.0).serving() as proxy:
+        key = unleash.flag()
+        made = source(unleash)
+        made["spec"]["unleash"]["url"] = proxy.url
+        world.open(made, canary_spec={"flags": [{"name": "new", "key": key}], "steps": EVERYONE})
+        await world.adopted()
+        world.release("app:v2")
+        await exposed(world)
+        [raised] = FlagLog.read(unleash.url, ADMIN, key).on(PRODUCTION).raises()
+        rollout = world.status()["rollout"]
+        assert epoch(rollout["exposedAt"]) >= raised.time + 19
+        assert epoch(rollout["judgeFrom"]) >= raised.time + 19, "no tick of the evidence is older"
