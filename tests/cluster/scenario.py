@@ -102,6 +102,9 @@ def at_rest(found: Mapping[str, Any]) -> Object:
     return {"body": body, "labels": found["metadata"].get("labels"), "annotations": annotations, "owners": owners(found)}
 
 
+ACCOUNT = "until=2099-01-01T00:00:00Z;why=the till is down"  # an override must say both
+
+
 class Shop:
     """One namespace with a shop in it."""
 
@@ -177,7 +180,11 @@ class Shop:
         status = self.status()
         revision = (status.get("rollout") or {}).get("revision") or status["observedRevision"]
         self.kubectl(
-            "annotate", "canaries.linnet.dev", "shop", "--overwrite", f"linnet.dev/action={verb}@{revision}#by=alice;at={time.time()}"
+            "annotate",
+            "canaries.linnet.dev",
+            "shop",
+            "--overwrite",
+            f"linnet.dev/action={verb}@{revision}#by=alice;n={time.time()};{ACCOUNT}",
         )
 
     # -- what can be seen ------------------------------------------------------------------------------------------------------

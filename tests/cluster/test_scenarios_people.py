@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.scenario import Shop, canary
+from tests.cluster.scenario import ACCOUNT, Shop, canary
 from tests.cluster.stage import scenario
 from tests.testbed.gateway import http_route
 from tests.testbed.linnet import eventually
@@ -277,7 +277,7 @@ def test_a_version_on_top_of_one_that_was_never_judged_waits_for_a_word(shop: Sh
     time.sleep(12)  # longer than stable may be missing
     assert (shop.status()["phase"], shop.image()) == ("Bypassed", "shop:v3")
     assert {p["spec"]["containers"][0]["image"] for p in shop.items("pods")} == {"shop:v2"}
-    shop.kubectl("annotate", "canaries.linnet.dev", "shop", "--overwrite", f"linnet.dev/action=override@{second}#by=alice")
+    shop.kubectl("annotate", "canaries.linnet.dev", "shop", "--overwrite", f"linnet.dev/action=override@{second}#by=alice;{ACCOUNT}")
     status = shop.await_verdict("Pass", 90)
     seen = shop.stop_load()
     assert (shop.image(), status["verdict"]["reason"]) == ("shop:v3", "Proven")

@@ -121,6 +121,9 @@ def flag_source(called: str = "default", settle: str = "0s", **ref: Any) -> Obje
     )
 
 
+ACCOUNT = "#by=alice;until=2099-01-01T00:00:00Z;why=the till is down"  # what an override must say
+
+
 class World(Cluster):
     """A cluster with Linnet on it."""
 
@@ -175,7 +178,9 @@ class World(Cluster):
         """promote, abort, pause, resume or override of the revision at hand."""
         found = self.status(name).get("rollout")
         revision = found["revision"] if found else self.status(name)["observedRevision"]
-        self.patch(CANARIES, name, {"metadata": {"annotations": {names.ACTION: f"{verb}@{revision}"}}})
+        self.patch(
+            CANARIES, name, {"metadata": {"annotations": {names.ACTION: f"{verb}@{revision}{ACCOUNT if verb == 'override' else ''}"}}}
+        )
 
     def status(self, name: str = "web") -> Object:
         found = self.find(CANARIES, name)
