@@ -7,7 +7,10 @@ revision is promoted, so it was nothing else. The releases run beside each other
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +47,13 @@ def prometheus(control_plane: ControlPlane) -> Iterator[Prometheus]:
     server.stop()
 
 
+def linnet(shop: Shop, *words: str) -> tuple[int, str]:
+    """The command line as a user runs it; exit code and what it said."""
+    program = [str(Path(sys.executable).with_name("linnet")), *words, "-n", shop.namespace, "--kubeconfig", str(shop.plane.kubeconfig)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 def stopped_for(
     shop: Shop,
     image: str,
@@ -69,6 +79,11 @@ def stopped_for(
     run = json.loads(shop.kubectl("get", "analysisruns.linnet.dev", "-o", "json"))["items"][0]
     if metric:
         assert replay(run["status"]["evidence"]["data"]).verdict is Verdict.FAIL
+        code, said = linnet(shop, "explain", "deploy/shop")
+        assert code == 0 and f"the metric that decided: {name}" in said, said
+        assert f"without {name} it would not have been stopped" in said, said
+        code, said = linnet(shop, "replay", run["metadata"]["name"])
+        assert code == 0 and "The stored verdict is Fail: the same." in said, said
     shop.apply(canary("shop", steps=HALF, analysis={**common, "metrics": [ERRORS]}))
     shop.push(image.removeprefix("shop:"))
     shop.await_phase("Held")
@@ -131,3 +146,71 @@ def test_a_release_that_breaks_an_objective_without_a_baseline_is_stopped_for_th
     given = [{"name": "namespace", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}]
     uses = {"templates": [{"name": "recommendations-slo", "args": given}]}
     stopped_for(shop, "shop:new-20", None, name="recommendations-slo", extra=[slo], analysis=uses)
+
+
+@scenario
+def test_releases_that_rolled_without_linnet_are_judged_from_history(shop: Shop) -> None:
+    """No Canary, no hold: one good and one bad release roll natively, and the history tells them apart."""
+    shop.open(source=SOURCE, adopted=False, replicas=3)
+    shop.load(60)
+    words = ("backtest", "deploy/shop", "--prometheus", "http://10.99.0.1:9090", "--interval", "1s")
+    code, said = linnet(shop, *words)
+    assert code == 1 and "one ReplicaSet only" in said, said
+    for tag in ("v2", "bad-30"):
+        shop.push(tag)
+        shop.kubectl("rollout", "status", "deployment/shop", "--timeout=90s")
+    code, said = linnet(shop, *words, "--last", "2", "-o", "json")
+    assert code == 0, said
+    bad, good = json.loads(said)
+    assert "shop:bad-30" in bad["release"] and bad["verdict"] == "Fail", bad
+    assert "would have rolled it back" in bad["says"] and "canary requests failed" in bad["says"], bad
+    assert "shop:v2" in good["release"] and good["verdict"] != "Fail", good
+    assert "rolled it back" not in good["says"], good
+    code, said = linnet(shop, "plan", "deploy/shop", "--prometheus", "http://10.99.0.1:9090")
+    assert code == 0 and "requests/s" in said and "50 %" in said, said
+
+
+@scenario
+def test_templates_decide_before_in_a_step_and_in_the_background(shop: Shop) -> None:
+    """All three moments on a real control plane, asking a real Prometheus: each waits for its own, and one that turns bad stops the release."""
+    pods = 'namespace="{{args.namespace}}",pod=~"shop-canary-.*"'
+    up: Object = {"name": "up", "interval": "1s", "count": 1, "successCondition": "all(result, # == 1)"}
+    served: Object = {"name": "served", "interval": "1s", "count": 1, "onNoData": "Wait", "successCondition": "result[0] > 0"}
+    failing: Object = {"name": "failing", "interval": "1s", "successCondition": "result[0] < 0.1"}
+    queries = {
+        "scraped": (up, f"up{{{pods}}}"),
+        "served": (served, f"sum(rate(http_requests_total{{{pods}}}[5s])) > 0"),
+        "failing": (
+            failing,
+            f'sum(rate(http_requests_total{{{pods},code="500"}}[5s])) / (sum(rate(http_requests_total{{{pods}}}[5s])) > 0)',
+        ),
+    }
+    templates = [
+        {
+            "apiVersion": API,
+            "kind": "AnalysisTemplate",
+            "metadata": {"name": name},
+            "spec": {"args": [{"name": "namespace"}], "metrics": [{**metric, "provider": {"prometheus": {"query": query}}}]},
+        }
+        for name, (metric, query) in queries.items()
+    ]
+    given = {"args": [{"name": "namespace", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}]}
+    named = [{"name": "scraped", "when": "BeforeFirstStep", **given}, {"name": "failing", **given}]
+    steps = [
+        {"weight": 20, "dwell": {"minDuration": "2s"}},
+        {"analysis": {"name": "served", **given}},
+        {"weight": 50, "dwell": {"minDuration": "5s"}},
+    ]
+    analysis = {"judge": "TemplatesOnly", "templates": named}
+    shop.open({"steps": steps, "analysis": analysis}, source=SOURCE, extra=templates)
+    shop.load(30)
+    shop.push("v2")
+    shop.await_verdict("Pass", 120)
+    runs = json.loads(shop.kubectl("get", "analysisruns.linnet.dev", "-o", "json"))["items"]
+    measured = {r["template"]: r["phase"] for r in runs[0]["status"]["templates"]["runs"]}
+    assert (measured["scraped"], measured["served"]) == ("Successful", "Successful"), measured
+    code, said = linnet(shop, "explain", "shop")
+    assert code == 0 and "served: Successful" in said, said
+    shop.push("bad-60")
+    status = shop.await_verdict("Fail", 90)
+    assert "template failing" in status["sentence"], status["sentence"]

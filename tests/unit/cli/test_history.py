@@ -1,0 +1,115 @@
+"""`linnet plan` and `linnet backtest`: what is missing is said in one line; what a plan says follows from the traffic."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web as http
+
+from tests.sandbox.workbench import service, web
+from tests.unit.cli.world import World, metric_source, world
+
+
+@asynccontextmanager
+async def prometheus(rate: float | None = 10.0, status: int = 200) -> AsyncIterator[str]:
+    """Each pod counts `rate` requests a second, a fiftieth of which fail; None: no series at all."""
+
+    async def query(request: http.Request) -> http.Response:
+        text = str((await request.post()).get("query", ""))
+        now = int(time.time())
+        result: list[Any] = []
+        if rate is not None and "http_requests_total" in text:
+            for code, part in (("200", 0.98), ("500", 0.02)):
+                values = [[now - 600 + k * 15, str(rate * part * k * 15)] for k in range(40)]
+                result.append(
+                    {
+                        "metric": {"__name__": "http_requests_total", "namespace": "default", "pod": "web-1-a", "code": code},
+                        "values": values,
+                    }
+                )
+        body = {"status": "success", "data": {"resultType": "matrix", "result": result}}
+        return http.json_response(body, status=status)
+
+    app = http.Application()
+    app.router.add_post("/api/v1/query", query)
+    runner = http.AppRunner(app)
+    await runner.setup()
+    await http.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path) as found:
+        found.apply(service(), web("app:v1", 2))
+        await found.bench.until(found.bench.rolled_out, "rolled out")
+        yield found
+
+
+async def test_a_plan_is_made_for_the_services_own_traffic(shop: World) -> None:
+    """Requests a second and the share that fails, as the pods counted; more traffic to the canary takes fewer minutes."""
+    async with prometheus() as url:
+        done = await shop.run("plan", "deploy/web", "--prometheus", url, "-o", "json")
+        told = await shop.run("plan", "deploy/web", "--prometheus", url)
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["requestsPerSecond"] == pytest.approx(10, rel=0.01)
+    assert found["errorRatio"] == pytest.approx(0.02, rel=0.01)
+    minutes = [one["prove_minutes"] for one in found["shares"]]
+    assert len(minutes) == 5 and minutes == sorted(minutes, reverse=True)
+    assert "10 requests/s, 2 % of them fail" in told.output and "an equal one is proven after" in told.output
+
+
+async def test_a_metric_source_of_the_namespace_is_asked_unless_one_is_named(shop: World) -> None:
+    """The same objects that the daemon asks."""
+    async with prometheus() as url:
+        source = metric_source(url)
+        source["metadata"]["namespace"] = "default"
+        shop.apply(source)
+        done = await shop.run("plan", "deploy/web")
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("command", ["plan", "backtest"])
+async def test_without_a_source_the_way_out_is_said(shop: World, command: str) -> None:
+    """Neither guesses an address."""
+    shop.bench.set_image("web", "app:v2")
+    await shop.bench.until(lambda: len(shop.bench.store.list("replicasets.apps", "default")) == 2, "two ReplicaSets")
+    done = await shop.run(command, "deploy/web")
+    assert done.exit_code == 1
+    assert "--prometheus URL" in done.output
+
+
+@pytest.mark.parametrize(
+    ("rate", "status", "said"),
+    [(None, 200, "cannot be measured"), (0.0, 200, "no requests in the last 15 minutes"), (1.0, 503, "HTTP 503")],
+    ids=["no series", "no requests", "unwell"],
+)
+async def test_a_plan_without_figures_says_why(shop: World, rate: float | None, status: int, said: str) -> None:
+    """One line, no traceback, and never a plan for traffic that nobody saw."""
+    async with prometheus(rate, status) as url:
+        done = await shop.run("plan", "deploy/web", "--prometheus", url)
+    assert done.exit_code == 1
+    assert said in done.output, done.output
+
+
+async def test_a_backtest_needs_a_release_in_the_history(shop: World) -> None:
+    """A Deployment that was never changed, one that is not there, and a history that is gone."""
+    async with prometheus(None) as url:
+        once = await shop.run("backtest", "deploy/web", "--prometheus", url)
+        nowhere = await shop.run("backtest", "deploy/nothing", "--prometheus", url)
+        shop.bench.set_image("web", "app:v2")
+        await shop.bench.until(lambda: len(shop.bench.store.list("replicasets.apps", "default")) == 2, "two ReplicaSets")
+        gone = await shop.run("backtest", "deploy/web", "--prometheus", url)
+    assert once.exit_code == 1 and "one ReplicaSet only" in once.output
+    assert nowhere.exit_code == 1 and "does not exist" in nowhere.output
+    assert gone.exit_code == 1 and "nothing was compared: errors" in gone.output, gone.output
