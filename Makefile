@@ -52,12 +52,16 @@ bench: venv ## every benchmark, as tables
 	$(BIN)/python -m bench.decide $(ARGS)
 	$(BIN)/python -m bench.api $(ARGS)
 	$(BIN)/python -m bench.judge $(ARGS)
+	$(BIN)/python -m bench.judge_cost $(ARGS)
 
 bench-api: venv ## what the daemon costs an API server (ARGS=--json)
 	$(BIN)/python -m bench.api $(ARGS)
 
 bench-flags: venv ## how fast flags come back, and what computing them costs (ARGS=--json)
 	$(BIN)/python -m bench.flags $(ARGS)
+
+bench-unknown: venv ## the same judge on services and harnesses drawn from wide ranges (ARGS="--json --runs 2000")
+	$(BIN)/python -m bench.judge_unknown $(ARGS)
 
 bench-judge: venv ## what the judge decides, and what that costs, beside stock rules (ARGS="--json --runs 100")
 	$(BIN)/python -m bench.judge $(ARGS)
