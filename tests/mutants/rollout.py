@@ -211,4 +211,28 @@ MUTANTS = (
         new="or (recorded and False):",
         test="tests/unit/rollout/test_protection_undo.py",
     ),
+    Mutant(
+        name="failed-images-get-a-shortcut",
+        protects="P9 memory",
+        path="daemon/rollout/memory.py",
+        old="    if verb not in SHORTCUTS or not carried:\n",
+        new="    if verb not in () or not carried:\n",
+        test="tests/unit/rollout/test_ways_back.py::test_images_that_failed_start_over_without_shortcuts",
+    ),
+    Mutant(
+        name="an-override-without-a-reason",
+        protects="P9 override names who and why",
+        path="daemon/rollout/commands.py",
+        old='ACCOUNTABLE: Final = ("override", "hotfix")',
+        new="ACCOUNTABLE: Final[tuple[str, ...]] = ()",
+        test="tests/unit/rollout/test_ways_back.py::test_what_sets_a_promise_aside_needs_a_person_a_reason_and_an_expiry",
+    ),
+    Mutant(
+        name="a-switch-without-a-proof",
+        protects="blue-green: proof before the switch",
+        path="daemon/rollout/progress.py",
+        old="turn.step.weight < 100 <= following.weight",
+        new="turn.step.weight < 100 < following.weight",
+        test="tests/unit/rollout/test_blue_green.py::test_nothing_is_switched_without_a_proof",
+    ),
 )

@@ -58,6 +58,9 @@ def test_nothing_is_switched_without_a_proof() -> None:
     w.say("approve")
     w.reach("Inconclusive")
     assert w.weight == 50
+    fine = switched()  # "no sign of harm" came long before the proof
+    assert fine.status.rollout is not None
+    assert fine.status.rollout.proven_at is not None
 
 
 def test_a_bad_release_ends_before_the_switch() -> None:
