@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from daemon.api import names
-from daemon.api.canary import CanarySpec, Dwell, Flag, NotifyRoute, RouteRef, ServiceRef, Step, Traffic, WorkloadRef
+from daemon.api.canary import CanarySpec, Dwell, Flag, NotifyRoute, ServiceRef, Step, Traffic, WorkloadRef
 from daemon.api.errors import ApiError, FieldError
 from daemon.api.fields import LocalRef
 from daemon.api.quantities import parse_duration
+from daemon.api.routers import KNOWN, RouteRef
 from daemon.api.structure import nearest
 from daemon.api.validation import validate
 
@@ -21,7 +22,7 @@ _KNOWN: Final = (*names.OPT_IN_ANNOTATIONS, names.HOLD)
 _FLAG_KEY: Final = re.compile(r"[A-Za-z0-9_.~-]{1,200}")
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _STEP: Final = re.compile(r"(?P<weight>[0-9]{1,3})(?::(?P<dwell>[0-9a-z]+))?")
-_LIMITS: Final = {names.STEPS: 32, names.FLAGS: 8, names.NOTIFY: 8}
+_LIMITS: Final = {names.STEPS: 32, names.FLAGS: 8, names.NOTIFY: 8, names.ROUTE: 8}
 
 
 def opted_in(annotations: Mapping[str, str]) -> bool:
@@ -144,18 +145,23 @@ class _Reader:
         return found
 
     def traffic(self) -> Traffic | None:
-        route, service = self._route(), self._service()
-        return Traffic(routes=[route] if route else None, service_ref=service) if route or service else None
+        routes, service = self._routes(), self._service()
+        return Traffic(routes=routes or None, service_ref=service) if routes or service else None
 
-    def _route(self) -> RouteRef | None:
-        text = self.annotations.get(names.ROUTE)
-        if text is None:
+    def _routes(self) -> list[RouteRef]:
+        return [found for entry in self.entries(names.ROUTE) if (found := self._route(entry)) is not None]
+
+    def _route(self, entry: str) -> RouteRef | None:
+        kind, slash, name = entry.partition("/")
+        known = next((k for k in KNOWN if kind.lower() in (k.lower(), _plural(k.lower()))), None)
+        if not slash or known is None or not _OBJECT_NAME.fullmatch(name):
+            kinds = ", ".join(KNOWN)
+            text = (
+                f"{entry!r} is not a route that this version moves ({kinds}): write {_EXAMPLES[names.ROUTE]}, or a Canary for other kinds"
+            )
+            self.wrong(names.ROUTE, entry, text)
             return None
-        kind, slash, name = text.partition("/")
-        if not slash or kind.lower() not in ("httproute", "httproutes") or not _OBJECT_NAME.fullmatch(name):
-            self.wrong(names.ROUTE, text, f"{text!r} is not a route that this version moves: write {_EXAMPLES[names.ROUTE]}")
-            return None
-        return RouteRef(name=name)
+        return RouteRef(name=name, kind=known, group=KNOWN[known])
 
     def _service(self) -> ServiceRef | None:
         text = self.annotations.get(names.SERVICE)
@@ -166,6 +172,10 @@ class _Reader:
             self.wrong(names.SERVICE, text, f"{text!r} is not a Service: write name or name:port, such as {_EXAMPLES[names.SERVICE]}")
             return None
         return ServiceRef(name=name, port=int(port) if port.isdigit() else port or None)
+
+
+def _plural(kind: str) -> str:
+    return f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}es" if kind.endswith("ss") else f"{kind}s"
 
 
 _EXAMPLES: Final = {

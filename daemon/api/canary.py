@@ -10,6 +10,7 @@ import msgspec
 
 from daemon.api.analysis import StepAnalysis, TemplateUse
 from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, ObjectName, Percent, Query, Risk, Word, doc, planned
+from daemon.api.routers import CustomRouter, RouteRef
 
 EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"]
 
@@ -29,14 +30,6 @@ class ServiceRef(Model, frozen=True, kw_only=True):
     port: Annotated[int | str | None, doc("Port number or name; needed only where the Service has several.")] = None
 
 
-class RouteRef(Model, frozen=True, kw_only=True):
-    """A route object whose weights Linnet moves."""
-
-    name: ObjectName
-    kind: Literal["HTTPRoute"] = "HTTPRoute"
-    group: Literal["gateway.networking.k8s.io"] = "gateway.networking.k8s.io"
-
-
 class Traffic(Model, frozen=True, kw_only=True):
     """How requests reach the canary."""
 
@@ -45,7 +38,13 @@ class Traffic(Model, frozen=True, kw_only=True):
         doc("Auto takes Routes where a route points at the Service, else PodRatio. None: flags alone, no pods and no traffic."),
     ] = None
     service_ref: ServiceRef | None = None
-    routes: Annotated[Annotated[list[RouteRef], msgspec.Meta(max_length=8)] | None, doc("Routes whose weights move.", built_items=1)] = None
+    routes: Annotated[
+        Annotated[list[RouteRef], msgspec.Meta(max_length=8)] | None, doc("Routes whose weights move, together or not at all.")
+    ] = None
+    routers: Annotated[
+        Annotated[list[CustomRouter], msgspec.Meta(max_length=8)] | None,
+        doc("Kinds of route that Linnet does not bring, described so that `routes` may name them."),
+    ] = None
     identity: Annotated[
         Literal["Auto", "Isolated", "Shared"] | None,
         doc("Isolated: only a route reaches canary pods. Shared: they keep the labels of stable.", planned_values=("Shared",)),

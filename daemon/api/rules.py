@@ -7,7 +7,8 @@ same in Python for the merged spec, where profile and object have met; one table
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from daemon.api import analysis, fields, names, sources
+from daemon.api import analysis, fields, names, routers, sources
+from daemon.api.routers import KNOWN
 
 Key = tuple[str, str]
 
@@ -44,6 +45,10 @@ _MEANINGS: Final = (
     (sources.MetricsPath, "a path that begins with /"),
     (analysis.ArgName, "letters, digits, '-', '_' and '.'"),
     (analysis.MetricPattern, "the name of a metric, with '*' for any characters"),
+    (routers.RouteKind, "a kind such as HTTPRoute"),
+    (routers.ApiVersion, "a version such as v1 or v1beta1"),
+    (routers.FieldPath, "names with / between them, such as spec/rules/*/backendRefs"),
+    (routers.FieldName, "the name of one field"),
     (analysis.HeaderName, "the name of a header: letters, digits, '-' and '_'"),
 )
 MEANING: Final[dict[str, str]] = {get_args(alias)[1].pattern: meaning for alias, meaning in _MEANINGS}
@@ -132,6 +137,19 @@ _RELEASE: Final = (
 NEEDS: Final = {"Scrape": "its port", "Datadog": "its keys", "InfluxDB": "its url, org and token"}
 """What the block of a MetricSource cannot do without."""
 
+_KINDS: Final = ", ".join(f"'{kind}'" for kind in KNOWN)
+_GROUPED: Final = ", ".join(f"'{kind}.{group}'" for kind, group in KNOWN.items())
+_DESCRIBED: Final = "(has(self.traffic.routers) && self.traffic.routers.exists(d, d.kind == r.kind))"
+
+
+def _known_routes(unless: str = "") -> Rule:
+    return Rule(
+        rule=f"{unless}!has(self.traffic) || !has(self.traffic.routes) || self.traffic.routes.all(r, r.kind in [{_KINDS}] || {_DESCRIBED})",
+        message=f"a route is of no kind that this version moves ({', '.join(KNOWN)}): describe its kind in traffic.routers, or name another",
+        field=".traffic",
+    )
+
+
 STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     "Canary": (
         Rule(
@@ -141,6 +159,7 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "CanarySpec": (
         *_RELEASE,
+        _known_routes("has(self.profileRef) || "),
         Rule(
             rule="has(self.workloadRef) || has(self.profileRef) || (has(self.traffic) && has(self.traffic.mode) && self.traffic.mode == 'None')",
             message="names no workload; only a release of flags alone (traffic.mode: None) goes without",
@@ -153,8 +172,27 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".steps",
         ),
     ),
-    "CanaryProfileSpec": _RELEASE,
+    "CanaryProfileSpec": (*_RELEASE, _known_routes()),
+    "RouteRef": (
+        Rule(
+            rule=f"!(self.kind in [{_KINDS}]) || (self.kind + '.' + self.group) in [{_GROUPED}]",
+            message="is not the group of this kind: " + ", ".join(f"{kind} is of {group}" for kind, group in KNOWN.items()),
+            field=".group",
+        ),
+    ),
+    "CustomRouter": (
+        Rule(
+            rule=f"!(self.kind in [{_KINDS}])",
+            message="needs no description: Linnet brings a router of this kind; remove this entry",
+            field=".kind",
+        ),
+    ),
     "Traffic": (
+        Rule(
+            rule="!has(self.routers) || self.routers.all(d, self.routers.exists_one(e, e.kind == d.kind))",
+            message="two descriptions are of the same kind, which is all that the status tells routes apart by; keep one",
+            field=".routers",
+        ),
         Rule(
             rule="!has(self.mode) || !(self.mode in ['PodRatio', 'None']) || !has(self.routes) || size(self.routes) == 0",
             message="routes are moved only in mode Routes; remove them, or set mode to Routes",
@@ -355,6 +393,7 @@ FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
 LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
     ("ReleaseSpec", "flags"): ("name",),
     ("Traffic", "routes"): ("group", "kind", "name"),
+    ("Traffic", "routers"): ("group", "kind"),
     ("Step", "flags"): ("name",),
     ("FlagStep", "cohorts"): ("name",),
     ("Flag", "cohorts"): ("name",),
@@ -390,7 +429,6 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Step", "gate"): "use pause and let your job run linnet resume",
     ("Flag", "mode"): "use Gated or Independent",
     ("Flag", "onPromotion"): "use Keep, Open or Remove",
-    ("Traffic", "routes"): "name one route",
     ("Traffic", "identity"): "use Isolated, or mode PodRatio",
     ("Strategy", "baseline"): "use Stable",
     ("Strategy", "placement"): "use SideBySide",

@@ -18,6 +18,7 @@ from daemon.api.flagservices import generic_source
 from daemon.api.flagsonly import flags_only_faults
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
 from daemon.api.quantities import parse_duration, parse_margin
+from daemon.api.routers import KNOWN
 from daemon.api.shares import cohort_faults, share_faults
 from daemon.api.sources import METRIC_SOURCES, FlagSourceSpec, HttpAuth, HttpServer, MetricSourceSpec, NotifierSpec
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
@@ -128,7 +129,7 @@ def _workload(workload: WorkloadRef, path: str) -> Errors:
 
 def _release(spec: ReleaseSpec, path: str) -> Errors:
     if spec.traffic is not None:
-        yield from _traffic(spec.traffic, f"{path}.traffic")
+        yield from _traffic(spec.traffic, f"{path}.traffic", profiled=isinstance(spec, CanarySpec) and spec.profile_ref is not None)
     yield from _steps(spec.steps or [], f"{path}.steps")
     if spec.traffic is not None and spec.traffic.mode == "PodRatio" and any(step.scale is not None for step in spec.steps or []):
         yield _error(
@@ -162,7 +163,7 @@ def _port(port: int | str | None, path: str) -> Errors:
         yield _error(path, port, f"{port!r} is not the name of a port{hint}")
 
 
-def _traffic(traffic: Traffic, path: str) -> Errors:
+def _traffic(traffic: Traffic, path: str, *, profiled: bool) -> Errors:
     service = traffic.service_ref
     if service is not None:
         if len(service.name) > rules.SERVICE_LIMIT:
@@ -173,9 +174,37 @@ def _traffic(traffic: Traffic, path: str) -> Errors:
         routes = ", ".join(route.name for route in traffic.routes)
         text = f"{routes}: routes are moved only in mode Routes, not {traffic.mode}; remove them, or set mode to Routes"
         yield _error(f"{path}.routes", routes, text)
+    yield from _routes(traffic, path, profiled=profiled)
     if traffic.mode == "PodRatio" and traffic.identity == "Isolated":
         text = "with mode PodRatio the Service itself reaches canary pods, so they cannot be Isolated; leave identity out"
         yield _error(f"{path}.identity", traffic.identity, text)
+
+
+def _routes(traffic: Traffic, path: str, *, profiled: bool) -> Errors:
+    """Every kind is one that Linnet brings or that `routers` describes, in its own group; a name stands once.
+
+    `profiled`: the profile may describe the kind, which is seen when both are merged.
+    """
+    described = {router.kind: router.group for router in traffic.routers or []}
+    for index, router in enumerate(traffic.routers or []):
+        here = f"{path}.routers[{index}]"
+        if router.kind in KNOWN:
+            text = "needs no description: Linnet brings a router of this kind; remove this entry"
+            yield _error(f"{here}.kind", router.kind, f"{router.kind} {text}")
+        elif [r.kind for r in traffic.routers or []].index(router.kind) != index:
+            yield _error(f"{here}.kind", router.kind, f"{router.kind} is described already, and status tells routes apart by it; keep one")
+    known = dict(KNOWN) | described
+    for index, route in enumerate(traffic.routes or []):
+        here = f"{path}.routes[{index}]"
+        if route.kind not in known and profiled:
+            continue
+        if route.kind not in known:
+            there = ", ".join(sorted(known))
+            text = f"{route.kind} is no kind of route that this version moves ({there}): describe it in {path}.routers, or name another"
+            yield _error(f"{here}.kind", route.kind, text)
+        elif route.group != known[route.kind]:
+            text = f"{route.group} is not the group of this kind: {route.kind} is of {known[route.kind]}"
+            yield _error(f"{here}.group", route.group, text)
 
 
 def _steps(steps: list[Step], path: str) -> Errors:

@@ -32,7 +32,6 @@ from daemon.kube.client import Client
 from daemon.kube.errors import KubeError
 from daemon.notify.errors import NotifyError
 from daemon.notify.targets import parse
-from daemon.traffic.registry import ROUTERS
 from daemon.workloads.revisions import Templates
 
 DEADLINE: Final = 8.0  # seconds for one question to a source
@@ -48,7 +47,6 @@ class Consultation:
         self._secrets = SecretReader(client)
         self._resolver = Resolver(caches, Catalogue(caches, catalogue), Templates())
         self._flags = FlagBoard(FlagSources(client, self._http, self._secrets), "doctor")
-        self._routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
 
     async def run(self) -> list[Finding]:
         try:
@@ -97,7 +95,7 @@ class Consultation:
 
     async def _canary(self, item: ours.Canary) -> list[Finding]:
         what = f"Canary {item.namespace}/{item.name}"
-        resolved = self._resolver.resolve(item)
+        resolved = await self._resolver.read(item)
         found = [bad(what, p.message, p.way_out or "see linnet status") for p in resolved.problems]
         if found or resolved.deployment is None:
             return found or [bad(what, f"Deployment {resolved.spec.workload} does not exist", "create it, or delete this Canary")]
@@ -111,12 +109,12 @@ class Consultation:
             return [ok(what, "released by share of pods: no route is needed")]
         found = []
         for scope in resolved.scopes:
-            view = self._routers["HTTPRoute"].view(scope, ())
+            view = self._caches.routers.of(scope).view(scope, ())
             if view is None or not view.accepted:
                 said = view.problem if view is not None else "is gone"
-                found.append(bad(what, f"HTTPRoute {scope.name}: {said}", "a release waits until every parent accepts it"))
+                found.append(bad(what, f"{scope.route}: {said}", "a release waits until its gateway has taken it"))
             else:
-                found.append(ok(what, f"HTTPRoute {scope.name} is accepted by every parent"))
+                found.append(ok(what, f"{scope.route} is taken by its gateway"))
         return found
 
     async def _metrics(self, what: str, resolved: Resolved) -> list[Finding]:

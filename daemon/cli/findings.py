@@ -63,6 +63,8 @@ RULES: Final = (
     Rule(group="", resources=("persistentvolumeclaims",), verbs=("get",)),
     Rule(group="autoscaling", resources=("horizontalpodautoscalers",), verbs=(*_READ, "patch")),
     Rule(group="networking.k8s.io", resources=("networkpolicies",), verbs=_SEEN),
-    Rule(group="gateway.networking.k8s.io", resources=("httproutes",), verbs=(*_READ, "patch")),
+    Rule(group="gateway.networking.k8s.io", resources=("httproutes", "grpcroutes"), verbs=(*_READ, "patch")),
+    Rule(group="traefik.io", resources=("traefikservices",), verbs=(*_READ, "patch")),
+    Rule(group="projectcontour.io", resources=("httpproxies",), verbs=(*_READ, "patch")),
     Rule(group="events.k8s.io", resources=("events",), verbs=("create", "patch")),
 )

@@ -7,7 +7,6 @@ forgotten before everything is back: routes, flags, the autoscaler's floor, the 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from typing import Final, Literal
 
@@ -25,7 +24,7 @@ from daemon.control.gates import GateProbe
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.observe import Observer
-from daemon.control.resolve import Resolved, Resolver
+from daemon.control.resolve import FLOOR, Resolved, Resolver
 from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretReader
 from daemon.kube.client import Client
@@ -36,8 +35,7 @@ from daemon.kube.resources import DEPLOYMENTS, SERVICES
 from daemon.kube.status import StatusWriter
 from daemon.rollout import model as m
 from daemon.rollout.decide import decide
-from daemon.traffic.registry import ROUTERS
-from daemon.traffic.router import RouterError, Scope
+from daemon.traffic.router import RouterError
 from daemon.workloads import canary as canaries
 from daemon.workloads import hold
 from daemon.workloads.errors import WorkloadError
@@ -72,7 +70,6 @@ class GiveBack:
         self._templates = Templates()
         self._revisions = Revisions(client, caches.revisions.store, self._templates, time.time)
         self._resolver = Resolver(caches, Catalogue(caches, catalogue), self._templates)
-        self._routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
         self._writer = StatusWriter(client, ours.CANARIES)
         self._restored: set[tuple[str, str]] = set()
         self._problem = ""
@@ -115,7 +112,7 @@ class GiveBack:
             return None
 
     async def _drive(self, canary: ours.Canary) -> Fate | None:
-        resolved = self._resolver.resolve(canary)
+        resolved = await self._resolver.read(canary)
         observer, executor = await self._assembled(resolved)
         undo = tuple(e for e in canary.status.restore if (e.kind, e.name) not in self._restored)
         seen = msgspec.structs.replace(await observer.observe(resolved, undo), deleting=True)
@@ -154,9 +151,9 @@ class GiveBack:
         return written
 
     def _note(self, resolved: Resolved, action: m.Actions) -> None:
-        kinds = {m.RestoreRoutes: "HTTPRoute", m.RestoreFloor: "HorizontalPodAutoscaler"}
-        kind = kinds.get(type(action))
-        self._restored |= {(e.kind, e.name) for e in resolved.canary.status.restore if e.kind == kind}
+        if isinstance(action, m.RestoreRoutes | m.RestoreFloor):
+            floor = isinstance(action, m.RestoreFloor)
+            self._restored |= {(e.kind, e.name) for e in resolved.canary.status.restore if (e.kind == FLOOR) is floor}
 
     async def _assembled(self, resolved: Resolved) -> tuple[Observer, Executor]:
         """The daemon's parts, for this Canary alone; nothing is judged any more, so the judges stay empty."""
@@ -167,8 +164,8 @@ class GiveBack:
                 Ports(caches=self._caches, http=self._http, secrets=secrets, runs=RunStore(self._client), wake=lambda _: None)
             )
             gates = GateProbe(self._client, self._caches, self._templates)
-            observer = Observer(self._caches, self._revisions, self._templates, self._routers, flags, judges, gates)
-            executor = Executor(self._client, self._caches, self._revisions, self._templates, self._routers, flags)
+            observer = Observer(self._caches, self._revisions, self._templates, flags, judges, gates)
+            executor = Executor(self._client, self._caches, self._revisions, self._templates, flags)
             self._parts = observer, executor
         return self._parts
 
@@ -204,11 +201,14 @@ class GiveBack:
     async def _end(self, resolved: Resolved, executor: Executor, undo: tuple[RestoreEntry, ...]) -> None:
         """What no decision speaks of because its object could not be found any more, then the finalizer and the status."""
         canary = resolved.canary
-        known = {s.name for s in resolved.scopes}
+        routers, traffic = self._caches.routers, resolved.spec.traffic
+        known = {(s.kind, s.name) for s in resolved.scopes}
         for entry in undo:
-            if entry.kind == "HTTPRoute" and entry.name not in known:
-                known.add(entry.name)
-                await self._routers["HTTPRoute"].restore(_scope(entry), undo)
+            if entry.kind != FLOOR and (entry.kind, entry.name) not in known:
+                known.add((entry.kind, entry.name))
+                scope = routers.scope_of(entry, (traffic.routers if traffic else None) or ())
+                await self._caches.routes.read([routers.resource(scope)])
+                await routers.of(scope).restore(scope, undo)
         for item in self._caches.canary_deployments(canary.namespace, canary.name):
             await canaries.delete(self._client, item)
         for service in self._caches.services.store.by("namespace", canary.namespace):
@@ -255,12 +255,6 @@ class GiveBack:
 
 def _is_held(item: Deployment | None) -> bool:
     return item is not None and item.spec.paused and bool(item.metadata.annotation(names.HELD_MARK))
-
-
-def _scope(entry: RestoreEntry) -> Scope:
-    """A route's scope from the undo log alone: the backends as they were name the stable Service."""
-    stable = min((str(b["name"]) for b in json.loads(entry.original or "[]")), key=len, default="unknown")
-    return Scope(namespace=entry.namespace, name=entry.name, stable=stable, canary=names.canary_service(stable))
 
 
 _TOLD: Final[dict[Fate, str]] = {

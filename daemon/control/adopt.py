@@ -10,6 +10,7 @@ import msgspec
 
 from daemon.api import names
 from daemon.api.annotations import canary_from_annotations, opted_in
+from daemon.api.canary import CanarySpec
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.tell import Teller
@@ -52,7 +53,7 @@ class Adopter:
             self._say(deployment, f"annotations of {names.GROUP} have no effect without {names.PROFILE}, which opts in")
             return None
         self._said.pop(key, None)
-        await self._make(deployment, made, msgspec.to_builtins(wanted))
+        await self._make(deployment, made, wanted)
         return None
 
     def _made(self, deployment: Deployment) -> ours.Canary | None:
@@ -65,11 +66,11 @@ class Adopter:
             self._said[deployment.key] = message
             self._teller.say(deployment, "InvalidAnnotation", f"{message}. Nothing is held.", warning=True)
 
-    async def _make(self, deployment: Deployment, made: ours.Canary | None, spec: Mapping[str, Any]) -> None:
+    async def _make(self, deployment: Deployment, made: ours.Canary | None, wanted: CanarySpec) -> None:
         if made is None:
-            await self._create(deployment, spec)
-        elif msgspec.to_builtins(made.spec) != spec and made.metadata.deletion_timestamp is None:
-            operations = [at_version(made.metadata.resource_version), add(pointer("spec"), spec)]
+            await self._create(deployment, msgspec.to_builtins(wanted))
+        elif made.spec != wanted and made.metadata.deletion_timestamp is None:
+            operations = [at_version(made.metadata.resource_version), add(pointer("spec"), msgspec.to_builtins(wanted))]
             await self._client.json_patch(ours.CANARIES, made.namespace, made.name, operations)
 
     async def _create(self, deployment: Deployment, spec: Mapping[str, Any]) -> None:

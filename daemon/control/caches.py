@@ -9,22 +9,21 @@ from typing import Any
 
 from daemon.api import names
 from daemon.control import objects as ours
-from daemon.kube import errors
 from daemon.kube import resources as res
 from daemon.kube.client import Client
 from daemon.kube.informer import Informer
 from daemon.kube.objects import (
     Deployment,
     HorizontalPodAutoscaler,
-    HTTPRoute,
     KubeObject,
     NetworkPolicy,
-    PartialObject,
     Pod,
     ReplicaSet,
     Service,
 )
 from daemon.kube.store import by_namespace
+from daemon.traffic.informers import RouteInformers
+from daemon.traffic.registry import Routers, discovered
 from daemon.workloads.revisions import by_workload, label_value
 
 
@@ -81,10 +80,8 @@ class Caches:
         self.policies: Informer[NetworkPolicy] = Informer(
             client, res.NETWORK_POLICIES, namespaces=scope, indexes={"namespace": by_namespace}
         )
-        self.routes: Informer[HTTPRoute] = Informer(client, res.HTTP_ROUTES, namespaces=scope, indexes={"namespace": by_namespace})
-        self._client = client
-        self._namespaces = scope
-        self._has_routes = True
+        self.routes = RouteInformers(client, scope, discovered())
+        self.routers = Routers(client, self.routes)
 
     def required(self) -> tuple[Informer[Any], ...]:
         return (
@@ -105,33 +102,20 @@ class Caches:
 
     @property
     def synced(self) -> bool:
-        return all(i.synced for i in self.required()) and (self.routes.synced or not self._has_routes)
+        return all(i.synced for i in self.required()) and self.routes.synced
 
     async def run(self) -> None:
-        """Belongs into a TaskGroup. A cluster without the Gateway API has no HTTPRoutes to watch."""
-        self._has_routes = await self._served()
+        """Belongs into a TaskGroup."""
         async with asyncio.TaskGroup() as group:
             for informer in self.required():
                 group.create_task(informer.run(), name=f"informer {informer.resource.plural}")
-            if self._has_routes:
-                group.create_task(self.routes.run(), name="informer httproutes")
-
-    async def _served(self) -> bool:
-        namespace = self._namespaces[0] if self._namespaces else None
-        try:
-            await self._client.page(res.HTTP_ROUTES.with_model(PartialObject), namespace, limit=1)
-        except errors.NotFound:
-            return False
-        except errors.KubeError:
-            return True  # the informer says what is wrong, and tries again
-        return True
+            group.create_task(self.routes.run(), name="informers of routes")
 
     async def wait_synced(self, deadline: float) -> None:
         async with asyncio.timeout(deadline):
             for informer in self.required():
                 await informer.wait_synced(deadline)
-            if self._has_routes:
-                await self.routes.wait_synced(deadline)
+            await self.routes.wait_synced(deadline)
 
     # Questions that several modules ask.
 

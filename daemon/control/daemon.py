@@ -49,7 +49,6 @@ from daemon.kube.lease import LeaderElector, LeaseOptions
 from daemon.kube.store import Key
 from daemon.kube.transport import Transport
 from daemon.notify.notifier import Notifier, Outcome
-from daemon.traffic.registry import ROUTERS
 from daemon.web.health import application, serve
 from daemon.workloads.revisions import Revisions, Templates
 from flags.unleash_witness import Witnesses
@@ -213,15 +212,12 @@ class _Leader:
         self._witnesses = Witnesses()
         flags = FlagBoard(FlagSources(client, http, secrets, self._witnesses), self._daemon.options.cluster_name)
         revisions = Revisions(client, caches.revisions.store, templates, time.time)
-        routers = {kind: build(client, caches.routes.store) for kind, build in ROUTERS.items()}
         return Reconciler(
             client=client,
             caches=caches,
             resolver=Resolver(caches, catalogue, templates),
-            observer=Observer(
-                caches, revisions, templates, routers, flags, self._judges, GateProbe(client, caches, templates), self._checks
-            ),
-            executor=Executor(client, caches, revisions, templates, routers, flags),
+            observer=Observer(caches, revisions, templates, flags, self._judges, GateProbe(client, caches, templates), self._checks),
+            executor=Executor(client, caches, revisions, templates, flags),
             judges=self._judges,
             checks=self._checks,
             flags=flags,

@@ -5,7 +5,7 @@ these actions runs. An action that finds the object moved stops there: the next 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -22,7 +22,8 @@ from daemon.kube.objects import Deployment, untyped
 from daemon.kube.patch import pointer, remove, test
 from daemon.kube.resources import HORIZONTAL_POD_AUTOSCALERS, SERVICES
 from daemon.rollout import model as m
-from daemon.traffic.router import Router, Scope
+from daemon.traffic import together
+from daemon.traffic.router import Scope
 from daemon.workloads import canary as canaries
 from daemon.workloads import floor, hold
 from daemon.workloads.errors import WorkloadError
@@ -34,14 +35,12 @@ log = logging.getLogger("linnet.execute")
 
 
 class Executor:
-    def __init__(
-        self, client: Client, caches: Caches, revisions: Revisions, templates: Templates, routers: Mapping[str, Router], flags: FlagBoard
-    ) -> None:
+    def __init__(self, client: Client, caches: Caches, revisions: Revisions, templates: Templates, flags: FlagBoard) -> None:
         self._client = client
         self._caches = caches
         self._revisions = revisions
         self._templates = templates
-        self._routers = routers
+        self._routers = caches.routers
         self._flags = flags
         self._verbs: dict[type[m.Action], Callable[[Resolved, Any], Awaitable[None]]] = {
             m.Adopt: self._adopt,
@@ -86,7 +85,7 @@ class Executor:
         return entries
 
     def _with_route(self, entries: tuple[RestoreEntry, ...], scope: Scope, *, writing: bool) -> tuple[RestoreEntry, ...]:
-        router = self._routers["HTTPRoute"]
+        router = self._routers.of(scope)
         known = tuple(e for e in entries if e.kind == router.kind and e.name == scope.name)
         if (known and not writing) or router.view(scope, entries) is None:
             return entries
@@ -206,12 +205,10 @@ class Executor:
     # Exposure.
 
     async def _set_weight(self, resolved: Resolved, action: m.SetWeight) -> None:
-        for scope in resolved.scopes:
-            await self._routers["HTTPRoute"].set_weight(scope, action.weight)
+        await together.move(self._routers, resolved.scopes, resolved.canary.status.restore, action.weight)
 
     async def _restore_routes(self, resolved: Resolved, _: m.RestoreRoutes) -> None:
-        for scope in resolved.scopes:
-            await self._routers["HTTPRoute"].restore(scope, resolved.canary.status.restore)
+        await together.give_back(self._routers, resolved.scopes, resolved.canary.status.restore)
 
     async def _set_flag(self, resolved: Resolved, action: m.SetFlag) -> None:
         wanted = {EVERYONE: action.percent, **{s.cohort: s.percent or 0 for s in action.cohorts}}

@@ -6,10 +6,7 @@ spec that it started with: so it does not start before the Canary has followed.
 
 from typing import Final
 
-import msgspec
-
 from daemon.api.annotations import canary_from_annotations
-from daemon.api.canary import CanarySpec
 from daemon.control.adopt import MADE_BY, asks
 from daemon.control.resolve import Resolved
 from daemon.rollout.model import Permit
@@ -26,7 +23,7 @@ def following(resolved: Resolved) -> Permit | None:
     if deployment is None or canary.status.rollout is not None or not canary.metadata.label(MADE_BY):
         return None
     asked = canary_from_annotations(deployment.name, deployment.metadata.annotations or {})
-    if isinstance(asked, CanarySpec) and msgspec.to_builtins(asked) == msgspec.to_builtins(canary.spec):
+    if asked == canary.spec:
         return None
     if isinstance(asked, list) and asks(deployment.metadata.annotations or {}):
         return None

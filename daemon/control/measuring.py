@@ -22,7 +22,6 @@ from daemon.control.resolve import Resolved
 from daemon.kube.objects import Deployment, Pod
 from daemon.rollout.clock import epoch
 from daemon.rollout.steps import plan_of
-from daemon.traffic.httproute import names_service
 
 HASH: Final = "[a-z0-9]+"
 NEVER: Final = 365 * 86_400.0
@@ -155,8 +154,7 @@ def splits(caches: Caches, resolved: Resolved, metrics: tuple[AnyMetric, ...]) -
     found = next((m.name for m in metrics if _routed(m, resolved)), None)
     if found is None:
         return None
-    scope = resolved.scopes[0]
-    naming = [r for r in caches.routes.store.by("namespace", resolved.canary.namespace) if names_service(r, scope)]
+    naming = caches.routers.discover(resolved.scopes[0])
     return found if len(naming) <= len(resolved.scopes) else None
 
 

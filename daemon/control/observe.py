@@ -15,7 +15,7 @@ from daemon.kube.objects import Deployment
 from daemon.rollout import commands
 from daemon.rollout.model import AutoscalerView, CanaryView, Command, FlagView, Observed, Problem, RouteView, WorkloadView
 from daemon.rollout.templates import images
-from daemon.traffic.router import Router
+from daemon.traffic.router import Scope
 from daemon.workloads import floor, gitops
 from daemon.workloads.canary import same_ports
 from daemon.workloads.readiness import canary_view, workload_view
@@ -30,7 +30,6 @@ class Observer:
         caches: Caches,
         revisions: Revisions,
         templates: Templates,
-        routers: dict[str, Router],
         flags: FlagBoard,
         judges: JudgeBoard,
         gates: GateProbe,
@@ -39,7 +38,7 @@ class Observer:
         self._caches = caches
         self._revisions = revisions
         self._templates = templates
-        self._routers = routers
+        self._routers = caches.routers
         self._flags = flags
         self._judges = judges
         self._gates = gates
@@ -117,9 +116,11 @@ class Observer:
         return [s.name for s in mine] != [resolved.canary_service] or not same_ports(mine[0], resolved.service)
 
     def _routes(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> tuple[RouteView, ...]:
-        router = self._routers["HTTPRoute"]
-        views = (router.view(scope, undo) for scope in resolved.scopes)
-        return tuple(v for v in views if v is not None)
+        """What is gone shows no weight, so that nothing moves without it; where all are gone there is no route at all."""
+        views = [self._routers.of(scope).view(scope, undo) for scope in resolved.scopes]
+        if all(v is None for v in views):
+            return ()
+        return tuple(v or _gone(s) for s, v in zip(resolved.scopes, views, strict=True))
 
     async def _flag_views(self, resolved: Resolved) -> tuple[FlagView, ...]:
         if not resolved.flags or resolved.canary.status.rollout is None:
@@ -146,6 +147,10 @@ class Observer:
         deployment = resolved.deployment
         owner_paused = deployment is not None and deployment.spec.paused and not deployment.metadata.annotation(names.HELD_MARK)
         return () if owner_paused else resolved.problems
+
+
+def _gone(scope: Scope) -> RouteView:
+    return RouteView(kind=scope.kind, name=scope.name, weight=None, problem=f"{scope.route} does not exist")
 
 
 def _command(resolved: Resolved) -> Command | None:

@@ -25,7 +25,7 @@ def outlook(resolved: Resolved, seen: Observed, forecast: Forecast | None) -> st
     found = Outlook(
         plan=plan,
         service=resolved.service.name if resolved.service else "",
-        routes=tuple(s.name for s in resolved.scopes),
+        routes=tuple(s.route for s in resolved.scopes),
         flags=tuple(f.key for f in resolved.flags),
         metrics=tuple(m.name for m in (analysis.metrics if analysis else None) or []) or plan.background,
         source=f"{source.spec.type} {source.name}" if source else "no source",

@@ -26,7 +26,7 @@ from daemon.control.observe import Observer
 from daemon.control.outlook import outlook
 from daemon.control.permits import HoldProbe
 from daemon.control.prospects import Prospects
-from daemon.control.resolve import Resolved, Resolver, gated
+from daemon.control.resolve import FLOOR, Resolved, Resolver, gated
 from daemon.control.tell import Teller
 from daemon.kube import errors
 from daemon.kube.client import Client
@@ -160,7 +160,7 @@ class Reconciler:
         return written
 
     async def _resolve(self, canary: ours.Canary) -> Resolved:
-        resolved = self._resolver.resolve(canary)
+        resolved = await self._resolver.read(canary)
         if canary.status.phase in ("Pending", "Idle") and not resolved.problems:
             problem = await self._probe.problem(resolved)
             if problem is not None:
@@ -253,9 +253,9 @@ class Reconciler:
                 log.warning("%s/%s: %s: %s", *resolved.canary.key, type(action).__name__, e)
             else:
                 if isinstance(action, RestoreRoutes | RestoreFloor):
-                    kind = "HTTPRoute" if isinstance(action, RestoreRoutes) else "HorizontalPodAutoscaler"
+                    floor = isinstance(action, RestoreFloor)
                     self._restored.setdefault(resolved.canary.key, set()).update(
-                        (e.kind, e.name) for e in resolved.canary.status.restore if e.kind == kind
+                        (e.kind, e.name) for e in resolved.canary.status.restore if (e.kind == FLOOR) is floor
                     )
         return failed
 

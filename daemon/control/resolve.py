@@ -3,7 +3,7 @@
 All references are followed here and nowhere else, so that a missing one is found before anything is touched, and said once.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,19 +12,22 @@ from daemon.api import names
 from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import CanarySpec
 from daemon.api.defaults import effective, merge
+from daemon.api.routers import KNOWN, RouteRef
 from daemon.api.validation import validate
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.checks import CheckUse, checks_of
-from daemon.kube.objects import Deployment, HTTPRoute, Service
+from daemon.kube.objects import Deployment, Service
+from daemon.kube.resources import HORIZONTAL_POD_AUTOSCALERS
 from daemon.rollout.flagsonly import plan_in
 from daemon.rollout.model import Problem
-from daemon.traffic.httproute import names_service, several_backends
 from daemon.traffic.router import Scope
 from daemon.workloads import gate, preflight
 from daemon.workloads.canary import Identity
 from daemon.workloads.revisions import Templates
+
+FLOOR: Final = HORIZONTAL_POD_AUTOSCALERS.kind  # of the undo log: every other entry is of a route
 
 
 class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +64,16 @@ class Resolver:
         self._caches = caches
         self._catalogue = catalogue
         self._templates = templates
+
+    async def read(self, canary: ours.Canary) -> Resolved:
+        """`resolve`, once the kinds of route that it speaks of are in the cache: a kind is watched when it is first named."""
+        found = self.resolve(canary)
+        routers, routes = self._caches.routers, self._caches.routes
+        unread = [r for r in map(routers.resource, found.scopes) if routes.trouble(r)]
+        if unread:
+            await routes.read(unread)
+            found = self.resolve(canary)
+        return found
 
     def resolve(self, canary: ours.Canary) -> Resolved:
         """Follows every reference. A rollout under way keeps the spec it was started with."""
@@ -128,8 +141,8 @@ class Resolver:
         stable = self._split_service(canary)
         service = self._caches.services.store.get(canary.namespace, stable)
         port = self._port(found.spec, service, problems) if service is not None else None
-        written = sorted({e.name for e in canary.status.restore if e.kind == "HTTPRoute"}) if stable else []
-        scopes = tuple(self._scope(canary, stable, name, port) for name in written)
+        written = sorted({(e.kind, e.name) for e in canary.status.restore if e.kind != FLOOR}) if stable else []
+        scopes = tuple(self._scope(found.spec, canary, stable, kind, name, port) for kind, name in written)
         flags = self._flags(canary, found.spec, problems)
         return msgspec.structs.replace(found, service=service, scopes=scopes, flags=flags, problems=tuple(problems))
 
@@ -226,34 +239,26 @@ class Resolver:
         if service is None:
             return (), False
         port = self._port(spec, service, problems)
-        named = [r.name for r in (traffic.routes if traffic else None) or []]
-        scopes = tuple(self._scope(canary, service.name, name, port) for name in named)
+        named = (traffic.routes if traffic else None) or []
+        scopes = tuple(self._scope(spec, canary, service.name, r.kind, r.name, port) for r in named if _known(spec, r))
+        problems += [_unknown_route(r) for r in named if not _known(spec, r)]
         if not named:
-            routes = self._caches.routes.store.by("namespace", canary.namespace)
-            scopes = tuple(s for s in (self._scope(canary, service.name, r.name, port) for r in routes) if names_service(self._route(s), s))
+            scopes = self._caches.routers.discover(self._scope(spec, canary, service.name, "", "", port))
         isolated = traffic is not None and traffic.identity == "Isolated"
         if not scopes and mode == "Auto" and not isolated:
             return (), True
-        if not scopes:
+        if not scopes and not named:
             alone = ", and without one nothing keeps requests from canary pods (spec.traffic.identity: Isolated)" if isolated else ""
             problems.append(
                 Problem(
                     reason="NoRoute",
                     message=f"no HTTPRoute names Service {service.name}{alone}",
-                    way_out="create one, or set spec.traffic.mode: PodRatio" + (" and leave identity out" if isolated else ""),
-                )
-            )
-        if len(scopes) > 1:
-            several = ", ".join(s.name for s in scopes)
-            problems.append(
-                Problem(
-                    reason="SeveralRoutes",
-                    message=f"HTTPRoutes {several} name Service {service.name}; several routes are not in this version",
-                    way_out="name one in spec.traffic.routes",
+                    way_out="create one, name a route of another kind in spec.traffic.routes, or set spec.traffic.mode: PodRatio"
+                    + (" and leave identity out" if isolated else ""),
                 )
             )
         for scope in scopes:
-            problems += self._route_problems(scope)
+            problems += self._caches.routers.problems(scope)
         return scopes, False
 
     def _under_way(self, canary: ours.Canary, spec: CanarySpec, service: Service | None) -> tuple[tuple[Scope, ...], bool] | None:
@@ -264,19 +269,28 @@ class Resolver:
         if canary.status.rollout is None or canary.status.phase in ("Pending", "Idle", "Starting"):
             return None
         stable = service.name if service is not None else self._split_service(canary)
-        moved = [r.name for r in canary.status.routes]
+        moved = [(r.kind, r.name) for r in canary.status.routes]
         if not moved or not stable:
             return None
         port = self._port(spec, service, []) if service is not None else None
-        return tuple(self._scope(canary, stable, name, port) for name in moved), False
+        return tuple(self._scope(spec, canary, stable, kind, name, port) for kind, name in moved), False
 
     def _split_service(self, canary: ours.Canary) -> str:
         """The name of the user's Service by that of ours, which outlives it; empty where there is none."""
         mine = self._caches.canary_services(canary.namespace, canary.name)
         return mine[0].name.removesuffix(names.CANARY_SUFFIX) if mine else ""
 
-    def _scope(self, canary: ours.Canary, service: str, route: str, port: int | None) -> Scope:
-        return Scope(namespace=canary.namespace, name=route, stable=service, canary=names.canary_service(service), port=port)
+    def _scope(self, spec: CanarySpec, canary: ours.Canary, service: str, kind: str, route: str, port: int | None) -> Scope:
+        described = next((r for r in (spec.traffic.routers if spec.traffic else None) or [] if r.kind == kind), None)
+        return Scope(
+            namespace=canary.namespace,
+            name=route,
+            stable=service,
+            canary=names.canary_service(service),
+            port=port,
+            kind=kind,
+            custom=described,
+        )
 
     def _port(self, spec: CanarySpec, service: Service, problems: list[Problem]) -> int | None:
         wanted = spec.traffic.service_ref.port if spec.traffic and spec.traffic.service_ref else None
@@ -292,37 +306,6 @@ class Resolver:
                 )
             )
         return found
-
-    def _route(self, scope: Scope) -> HTTPRoute:
-        return self._caches.routes.store.get(scope.namespace, scope.name) or HTTPRoute()
-
-    def _route_problems(self, scope: Scope) -> list[Problem]:
-        route = self._caches.routes.store.get(scope.namespace, scope.name)
-        if route is None:
-            return [
-                Problem(
-                    reason="RouteMissing",
-                    message=f"HTTPRoute {scope.name} does not exist",
-                    way_out="create it, or correct spec.traffic.routes",
-                )
-            ]
-        if not names_service(route, scope):
-            return [
-                Problem(
-                    reason="RouteWithoutService",
-                    message=f"no rule of HTTPRoute {scope.name} names Service {scope.stable}",
-                    way_out="add it as a backendRef, or name the right route",
-                )
-            ]
-        if several_backends(route, scope):
-            return [
-                Problem(
-                    reason="RouteSplitAlready",
-                    message=f"HTTPRoute {scope.name} splits a rule between more than {scope.stable} and {scope.canary}: such a split is not in this version",
-                    way_out="give the Service a rule of its own",
-                )
-            ]
-        return []
 
     def _flags(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> tuple[FlagUse, ...]:
         used = []
@@ -386,6 +369,19 @@ class Resolver:
             taken = self._caches.services.store.get(canary.namespace, names.canary_service(service.name))
             found += preflight.taken(canary.name, taken)
         return found
+
+
+def _known(spec: CanarySpec, route: RouteRef) -> bool:
+    return route.kind in KNOWN or any(r.kind == route.kind for r in (spec.traffic.routers if spec.traffic else None) or [])
+
+
+def _unknown_route(route: RouteRef) -> Problem:
+    return Problem(
+        reason="RouteUnknown",
+        message=f"{route.kind} {route.name} is of no kind that this version moves: {', '.join(KNOWN)}",
+        way_out="describe the kind in spec.traffic.routers, or name another route",
+        unhold=True,
+    )
 
 
 def gated(spec: CanarySpec) -> bool:

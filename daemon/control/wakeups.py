@@ -28,7 +28,6 @@ class Wakeups:
         caches = self._caches
         neighbours: tuple[Informer[Any], ...] = (
             caches.services,
-            caches.routes,
             caches.autoscalers,
             caches.policies,
             caches.profiles,
@@ -42,17 +41,15 @@ class Wakeups:
             self._on(caches.replica_sets, self._owned),
             self._on(caches.pods, self._owned),
             *(self._on(informer, self._neighbour) for informer in neighbours),
+            caches.routes.add_handler(_changed(self._neighbour), self._everyone),
         ]
 
     def _on(self, informer: Informer[Any], wake: Callable[[KubeObject], None]) -> Callable[[], None]:
-        """One handler for an object that came, changed or went: which of the three it was is for the pass to find."""
+        return informer.store.add_handler(_changed(wake))
 
-        def changed(old: KubeObject | None, new: KubeObject | None) -> None:
-            item = new or old
-            if item is not None:
-                wake(item)
-
-        return informer.store.add_handler(changed)
+    def _everyone(self) -> None:
+        for found in self._caches.canaries.store:
+            self._canaries.add(found.key)
 
     def _canary(self, item: KubeObject) -> None:
         self._canaries.add(item.key)
@@ -89,3 +86,14 @@ class Wakeups:
     def _of_workload(self, namespace: str, name: str) -> None:
         for found in self._caches.canaries.store.by("workload", f"{namespace}/{name}"):
             self._canaries.add(found.key)
+
+
+def _changed(wake: Callable[[KubeObject], None]) -> Callable[[KubeObject | None, KubeObject | None], None]:
+    """One handler for an object that came, changed or went: which of the three it was is for the pass to find."""
+
+    def changed(old: KubeObject | None, new: KubeObject | None) -> None:
+        item = new or old
+        if item is not None:
+            wake(item)
+
+    return changed

@@ -229,11 +229,12 @@ class Client:
         operations: Sequence[Operation],
         *,
         subresource: str = "",
+        dry_run: bool | None = None,
         deadline: float | None = None,
     ) -> T:
-        """All operations or none. PatchTestFailed when a `test` does not hold."""
+        """All operations or none. PatchTestFailed when a `test` does not hold. `dry_run`: nothing is stored, this once."""
         path = resource.path(namespace, name, subresource)
-        return await self._patch(resource, path, encode_operations(operations), JSON_PATCH, deadline=deadline)
+        return await self._patch(resource, path, encode_operations(operations), JSON_PATCH, dry_run=dry_run, deadline=deadline)
 
     async def merge_patch(
         self, resource: Resource[T], namespace: str | None, name: str, patch: Body, *, subresource: str = "", deadline: float | None = None
@@ -256,13 +257,21 @@ class Client:
         return await self.merge_patch(resource, namespace, name, patch, subresource="status", deadline=deadline)
 
     async def _patch(
-        self, resource: Resource[T], path: str, body: bytes, content_type: str, *, force: bool | None = None, deadline: float | None = None
+        self,
+        resource: Resource[T],
+        path: str,
+        body: bytes,
+        content_type: str,
+        *,
+        force: bool | None = None,
+        dry_run: bool | None = None,
+        deadline: float | None = None,
     ) -> T:
         # An apply says what shall be, so saying it twice is harmless; a JSON Patch may hit its own result.
         reply = await self.transport.request(
             "PATCH",
             path,
-            params=self._write(force=force or None),
+            params=self._write(force=force or None) | ({"dryRun": "All"} if dry_run else {}),
             body=body,
             content_type=content_type,
             deadline=deadline,

@@ -114,12 +114,19 @@ def _return_leaves(kept: list[Entry], entry: Entry, taken: Fields) -> None:
     leaves = intersection(_fields(entry), taken)
     if not leaves:
         return
+    leaves = _with_nodes(leaves, _fields(entry))
     current = next((e for e in kept if _identity(e) == _identity(entry)), None)
     if current is not None:
         if current.get("time") == entry.get("time"):
             current["fieldsV1"] = union(_fields(current), leaves)
     elif leaves == _fields(entry):
         kept.append(copy.deepcopy(entry))
+
+
+def _with_nodes(leaves: Fields, recorded: Fields) -> Fields:
+    """The leaves with the marks of the nodes above them: where no schema says otherwise, an owner loses these with its leaf."""
+    marked = {part: _with_nodes(below, recorded[part]) for part, below in leaves.items()}
+    return {".": {}, **marked} if leaves and "." in recorded else marked
 
 
 def _is_ours(entry: Entry, manager: str) -> bool:

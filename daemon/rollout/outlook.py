@@ -121,7 +121,7 @@ class Outlook(Fact, frozen=True, kw_only=True):
 
     plan: RolloutPlan
     service: str = ""
-    routes: Sequence[str] = ()
+    routes: Sequence[str] = ()  # kind and name
     flags: Sequence[str] = ()
     metrics: Sequence[str] = ()
     source: str = ""
@@ -140,7 +140,7 @@ def describe(found: Outlook) -> str:
     if found.ramped:
         ladder = f"up to {ladder}"
     service = f" of Service {found.service}" if found.service else ""
-    where = "on " + ", ".join(f"HTTPRoute {name}" for name in found.routes) if found.routes else "by share of pods"
+    where = "on " + ", ".join(found.routes) if found.routes else "by share of pods"
     flags = "".join(f", flag {key} with it" for key in found.flags)
     pace = ", as the evidence allows" if found.ramped else ""
     after = "restored" if plan.restore else f"left held ({found.gitops or 'onRollback: Hold'})"

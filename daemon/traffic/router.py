@@ -1,7 +1,7 @@
 """What every router offers: look, record what a write would change, write a weight, put everything back.
 
-A router is one module with one class, one line in `registry`, and one pass of the contract test. Weights are integers, percent to
-the canary; what is not the canary's stays as its owner wrote it.
+A router is one module, one line in `registry`, and one pass of the contract test. Weights are integers, percent to the canary; what is
+not the canary's stays as its owner wrote it.
 """
 
 from collections.abc import Sequence
@@ -9,8 +9,18 @@ from typing import Protocol
 
 import msgspec
 
+from daemon.api.routers import CustomRouter
 from daemon.api.status import RestoreEntry
-from daemon.rollout.model import RouteView
+from daemon.kube.objects import KubeObject
+from daemon.kube.objects.parts import EMPTY
+from daemon.rollout.model import Problem, RouteView
+
+
+class RouteObject(KubeObject, frozen=True):
+    """Any kind of route, its parts as they came."""
+
+    spec: msgspec.Raw = EMPTY
+    status: msgspec.Raw = EMPTY
 
 
 class Scope(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,12 +31,27 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     stable: str  # the user's Service
     canary: str  # our Service
     port: int | None = None  # the Service port that is split; None where there is only one
+    kind: str = "HTTPRoute"
+    custom: CustomRouter | None = None  # how the owner describes a kind that is not in the registry
+
+    @property
+    def route(self) -> str:
+        """As people call it."""
+        return f"{self.kind} {self.name}"
 
 
 class Router(Protocol):
     """One kind of route object."""
 
     kind: str
+
+    def names(self, scope: Scope) -> bool:
+        """Whether the route splits requests to the stable Service."""
+        ...
+
+    def problems(self, scope: Scope) -> list[Problem]:
+        """Why this route cannot be moved, before anything is touched; empty where it can."""
+        ...
 
     def view(self, scope: Scope, undo: Sequence[RestoreEntry]) -> RouteView | None:
         """The route as the cache has it; None where it does not exist. `undo`: what is recorded of our writes."""
@@ -36,8 +61,15 @@ class Router(Protocol):
         """The undo log of a first write, to be stored before it."""
         ...
 
-    async def set_weight(self, scope: Scope, weight: int) -> None:
-        """`weight` percent to the canary, its backend added where missing. Nothing is written where that is so already."""
+    def stable_of(self, entry: RestoreEntry) -> str:
+        """The stable Service that a line of the undo log speaks of."""
+        ...
+
+    async def set_weight(self, scope: Scope, weight: int, *, rehearse: bool = False) -> None:
+        """`weight` percent to the canary, its backend added where missing. Nothing is written where that is so already.
+
+        `rehearse`: the API server is asked whether it would take the write, and nothing is stored.
+        """
         ...
 
     async def restore(self, scope: Scope, undo: Sequence[RestoreEntry]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.model import Mutant
 
 _HOLD = "tests/unit/workloads/test_protection_hold.py"
-_ROUTE = "tests/unit/traffic/test_httproute.py::TestHTTPRoute"
+_ROUTE = "tests/unit/traffic/test_routers.py::TestRouters"
 
 MUTANTS = (
     Mutant(
@@ -43,32 +43,32 @@ MUTANTS = (
     Mutant(
         name="a-weight-without-its-test",
         protects="JSON Patch test",
-        path="daemon/traffic/httproute.py",
-        old='    operations = [guard, add(f"{path}/{at}/weight", 100 - weight)]\n',
-        new='    operations = [add(f"{path}/{at}/weight", 100 - weight)]\n',
+        path="daemon/traffic/dialect.py",
+        old='    operations = [_guard(dialect, at, stable), add(f"{at}/{dialect.weight}", 100 - weight)]\n',
+        new='    operations = [add(f"{at}/{dialect.weight}", 100 - weight)]\n',
         test=f"{_ROUTE}::test_a_route_that_was_rearranged_before_the_first_write_is_not_written_blindly",
     ),
     Mutant(
         name="an-old-report-is-an-acceptance",
         protects="order at a route",
-        path="daemon/traffic/httproute.py",
-        old="found is None or found.observed_generation < route.metadata.generation",
+        path="daemon/traffic/gatewayapi.py",
+        old='found is None or found.get("observedGeneration", 0) < route.metadata.generation',
         new="found is None",
         test=f"{_ROUTE}::test_accepted_only_when_every_parent_speaks_of_this_generation",
     ),
     Mutant(
         name="the-route-s-owners-stay-ours",
         protects="P1 route restore",
-        path="daemon/traffic/httproute.py",
-        old='            await owners.give_back(self._client, HTTP_ROUTES, scope.namespace, scope.name, entries[0].owners or "[]", written=written)\n',
+        path="daemon/traffic/weighted.py",
+        old='            await owners.give_back(self._client, resource, scope.namespace, scope.name, entries[0].owners or "[]", written=written)\n',
         new="            pass\n",
         test=f"{_ROUTE}::test_restoring_leaves_no_trace",
     ),
     Mutant(
         name="the-route-keeps-our-weight",
         protects="P1 route restore",
-        path="daemon/traffic/httproute.py",
-        old='    if now.get("weight") == before.get("weight"):\n        return []\n',
+        path="daemon/traffic/dialect.py",
+        old="    if now.get(field) == before.get(field):\n        return []\n",
         new="    return []\n",
         test=f"{_ROUTE}::test_restoring_leaves_no_trace",
     ),

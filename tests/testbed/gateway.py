@@ -179,3 +179,65 @@ def await_answer(gateway: Gateway, host: str, timeout: float = 30.0) -> None:
             last = error
         time.sleep(0.1)
     raise ControlPlaneError(f"{gateway.url} does not answer for {host}: {last}\n{gateway.process.tail()}")
+
+
+OWN_PORT, OWN_ADMIN_PORT = 8480, 8481
+OWN_KINDS = {
+    "IngressRoute": "ingressroutes",
+    "IngressRouteTCP": "ingressroutetcps",
+    "IngressRouteUDP": "ingressrouteudps",
+    "Middleware": "middlewares",
+    "MiddlewareTCP": "middlewaretcps",
+    "ServersTransport": "serverstransports",
+    "ServersTransportTCP": "serverstransporttcps",
+    "TLSOption": "tlsoptions",
+    "TLSStore": "tlsstores",
+    "TraefikService": "traefikservices",
+}
+
+
+def _own_crd(kind: str, plural: str) -> dict[str, Any]:
+    """Traefik publishes its schemas only beside its source: these say the names, and take any content."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.traefik.io"},
+        "spec": {"group": "traefik.io", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+
+def start_own_gateway(plane: ControlPlane, timeout: float = 60.0) -> Gateway:
+    """A Traefik beside the other one, for its own kinds (IngressRoute, TraefikService) and the annotations of ingress-nginx."""
+    plane.apply(*(_own_crd(kind, plural) for kind, plural in OWN_KINDS.items()))
+    for condition in ("jsonpath={.status.conditions}", "condition=Established"):  # kubectl fails on a CRD without conditions yet
+        plane.kubectl("wait", f"--for={condition}", "crd/traefikservices.traefik.io", "--timeout=60s", timeout=90)
+    reach = {"endpoint": plane.url, "token": "traefik-token", "certauthfilepath": plane.ca}
+    options: dict[str, object] = {
+        "entrypoints.web.address": f"{ADDRESS}:{OWN_PORT}",
+        "entrypoints.traefik.address": f"{ADDRESS}:{OWN_ADMIN_PORT}",
+        "providers.providersthrottleduration": QUICK,
+        "metrics.prometheus": "true",
+        "metrics.prometheus.addserviceslabels": "true",
+        "api.insecure": "true",
+        "global.checknewversion": "false",
+        "global.sendanonymoususage": "false",
+    }
+    for provider in ("kubernetescrd", "kubernetesingressnginx"):
+        options[f"providers.{provider}"] = "true"
+        options |= {f"providers.{provider}.{key}": value for key, value in reach.items()}
+    process = plane.popen([str(traefik()), *(f"--{key}={value}" for key, value in options.items())], name="traefik-own")
+    made = Gateway(plane, process)
+    made.url, made.admin, made.metrics = f"http://{ADDRESS}:{OWN_PORT}", f"http://{ADDRESS}:{OWN_ADMIN_PORT}", f"{ADDRESS}:{OWN_ADMIN_PORT}"
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            made.version  # noqa: B018 - it answers
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ControlPlaneError(f"Traefik does not answer: {error}\n{process.tail()}") from error
+            time.sleep(0.2)
+        else:
+            return made

@@ -62,14 +62,29 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [list, watch]
-# The weights, and what the gateway says of them.
+# The weights, and what the gateway says of them. Other kinds than those of the Gateway API are watched once a Canary names one.
 - apiGroups: [gateway.networking.k8s.io]
-  resources: [httproutes]
+  resources: [httproutes, grpcroutes]
+  verbs: [get, list, watch, patch]
+- apiGroups: [traefik.io]
+  resources: [traefikservices]
+  verbs: [get, list, watch, patch]
+- apiGroups: [projectcontour.io]
+  resources: [httpproxies]
   verbs: [get, list, watch, patch]
 # What happened, on the Canary and on the Deployment.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- end -}}
+
+{{/* Kinds that Canaries describe in spec.traffic.routers. */}}
+{{- define "linnet.describedRules" -}}
+{{- range .Values.rbac.routes }}
+- apiGroups: [{{ .group | quote }}]
+  resources: [{{ .resource | quote }}]
+  verbs: [get, list, watch, patch]
+{{- end }}
 {{- end -}}
 
 {{/* The cleanup hook's alone, wherever it works. */}}
@@ -166,7 +181,7 @@ subjects:
 {{- $root := .root -}}
 {{- $common := dict "root" $root "account" .account "annotations" .annotations "name" .account -}}
 {{- $namespaces := $root.Values.scope.namespaces -}}
-{{- $rules := printf "%s\n%s" (include "linnet.rules" $root) .more | trim -}}
+{{- $rules := printf "%s\n%s\n%s" (include "linnet.rules" $root) (include "linnet.describedRules" $root | trim) .more | trim -}}
 {{- if not $namespaces }}
 ---
 {{ include "linnet.grant" (merge (dict "namespace" "" "rules" (printf "%s\n%s" $rules (include "linnet.clusterRules" $root))) $common) }}

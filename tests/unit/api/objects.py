@@ -29,7 +29,25 @@ FULL_CANARY: dict[str, Any] = {
     "traffic": {
         "mode": "Routes",
         "serviceRef": {"name": "checkout", "port": "http"},
-        "routes": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "checkout"}],
+        "routes": [
+            {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "checkout"},
+            {"group": "mesh.example.com", "kind": "Split", "name": "checkout"},
+        ],
+        "routers": [
+            {
+                "group": "mesh.example.com",
+                "kind": "Split",
+                "version": "v1",
+                "resource": "splits",
+                "backends": ["spec/rules/*/to"],
+                "service": "ref/name",
+                "weight": "share",
+                "port": "ref/port",
+                "unset": 0,
+                "ready": {"path": "status/state", "value": "Ready", "generation": "status/observedGeneration"},
+                "settle": "10s",
+            }
+        ],
         "identity": "Auto",
         "drain": "20s",
     },

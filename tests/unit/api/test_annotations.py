@@ -46,6 +46,16 @@ def test_the_annotations_become_a_spec() -> None:
     }
 
 
+def test_several_routes_of_several_kinds_are_named_in_one_line() -> None:
+    """Each kind brings its group."""
+    traffic = read(route="httproute/checkout,httpproxies/shop, grpcroute/checkout").traffic
+    assert [(r.group, r.kind, r.name) for r in (traffic and traffic.routes) or []] == [
+        ("gateway.networking.k8s.io", "HTTPRoute", "checkout"),
+        ("projectcontour.io", "HTTPProxy", "shop"),
+        ("gateway.networking.k8s.io", "GRPCRoute", "checkout"),
+    ]
+
+
 def test_the_profile_alone_is_enough() -> None:
     """One annotation opts in; everything else comes from the profile."""
     spec = canary_from_annotations("checkout", {names.PROFILE: "web", "unrelated/annotation": "x"})
@@ -94,7 +104,8 @@ WRONG = [
     ({"flags": "a,A"}, "flags", "twice"),
     ({"flags": "a,b,c,d,e,f,g,h,i"}, "flags", "9 entries"),
     ({"route": "checkout"}, "route", "write httproute/checkout"),
-    ({"route": "virtualservice/checkout"}, "route", "httproute/checkout"),
+    ({"route": "wormhole/checkout"}, "route", "httproute/checkout"),
+    ({"route": "httproute/a,,httproute/b"}, "route", "empty entry"),
     ({"notify": "Slack"}, "notify", "'Slack'"),
     ({"notify": "a,a"}, "notify", "twice"),
     ({"service": "Checkout"}, "service", "name:port"),

@@ -185,12 +185,11 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ("missing Service", with_spec(traffic={"serviceRef": {"name": "gone"}}), "ServiceMissing", "correct spec.traffic.serviceRef"),
     ("no route", lambda world: [service(), pages(world), deployment(), canary(traffic={"mode": "Routes"})], "NoRoute", "PodRatio"),
     ("missing route", with_spec(traffic={"routes": [{"name": "gone"}]}), "RouteMissing", "correct spec.traffic.routes"),
-    ("two routes", with_more(route("second", "web")), "SeveralRoutes", "name one in spec.traffic.routes"),
     (
         "route of another",
         with_more(route("other", "elsewhere"), traffic={"routes": [{"name": "other"}]}),
         "RouteWithoutService",
-        "backendRef",
+        "add it as a backend",
     ),
     (
         "a split of three",

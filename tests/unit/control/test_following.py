@@ -1,7 +1,7 @@
 """One write that changes the annotations and the template: the release goes by the annotations of that very write."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -33,7 +33,7 @@ class SlowAdopter:
 def adopter() -> Iterator[SlowAdopter]:
     slow, real = SlowAdopter(), Adopter._make
 
-    async def make(self: Adopter, item: Any, made: Any, spec: Mapping[str, Any]) -> None:
+    async def make(self: Adopter, item: Any, made: Any, spec: Any) -> None:
         slow.asked.set()
         await slow.let.wait()
         await real(self, item, made, spec)

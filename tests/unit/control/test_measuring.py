@@ -30,8 +30,10 @@ from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of
 from daemon.control.trust import TrustError
 from daemon.kube.client import Client, decode
-from daemon.kube.objects import Deployment, HTTPRoute, KubeObject, Pod, ReplicaSet, Service
+from daemon.kube.objects import Deployment, KubeObject, Pod, ReplicaSet, Service
 from daemon.sandbox.store import Store
+from daemon.traffic.httproute import HTTP_ROUTE
+from daemon.traffic.router import RouteObject
 from daemon.workloads.revisions import Templates
 from tests.unit.control import world as w
 from tests.unit.control.cluster import CATALOGUE, SHOP, Object, Pages
@@ -85,11 +87,13 @@ class Bench:
             "ReplicaSet": (caches.replica_sets, ReplicaSet),
             "Pod": (caches.pods, Pod),
             "Service": (caches.services, Service),
-            "HTTPRoute": (caches.routes, HTTPRoute),
+            "HTTPRoute": (caches.routes.informer(HTTP_ROUTE.resource), RouteObject),
             "Canary": (caches.canaries, ours.Canary),
             "MetricSource": (caches.metric_sources, ours.MetricSource),
         }
         informer, model = homes[obj["kind"]]
+        for reflector in informer.reflectors:
+            reflector.synced.set()
         if obj["metadata"]["name"].startswith("web-canary") and obj["kind"] == "Deployment":
             obj["metadata"]["labels"] = {names.OWNER: "web", names.REVISION: REVISION}
         obj["metadata"] |= {"namespace": SHOP, "uid": f"uid-of-{obj['metadata']['name']}"}

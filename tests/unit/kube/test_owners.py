@@ -57,6 +57,14 @@ def test_an_owner_from_whom_everything_was_taken_gets_its_entry_back() -> None:
     assert owners.settle([ours(IMAGE)], [small], "linnet") == [small]
 
 
+def test_a_leaf_comes_back_with_the_marks_of_the_nodes_above_it() -> None:
+    """Seen on a kind whose schema takes anything: with its leaf kubectl lost the mark of the map that the leaf is in."""
+    whole = {"f:spec": {".": {}, "f:weighted": {".": {}, "f:services": {}}, "f:other": {}}}
+    left = {"f:spec": {".": {}, "f:other": {}}}
+    taken = ours({"f:spec": {"f:weighted": {"f:services": {}}}})
+    assert owners.settle([entry("kubectl", left), taken], [entry("kubectl", whole)], "linnet") == [entry("kubectl", whole)]
+
+
 def test_an_owner_who_spoke_since_keeps_its_own_word() -> None:
     """Helm was upgraded during the rollout without the field: giving it back would make the next upgrade delete it."""
     newer = entry("helm", HELM_TAKEN, time="2026-01-01T02:00:00Z")

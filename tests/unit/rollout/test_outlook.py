@@ -41,7 +41,7 @@ def outlook(**changes: Any) -> str:
     known: dict[str, Any] = {
         "plan": plan(),
         "service": "shop",
-        "routes": ("shop",),
+        "routes": ("HTTPRoute shop",),
         "metrics": ("errors",),
         "source": "Prometheus default",
         "forecast": Forecast(requests_per_second=12, error_percent=0.1, coverage_percent=42, counted_by="Traefik"),

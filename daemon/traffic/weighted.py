@@ -1,0 +1,216 @@
+"""The router of every kind that splits requests over a list of weighted backends, whatever its dialect.
+
+Such a list is atomic in nearly every schema: server-side apply of one weight would take the whole list from its owner. So each write is
+a JSON Patch that tests the backend it is about and changes only its leaf. Both backends may be in Git already (the canary's at weight
+0), then only the weights are ours.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from daemon.api.status import RestoreEntry
+from daemon.kube import errors, owners
+from daemon.kube.client import Client
+from daemon.kube.objects import untyped
+from daemon.kube.patch import Operation, parts_of
+from daemon.kube.store import Store
+from daemon.rollout.model import Problem, RouteView
+from daemon.traffic.dialect import Dialect, recorded, service_of, share, splits_of, unweigh, weigh
+from daemon.traffic.router import RouteObject, RouterError, Scope
+
+REPORTED_WITHIN: Final = 0.5  # seconds in which a gateway usually reports on a route
+LONG_AGO: Final = 60.0  # seconds after which no difference of clocks makes a write look recent
+
+
+class WeightedRouter:
+    """Reads from the informer's cache, writes single leaves."""
+
+    def __init__(self, client: Client, store: Store[RouteObject], dialect: Dialect, clock: Callable[[], float] = time.time) -> None:
+        self.kind = dialect.kind
+        self._client = client
+        self._store = store
+        self._dialect = dialect
+        self._clock = clock
+        self._first_seen: dict[tuple[str, str], tuple[int, float]] = {}  # of routes without a status: generation, since when
+
+    def _get(self, scope: Scope) -> RouteObject:
+        route = self._store.get(scope.namespace, scope.name)
+        if route is None:
+            raise RouterError(f"{self.kind} {scope.namespace}/{scope.name} does not exist", reason="RouteMissing")
+        return route
+
+    def names(self, scope: Scope) -> bool:
+        route = self._store.get(scope.namespace, scope.name)
+        return route is not None and bool(splits_of(self._dialect, route, scope))
+
+    def problems(self, scope: Scope) -> list[Problem]:
+        route = self._store.get(scope.namespace, scope.name)
+        if route is None:
+            way_out = "create it, or correct spec.traffic.routes"
+            return [Problem(reason="RouteMissing", message=f"{scope.route} does not exist", way_out=way_out)]
+        splits = splits_of(self._dialect, route, scope)
+        if not splits:
+            message = f"no rule of {scope.route} names Service {scope.stable}"
+            return [Problem(reason="RouteWithoutService", message=message, way_out="add it as a backend, or name the right route")]
+        if any(split.others(self._dialect) for split in splits):
+            more = f"splits a rule between more than {scope.stable} and {scope.canary}: such a split is not in this version"
+            return [Problem(reason="RouteSplitAlready", message=f"{scope.route} {more}", way_out="give the Service a rule of its own")]
+        return []
+
+    def view(self, scope: Scope, undo: Sequence[RestoreEntry]) -> RouteView | None:
+        route = self._store.get(scope.namespace, scope.name)
+        if route is None:
+            return None
+        splits = splits_of(self._dialect, route, scope)
+        ours = bool(_entries(undo, scope))
+        weights = {share(self._dialect, split) for split in splits if split.canary is not None}
+        missing = any(split.canary is None for split in splits)
+        weight: int | None = max(weights, default=0)
+        if (not ours and not weight) or (missing and not weight):
+            weight = None
+        accepted, problem = self._accepted(route)
+        if not splits:
+            problem = f"no rule names Service {scope.stable}"
+        elif len(weights) > 1 or (missing and weights):
+            accepted, problem = False, "its rules disagree about the canary's weight"
+        return RouteView(
+            kind=self.kind,
+            name=scope.name,
+            weight=weight,
+            accepted=accepted,
+            problem=problem,
+            manager=self._last_manager(route),
+        )
+
+    def record(self, scope: Scope) -> list[RestoreEntry]:
+        route = self._get(scope)
+        written = owners.record(route.metadata)
+        return [
+            RestoreEntry(
+                api_version=self._dialect.resource.api_version,
+                kind=self.kind,
+                namespace=scope.namespace,
+                name=scope.name,
+                pointer=split.path,
+                original=recorded(split),
+                owners=written,
+            )
+            for split in splits_of(self._dialect, route, scope)
+        ]
+
+    def stable_of(self, entry: RestoreEntry) -> str:
+        return service_of(self._dialect, entry)
+
+    async def set_weight(self, scope: Scope, weight: int, *, rehearse: bool = False) -> None:
+        route = self._get(scope)
+        splits = splits_of(self._dialect, route, scope)
+        operations = [o for split in splits for o in weigh(self._dialect, split, scope, weight)]
+        if operations:
+            await self._patch(scope, operations, rehearse=rehearse)
+
+    async def restore(self, scope: Scope, undo: Sequence[RestoreEntry]) -> None:
+        entries = _entries(undo, scope)
+        route = self._store.get(scope.namespace, scope.name)
+        if route is None or not entries:
+            return
+        operations = unweigh(self._dialect, splits_of(self._dialect, route, scope), entries)
+        written = None
+        if operations:
+            await self._patch(scope, operations)
+            written = await self._reported(scope)
+        resource = self._dialect.resource
+        try:
+            await owners.give_back(self._client, resource, scope.namespace, scope.name, entries[0].owners or "[]", written=written)
+        except (errors.PatchTestFailed, errors.Conflict, TimeoutError) as e:
+            raise RouterError(f"the owners of {scope.route} are not given back yet: {e}", reason="Moved", retryable=True) from e
+
+    async def _reported(self, scope: Scope) -> RouteObject | None:
+        """The route once its parents reported on our write: their report would make the guarded write that follows fail."""
+        says = self._dialect.accepted
+        if says is None:
+            return self._store.get(scope.namespace, scope.name)
+        changed = asyncio.Event()
+
+        def note(_: RouteObject | None, new: RouteObject | None) -> None:
+            if new is not None and new.key == (scope.namespace, scope.name):
+                changed.set()
+
+        stop = self._store.add_handler(note, replay=False)
+        try:
+            async with asyncio.timeout(REPORTED_WITHIN):
+                while not ((route := self._store.get(scope.namespace, scope.name)) and says(route)[0]):
+                    changed.clear()
+                    await changed.wait()
+        except TimeoutError:
+            return None
+        finally:
+            stop()
+        return route
+
+    async def _patch(self, scope: Scope, operations: Sequence[Operation], *, rehearse: bool = False) -> None:
+        try:
+            written = await self._client.json_patch(
+                self._dialect.resource, scope.namespace, scope.name, operations, dry_run=rehearse or None
+            )
+        except (errors.PatchTestFailed, errors.Conflict) as e:
+            what = f"{self.kind} {scope.namespace}/{scope.name}"
+            raise RouterError(f"{what} changed meanwhile: {e}", reason="Moved", retryable=True) from e
+        if not rehearse:
+            self._store.put(written)
+
+    def _accepted(self, route: RouteObject) -> tuple[bool, str]:
+        """What its status says of this generation; without a status, whether the time has passed that its gateway needs."""
+        if self._dialect.accepted is not None:
+            return self._dialect.accepted(route)
+        now, generation = self._clock(), route.metadata.generation
+        known, since = self._first_seen.get(route.key, (-1, now))
+        if known != generation:
+            since = now
+            self._first_seen[route.key] = (generation, now)
+        settle = self._dialect.settle
+        if now - since >= settle or now - _last_write(route) >= max(settle, LONG_AGO):
+            return True, ""
+        return False, f"a {self.kind} reports nothing: {settle:g} s are waited for the gateway to take it"
+
+    def _last_manager(self, route: RouteObject) -> str:
+        """Who wrote the backends last, us aside."""
+        own = self._client.field_manager
+        prefixes = [_until_list(parts_of(pattern)) for pattern in self._dialect.backends]
+        owning = [
+            e
+            for e in _managed(route)
+            if e.get("manager") != own and not e.get("subresource") and any(_owns(e.get("fieldsV1") or {}, p) for p in prefixes)
+        ]
+        owning.sort(key=lambda e: e.get("time") or "")
+        return str(owning[-1]["manager"]) if owning else ""
+
+
+def _entries(undo: Sequence[RestoreEntry], scope: Scope) -> list[RestoreEntry]:
+    return [e for e in undo if e.kind == scope.kind and e.name == scope.name]
+
+
+def _managed(route: RouteObject) -> list[dict[str, Any]]:
+    return untyped(route.metadata.managed_fields) or []
+
+
+def _last_write(route: RouteObject) -> float:
+    """When anybody last wrote into the object, by the API server's clock; 0 where that is not said."""
+    times = [str(e["time"]) for e in _managed(route) if e.get("time")]
+    return datetime.fromisoformat(max(times)).timestamp() if times else 0.0
+
+
+def _until_list(parts: Sequence[str]) -> list[str]:
+    """The part of a pattern before its first list: lists are owned whole."""
+    return list(parts[: parts.index("*")] if "*" in parts else parts)
+
+
+def _owns(fields: dict[str, Any], parts: Sequence[str]) -> bool:
+    here = fields
+    for part in parts:
+        if f"f:{part}" not in here:
+            return False
+        here = here[f"f:{part}"]
+    return True

@@ -1,0 +1,101 @@
+"""Which gateways the routers are tried on, and how a route of each kind is written there by its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from daemon.api.routers import CustomRouter, RouteReady
+from tests.testbed.contour import GATEWAY as CONTOUR
+from tests.testbed.gateway import GATEWAY_NAMESPACE
+
+Object = dict[str, Any]
+STABLE, CANARY = "web", "web-canary"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """One kind of route on one gateway. `gateway` is the fixture's name; `objects` are the owner's, the route last."""
+
+    name: str
+    router: str
+    gateway: str
+    objects: Callable[[str, str], list[Object]]  # namespace, host
+    custom: CustomRouter | None = None
+    stops: bool = False  # its controller is another process than its proxy
+
+
+def backend(name: str) -> Object:
+    return {"name": name, "port": 80}
+
+
+def _made(api: str, kind: str, spec: Object, namespace: str) -> Object:
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": "web", "namespace": namespace}, "spec": spec}
+
+
+def _http_route(parent: Object) -> Callable[[str, str], list[Object]]:
+    def objects(namespace: str, host: str) -> list[Object]:
+        rule = {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+            "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-From", "value": "route"}]}}],
+            "backendRefs": [backend(STABLE)],
+        }
+        spec = {"parentRefs": [parent], "hostnames": [host], "rules": [rule]}
+        return [_made("gateway.networking.k8s.io/v1", "HTTPRoute", spec, namespace)]
+
+    return objects
+
+
+def _http_proxy(namespace: str, host: str) -> list[Object]:
+    route = {
+        "conditions": [{"prefix": "/"}],
+        "services": [backend(STABLE)],
+        "timeoutPolicy": {"response": "10s"},
+        "loadBalancerPolicy": {"strategy": "RoundRobin"},
+    }
+    return [_made("projectcontour.io/v1", "HTTPProxy", {"virtualhost": {"fqdn": host}, "routes": [route]}, namespace)]
+
+
+def _traefik_service(namespace: str, host: str) -> list[Object]:
+    service = {"name": "web", "kind": "TraefikService"}
+    route = {"kind": "Rule", "match": f"Host(`{host}`)", "services": [service]}
+    return [
+        _made("traefik.io/v1alpha1", "IngressRoute", {"entryPoints": ["web"], "routes": [route]}, namespace),
+        _made("traefik.io/v1alpha1", "TraefikService", {"weighted": {"services": [backend(STABLE) | {"passHostHeader": True}]}}, namespace),
+    ]
+
+
+# Described under another name than the module's, these are the same objects of the same kinds.
+AS_PROXY: Final = CustomRouter(
+    group="projectcontour.io",
+    kind="HTTPProxy",
+    version="v1",
+    resource="httpproxies",
+    backends=["spec/routes/*/services"],
+    unset=0,
+    ready=RouteReady(path="status/currentStatus", value="valid", generation="status/conditions/0/observedGeneration"),
+)
+AS_TRAEFIK: Final = CustomRouter(
+    group="traefik.io",
+    kind="TraefikService",
+    version="v1alpha1",
+    resource="traefikservices",
+    backends=["spec/weighted/services"],
+    settle="1s",
+)
+_TRAEFIK_PARENT: Final = {"name": "web", "namespace": GATEWAY_NAMESPACE}
+PLANES: Final = (
+    Plane(name="HTTPRoute on Traefik", router="HTTPRoute", gateway="gateway", objects=_http_route(_TRAEFIK_PARENT)),
+    Plane(name="TraefikService on Traefik", router="TraefikService", gateway="own_gateway", objects=_traefik_service),
+    Plane(
+        name="TraefikService on Traefik, described",
+        router="TraefikService",
+        gateway="own_gateway",
+        objects=_traefik_service,
+        custom=AS_TRAEFIK,
+    ),
+    Plane(name="HTTPProxy on Contour", router="HTTPProxy", gateway="contour", objects=_http_proxy, stops=True),
+    Plane(name="HTTPProxy on Contour, described", router="HTTPProxy", gateway="contour", objects=_http_proxy, custom=AS_PROXY, stops=True),
+    Plane(name="HTTPRoute on Contour", router="HTTPRoute", gateway="contour", objects=_http_route(dict(CONTOUR)), stops=True),
+)

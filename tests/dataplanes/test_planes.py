@@ -1,0 +1,273 @@
+"""Every router on a real gateway that reads a real API server: what was asked for is what requests meet.
+
+One journey for each, with many looks on the way, because a gateway takes its time. A write is in force when the router says so, and open
+connections and configurations end within `DRAIN` of that: a release waits ten times as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from daemon.api import names
+from daemon.kube import config
+from daemon.kube.client import Client
+from daemon.kube.transport import Transport
+from daemon.rollout.model import RouteView
+from daemon.traffic.informers import RouteInformers
+from daemon.traffic.registry import Routers, discovered
+from daemon.traffic.router import Scope
+from tests.conftest import missing_parts
+from tests.dataplanes.meter import Seen, Steady, measure
+from tests.dataplanes.planes import CANARY, PLANES, STABLE, Object, Plane
+from tests.testbed.contour import Contour, start_contour
+from tests.testbed.controlplane import ControlPlane
+from tests.testbed.gateway import Gateway, start_own_gateway
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.dataplane,
+    # A watch that is cancelled while it connects leaves its socket to the collector.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+]
+
+ADDRESSES = {STABLE: "10.99.200.1", CANARY: "10.99.200.2"}
+DRAIN = 1.0
+HOST = "split.test"
+
+
+@pytest.fixture(scope="session")
+def versions(control_plane: ControlPlane) -> None:
+    """The app, twice."""
+    import sys
+    from pathlib import Path
+
+    given = [f"{name}={address}:8080" for name, address in ADDRESSES.items()]
+    root = Path(__file__).parents[2]
+    control_plane.popen([sys.executable, "-m", "tests.testbed.backends", *given], name="versions", cwd=root)
+
+
+@pytest.fixture(scope="session")
+def own_gateway(control_plane: ControlPlane) -> Gateway:
+    return start_own_gateway(control_plane)
+
+
+@pytest.fixture(scope="session")
+def contour(control_plane: ControlPlane) -> Contour:
+    reason = missing_parts("contour", "contour-crds", "envoy")
+    if reason:
+        pytest.skip(reason)
+    return start_contour(control_plane)
+
+
+def _service(name: str, namespace: str) -> list[Object]:
+    ports = [{"name": "http", "port": 80, "targetPort": 8080}]
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": {"ports": ports}},
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": name}},
+            "addressType": "IPv4",
+            "ports": [{"name": "http", "port": 8080}],
+            "endpoints": [{"addresses": [ADDRESSES[name]], "conditions": {"ready": True}}],
+        },
+    ]
+
+
+class Stand:
+    """One route of one kind, moved by its router as the daemon moves it."""
+
+    def __init__(self, plane: Plane, cluster: ControlPlane, url: str, namespace: str, routers: Routers, informers: RouteInformers) -> None:
+        self.plane, self.cluster, self.url, self.namespace = plane, cluster, url, namespace
+        self.scope = Scope(namespace=namespace, name="web", stable=STABLE, canary=CANARY, kind=plane.router, custom=plane.custom)
+        self.resource = routers.resource(self.scope)
+        self.store = informers.store(self.resource)
+        self.router = routers.of(self.scope)
+        self.host = f"{namespace}.{HOST}"
+        self.objects = plane.objects(namespace, self.host)
+        self.undo: Any = ()
+
+    def apply(self) -> None:
+        self.cluster.apply(*copy.deepcopy(self.objects), server_side=True)
+
+    def live(self) -> Object:
+        found: Object = self.cluster.json(
+            "get", f"{self.resource.plural}.{self.resource.group}", "web", "-n", self.namespace, "--show-managed-fields"
+        )
+        return found
+
+    def state(self) -> Any:
+        found = self.live()
+        owners = [e for e in found["metadata"]["managedFields"] if not e.get("subresource") and e["manager"] == "kubectl"]
+        return found["spec"], owners, [e["manager"] for e in found["metadata"]["managedFields"] if e["manager"] == names.FIELD_MANAGER]
+
+    def view(self) -> RouteView | None:
+        return self.router.view(self.scope, self.undo)
+
+    async def until(self, ask: Any, what: str, within: float = 30.0) -> float:
+        """Seconds until it was so."""
+        began = time.monotonic()
+        while not ask(self.view()):
+            if time.monotonic() > began + within:
+                raise AssertionError(f"{self.plane.name}: still not after {within:g} s: {what}: {self.view()}")
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+    async def weigh(self, weight: int) -> float:
+        """Written, and taken as the router sees it; the seconds that took."""
+        await self.router.set_weight(self.scope, weight)
+        took = await self.until(lambda v: v is not None and v.weight == weight and v.accepted, f"{weight} %")
+        await asyncio.sleep(DRAIN)
+        return took
+
+    async def ask(self, requests: int) -> Seen:
+        seen = await measure(self.url, self.host, requests)
+        assert seen.failures == [], seen.failures[:3]
+        return seen
+
+    async def share(self, weight: int, requests: int) -> None:
+        """Within three standard errors of what was asked for."""
+        await self.weigh(weight)
+        canary, p = (await self.ask(requests)).versions[CANARY], weight / 100
+        assert abs(canary - requests * p) <= 3 * math.sqrt(requests * p * (1 - p)), f"{canary} of {requests} at {weight} %"
+
+
+@asynccontextmanager
+async def a_stand(plane: Plane, cluster: ControlPlane, url: str, namespace: str) -> AsyncIterator[Stand]:
+    async with Transport(config.load(str(cluster.kubeconfig))) as transport:
+        client = Client(transport, field_manager=names.FIELD_MANAGER)
+        informers = RouteInformers(client, [namespace], discovered())
+        running = asyncio.create_task(informers.run())
+        try:
+            stand = Stand(plane, cluster, url, namespace, Routers(client, informers), informers)
+            cluster.apply(*(o for name in ADDRESSES for o in _service(name, namespace)))
+            stand.apply()
+            await informers.read([stand.resource], 30)
+            await stand.until(lambda v: v is not None and v.accepted, "the owner's own route is taken")
+            await _answers(stand)
+            yield stand
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+
+async def _answers(stand: Stand) -> None:
+    seen = Seen()
+    for _ in range(300):
+        seen = await measure(stand.url, stand.host, 1)
+        if not seen.failures:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{stand.plane.name} does not answer: {seen.failures}")
+
+
+@pytest.fixture(params=PLANES, ids=lambda plane: plane.name)
+def plane(request: pytest.FixtureRequest) -> Plane:
+    found: Plane = request.param
+    return found
+
+
+@pytest.fixture
+def url(plane: Plane, request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(plane.gateway).url)
+
+
+async def test_requests_meet_what_was_asked_for(
+    plane: Plane, url: str, versions: None, control_plane: ControlPlane, namespace: str
+) -> None:
+    """Shares within three standard errors; nobody on the wrong side at 0 and 100; no request lost; taken back is seen; restored exactly."""
+    async with a_stand(plane, control_plane, url, namespace) as stand:
+        before = stand.state()
+        stand.undo = stand.router.record(stand.scope)
+        took = [await stand.weigh(0)]
+        assert (await stand.ask(300)).versions == {STABLE: 300}
+        await stand.share(1, 10_000)
+        await stand.share(10, 10_000)
+        await stand.share(50, 1_000)
+        took.append(await stand.weigh(100))
+        assert (await stand.ask(300)).versions == {CANARY: 300}
+        took.append(await stand.weigh(0))
+        assert (await stand.ask(300)).versions == {STABLE: 300}
+        print(f"\n{plane.name}: taken within {', '.join(f'{1000 * t:.0f}' for t in took)} ms of the write")
+        await _through_changes(stand)
+        assert stand.state() == before
+        await _taken_back(stand)
+
+
+async def _through_changes(stand: Stand) -> None:
+    """200 requests a second, some held for 2 s, while the weight changes twenty times and the canary is taken away."""
+    control, where = stand.cluster, ["-n", stand.namespace]
+    async with Steady(stand.url, stand.host) as seen:
+        for number in range(20):
+            await stand.router.set_weight(stand.scope, (5, 100, 50, 0)[number % 4])
+            await asyncio.sleep(0.15)
+        await stand.router.restore(stand.scope, stand.undo)
+        stand.undo = ()
+        await stand.until(lambda v: v is not None and v.weight is None and v.accepted, "it is put back")
+        await asyncio.sleep(DRAIN + 2.0)
+        await asyncio.to_thread(control.kubectl, "delete", "service,endpointslice", CANARY, *where)
+        await asyncio.sleep(1.0)
+    assert seen.failures == [], f"{len(seen.failures)} of {seen.total}: {seen.failures[:3]}"
+    assert seen.versions[CANARY] > 100 < seen.versions[STABLE]
+    assert seen.total >= 200 * 5
+    control.apply(*_service(CANARY, stand.namespace))
+
+
+async def _taken_back(stand: Stand) -> None:
+    """A tool that heals writes its own again: seen with its name, and nothing is put back by looking."""
+    stand.undo = stand.router.record(stand.scope)
+    await stand.weigh(40)
+    assert (await stand.ask(100)).versions[CANARY] > 10
+    body = copy.deepcopy(stand.objects[-1])
+    stand.cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=healer", "-f", "-", input=_yaml(body))
+    await stand.until(lambda v: v is not None and v.weight is None, "the backend is gone")
+    found = stand.view()
+    assert found is not None
+    assert found.manager == "healer"
+    await stand.until(lambda v: v is not None and v.accepted, "the healer's is taken")
+    await asyncio.sleep(DRAIN)
+    assert (await stand.ask(100)).versions == {STABLE: 100}
+
+
+def _yaml(body: Object) -> str:
+    import yaml
+
+    return yaml.safe_dump(body)
+
+
+@pytest.fixture
+def stopped(contour: Contour) -> Iterator[Contour]:
+    yield contour
+    contour.start_controller()
+
+
+async def test_a_write_that_no_controller_has_read_is_not_in_force(
+    stopped: Contour, versions: None, control_plane: ControlPlane, namespace: str
+) -> None:
+    """Contour is away for a while: the view says so, requests go as before, and once it is back the share is what was asked for."""
+    plane = next(p for p in PLANES if p.name == "HTTPProxy on Contour")
+    async with a_stand(plane, control_plane, stopped.url, namespace) as stand:
+        stand.undo = stand.router.record(stand.scope)
+        await stand.weigh(0)
+        stopped.stop_controller()
+        await stand.router.set_weight(stand.scope, 100)
+        for _ in range(5):
+            await asyncio.sleep(1.0)
+            found = stand.view()
+            assert found is not None
+            assert (found.weight, found.accepted) == (100, False)
+            assert "has not reported on generation" in found.problem
+        assert (await stand.ask(200)).versions == {STABLE: 200}
+        stopped.start_controller()
+        await stand.until(lambda v: v is not None and v.accepted, "Contour is back")
+        await asyncio.sleep(DRAIN + 2.0)
+        assert (await stand.ask(200)).versions == {CANARY: 200}

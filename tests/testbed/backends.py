@@ -1,0 +1,59 @@
+"""Two versions of a service that say who they are, for the data-plane suite: as little work as can be, so that the gateway is what is measured.
+
+Each address is one version; the answer's body is its name. HTTP/1.1 with kept connections, `?sleep=2` holds a request for two seconds.
+
+    python -m tests.testbed.backends stable=10.99.200.1:8080 canary=10.99.200.2:8080
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+
+_SLEEP = re.compile(rb"[?&]sleep=([0-9.]+)")
+
+
+class Version(asyncio.Protocol):
+    """One connection to one version."""
+
+    def __init__(self, name: str) -> None:
+        body = name.encode()
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-Version: %s\r\nContent-Length: %d\r\n\r\n%s" % (
+            body,
+            len(body),
+            body,
+        )
+        self._transport: asyncio.Transport | None = None
+        self._heard = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._heard += data
+        while b"\r\n\r\n" in self._heard:
+            request, _, self._heard = self._heard.partition(b"\r\n\r\n")
+            held = _SLEEP.search(request.partition(b"\r\n")[0])
+            if held:
+                asyncio.get_running_loop().call_later(float(held[1]), self._reply)
+            else:
+                self._reply()
+
+    def _reply(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(self._answer)
+
+
+async def serve(versions: list[str]) -> None:
+    loop = asyncio.get_running_loop()
+    for version in versions:
+        name, _, address = version.partition("=")
+        host, _, port = address.rpartition(":")
+        await loop.create_server(lambda name=name: Version(name), host, int(port))  # type: ignore[misc]
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""How objects of each kind look, with every optional field around the leaf that is ours filled."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from daemon.api.routers import CustomRouter, RouteReady
+from daemon.traffic.generic import dialect_of
+from daemon.traffic.grpcroute import GRPC_ROUTE
+from daemon.traffic.httpproxy import HTTP_PROXY
+from daemon.traffic.httproute import HTTP_ROUTE
+from daemon.traffic.traefikservice import TRAEFIK_SERVICE
+from tests.unit.control.cluster import Object
+from tests.unit.traffic.bench import Shape, crd, named
+
+HEADER: Final = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-From", "value": "route"}]}}
+PROXY_API, TRAEFIK_API = (
+    ("projectcontour.io", "v1", "httpproxies", "HTTPProxy"),
+    ("traefik.io", "v1alpha1", "traefikservices", "TraefikService"),
+)
+
+
+def _condition(kind: str, good: bool, generation: int) -> Object:
+    return {
+        "type": kind,
+        "status": "True" if good else "False",
+        "reason": kind if good else "Refused",
+        "message": "" if good else "the script says so",
+        "observedGeneration": generation,
+        "lastTransitionTime": "2026-11-23T00:00:00Z",
+    }
+
+
+def _parents(good: bool, generation: int) -> Object:
+    conditions = [_condition("Accepted", good, generation), _condition("ResolvedRefs", True, generation)]
+    parent = {"parentRef": {"name": "web", "namespace": "gateway"}, "controllerName": "paper.test/gateway", "conditions": conditions}
+    return {"parents": [parent]}
+
+
+def _http_rules(lists: list[list[Object]]) -> Object:
+    rules = [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": f"/{n}"}, "headers": [{"type": "Exact", "name": "x-a", "value": "b"}]}],
+            "filters": [HEADER],
+            "timeouts": {"request": "10s"},
+            "backendRefs": backends,
+        }
+        for n, backends in enumerate(lists)
+    ]
+    return {"parentRefs": [{"name": "web", "namespace": "gateway"}], "rules": rules}
+
+
+def _grpc_rules(lists: list[list[Object]]) -> Object:
+    rules = [
+        {
+            "matches": [{"method": {"type": "Exact", "service": "shop.Cart", "method": f"M{n}"}}],
+            "filters": [HEADER],
+            "backendRefs": backends,
+        }
+        for n, backends in enumerate(lists)
+    ]
+    return {"parentRefs": [{"name": "web", "namespace": "gateway"}], "rules": rules}
+
+
+def _rules(spec: Object) -> list[list[Object]]:
+    return [rule["backendRefs"] for rule in spec["rules"]]
+
+
+def _weighted(lists: list[list[Object]]) -> Object:
+    [backends] = lists
+    return {"weighted": {"sticky": {"cookie": {"name": "lb", "secure": True}}, "services": backends}}
+
+
+def _one_more_first(spec: Object) -> None:
+    spec["weighted"]["services"].insert(0, named("other", 0))
+
+
+def _proxy(lists: list[list[Object]]) -> Object:
+    mirror = {"name": "shadow", "port": 80, "mirror": True, "weight": 10}
+    routes = [
+        {
+            "conditions": [{"prefix": f"/{n}"}, {"header": {"name": "x-a", "exact": "b"}}],
+            "services": [*backends, mirror],
+            "timeoutPolicy": {"response": "10s", "idle": "5s"},
+            "retryPolicy": {"count": 2, "perTryTimeout": "1s"},
+            "loadBalancerPolicy": {"strategy": "RoundRobin"},
+        }
+        for n, backends in enumerate(lists)
+    ]
+    return {"virtualhost": {"fqdn": "web.test"}, "routes": routes}
+
+
+def _services(spec: Object) -> list[list[Object]]:
+    return [[s for s in route["services"] if not s.get("mirror")] for route in spec["routes"]]
+
+
+def _valid(good: bool, generation: int) -> Object:
+    condition = _condition("Valid", good, generation) | ({} if good else {"errors": [_condition("ServiceError", True, generation)]})
+    if not good:
+        condition["errors"][0] |= {"reason": "Refused", "message": "the script says so"}
+    return {"currentStatus": "valid" if good else "Refused", "description": "", "conditions": [condition]}
+
+
+AS_PROXY: Final = CustomRouter(
+    group="projectcontour.io",
+    kind="HTTPProxy",
+    version="v1",
+    resource="httpproxies",
+    backends=["spec/routes/*/services"],
+    unset=0,
+    ready=RouteReady(path="status/currentStatus", value="valid", generation="status/conditions/0/observedGeneration"),
+)
+AS_TRAEFIK: Final = CustomRouter(
+    group="traefik.io",
+    kind="TraefikService",
+    version="v1alpha1",
+    resource="traefikservices",
+    backends=["spec/weighted/services"],
+    settle="4s",
+)
+
+_TWIN: Final[dict[str, Any]] = {"noise": {"filters": [HEADER]}, "lists": _rules, "status": _parents}
+_PROXY: Final[dict[str, Any]] = {
+    "spec": _proxy,
+    "lists": _services,
+    "alone": 0,
+    "elsewhere": ("virtualhost", {"fqdn": "changed.test"}),
+    "status": _valid,
+    "schema": crd(*PROXY_API),
+    "noise": {"protocol": "h2c", "requestHeadersPolicy": {"set": [{"name": "X-From", "value": "route"}]}},
+}
+_TRAEFIK: Final[dict[str, Any]] = {
+    "spec": _weighted,
+    "lists": lambda spec: [spec["weighted"]["services"]],
+    "elsewhere": ("mirroring", {"name": "shadow", "port": 80}),
+    "reorder": _one_more_first,
+    "schema": crd(*TRAEFIK_API),
+    "noise": {"kind": "Service", "scheme": "http", "passHostHeader": True, "sticky": {"cookie": {"name": "inner"}}},
+}
+SHAPES: Final[dict[str, Shape]] = {
+    "HTTPRoute": Shape(dialect=HTTP_ROUTE, spec=_http_rules, **_TWIN),
+    "GRPCRoute": Shape(
+        dialect=GRPC_ROUTE, spec=_grpc_rules, schema=crd("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute"), **_TWIN
+    ),
+    "TraefikService": Shape(dialect=TRAEFIK_SERVICE, **_TRAEFIK),
+    "HTTPProxy": Shape(dialect=HTTP_PROXY, **_PROXY),
+    "HTTPProxy, described": Shape(dialect=dialect_of(AS_PROXY), custom=AS_PROXY, **_PROXY),
+    "TraefikService, described": Shape(dialect=dialect_of(AS_TRAEFIK), custom=AS_TRAEFIK, **_TRAEFIK),
+}
