@@ -252,8 +252,8 @@ class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def tick_fine_cap(self) -> float:
-        """Nats of good news in a tick: `fine_cap` every 15 s, since a proof takes its time and not so many looks."""
-        return self.fine_cap * self.scrape_seconds / STANDARD_SCRAPE
+        """Nats of good news in a tick: `fine_cap` for one of 15 s or less, in proportion for longer ones, so that a proof takes no longer."""
+        return self.fine_cap * max(1.0, self.scrape_seconds / STANDARD_SCRAPE)
 
     @property
     def gain_ticks(self) -> int:

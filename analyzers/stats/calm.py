@@ -10,8 +10,8 @@ import math
 
 import msgspec
 
-LEAST_CALM_TICKS = 2
-"""Good ticks in a row, a minute of them and never fewer, before the baseline counts as calm (again)."""
+CALM_AGAIN_TICKS = (2, 4)
+"""Good ticks in a row before the baseline counts as calm (again): a minute of them, between these."""
 
 LIMIT_FACTOR = 3.0
 """Sick is beyond this multiple of the usual rate, plus three standard errors."""
@@ -33,7 +33,7 @@ class BaselineHealth:
 
     def __init__(self, *, window_ticks: int, usual_rate: float | None = None, state: HealthState | None = None) -> None:
         self._window_ticks = max(1, window_ticks)
-        self._again = max(LEAST_CALM_TICKS, window_ticks)
+        self._again = min(CALM_AGAIN_TICKS[1], max(CALM_AGAIN_TICKS[0], window_ticks))
         self._usual = usual_rate
         # What history calls usual was calm: the rollout need not learn it again.
         self._s = state or HealthState(good_run=self._again if usual_rate is not None else 0, was_calm=usual_rate is not None)

@@ -321,7 +321,7 @@ MUTANTS = (
         name="caps-by-the-look",
         protects="judge: caps at any scrape interval",
         path="analyzers/options.py",
-        old="        return self.fine_cap * self.scrape_seconds / STANDARD_SCRAPE\n",
+        old="        return self.fine_cap * max(1.0, self.scrape_seconds / STANDARD_SCRAPE)\n",
         new="        return self.fine_cap\n",
         test=f"{_OUTSIDE}::test_caps_are_said_for_fifteen_seconds",
     ),

@@ -40,9 +40,9 @@ def test_the_slower_a_canary_the_more_is_heard_of_it() -> None:
     test = HistogramTest(HistogramOptions(edges=EDGES, history=SHAPE))
     rng = np.random.default_rng(2)
     usual = -np.diff([1.0, *SHAPE, 0.0])
-    slow = np.array([0.05, 0.2, 0.25, 0.3, 0.1, 0.05, 0.05])
+    slow = np.array([0.1, 0.4, 0.4, 0.03, 0.03, 0.02, 0.02])
     for _ in range(12):
-        test.update(rng.multinomial(30, slow).astype(float), rng.multinomial(3000, usual).astype(float))
+        test.update(rng.multinomial(60, slow).astype(float), rng.multinomial(6000, usual).astype(float))
     assert test.peek().log_e_worse > math.log(100)
     assert test.phi < 2.5
 
@@ -59,16 +59,16 @@ def test_requests_that_hang_are_seen_where_none_used_to() -> None:
     assert test.peek().boundary == 0.5
 
 
-@pytest.mark.parametrize(("scrape", "cap", "fine"), [(5.0, 2.5, 0.25), (15.0, 2.5, 0.75), (30.0, 3.75, 1.5), (60.0, 3.75, 3.0)])
+@pytest.mark.parametrize(("scrape", "cap", "fine"), [(5.0, 2.5, 0.75), (15.0, 2.5, 0.75), (30.0, 3.75, 1.5), (60.0, 3.75, 3.0)])
 def test_caps_are_said_for_fifteen_seconds(scrape: Any, cap: Any, fine: Any) -> None:
-    """A proof takes as long at any scrape interval; a verdict takes two scrapes at least."""
+    """A proof takes no longer with long ticks; a verdict takes two scrapes at least."""
     options = config(scrape_seconds=scrape)
     assert (options.tick_cap, options.tick_fine_cap) == pytest.approx((cap, fine))
 
 
 @pytest.mark.parametrize("scrape", [5.0, 15.0, 60.0])
 def test_a_good_release_is_promoted_at_any_scrape_interval(scrape: Any) -> None:
-    """100 rps, none of them failing more than ever: half an hour is enough, and at least the minutes of a proof are taken."""
+    """100 rps, none of them failing more than ever: half an hour is enough, and a minute at least."""
     options = config(scrape_seconds=scrape, ramp=RampConfig(bake_seconds=0.0), rps=100.0)
     judge, weight, k, action = Judge(options), options.start_percent, 0, Action.HOLD
     for k in range(int(1800 / scrape)):
@@ -80,7 +80,7 @@ def test_a_good_release_is_promoted_at_any_scrape_interval(scrape: Any) -> None:
         if action is Action.PROMOTE:
             break
     assert action is Action.PROMOTE
-    assert k * scrape >= 150
+    assert k * scrape >= 60
 
 
 def test_without_history_a_quiet_service_is_promoted_on_what_its_traffic_can_prove() -> None:
