@@ -29,6 +29,7 @@ HELD_MARK: Final = f"{GROUP}/held"  # set by the policy (or by `hold: Always`) i
 
 # What Linnet reads on a Canary (verbs bound to a revision, so that a replayed GitOps value does nothing).
 ACTION: Final = f"{GROUP}/action"  # promote@REV | abort@REV | pause@REV | resume@REV | override@REV
+ACTION_BY: Final = f"{GROUP}/action-by"  # `WRITER ACTION`, stamped by the API server (verb-policies.yaml)
 
 # Labels on Linnet's own objects.
 TRACK: Final = f"{GROUP}/track"

@@ -62,6 +62,11 @@ OTHERS: Final[Sequence[tuple[str, str, str]]] = (
             "is carried out once."
         ),
     ),
+    (
+        names.ACTION_BY,
+        "the API server, on the Canary",
+        "Who wrote the action, stamped by an admission policy: `WRITER ACTION`. Not for manifests.",
+    ),
 )
 CONDITIONS: Final[Mapping[str, str]] = {
     "Ready": "Nothing is to be done: adopted, no release under way, the last one promoted.",

@@ -3,16 +3,19 @@
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from daemon.control.api import ApiOptions
     from daemon.control.daemon import Daemon
 
 
-def _address(_: click.Context, option: click.Parameter, value: str) -> str:
+def _address(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Callback: refused here, with the option's name, and not a second later by the socket."""
+    if value is None:
+        return None
     host, colon, port = value.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535 or (":" in host and host[0] + host[-1] != "[]"):
         raise click.BadParameter(f"{value!r} is not host:port, such as 0.0.0.0:8080 or [::]:8080", param=option)
@@ -42,6 +45,9 @@ def _address(_: click.Context, option: click.Parameter, value: str) -> str:
     metavar="NETWORK",
     help="Let templates speak to this network (127.0.0.0/8, say) although its addresses are refused (repeatable).",
 )
+@click.option("--api-address", callback=_address, help="host:port of the HTTP API (/api/v1); not served by default.")
+@click.option("--api-cert", type=click.Path(dir_okay=False), help="Its certificate in PEM, read again when it changes.")
+@click.option("--api-key", type=click.Path(dir_okay=False), help="The certificate's key.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
 def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options: str | bool | tuple[str, ...] | None) -> None:
@@ -57,8 +63,24 @@ def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options:
         raise click.ClickException(str(e)) from e
     _refuse_wrong_networks(options["allow_addresses"])
     logs.configure(log_level, "json" if log_format == "json" else "console")
-    daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces}, Options))
+    api = _api({key: options.pop(f"api_{key}") for key in ("address", "cert", "key")})
+    daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces, "api": api}, Options))
     sys.exit(asyncio.run(_until_signal(daemon)))
+
+
+def _api(wanted: dict[str, Any]) -> "ApiOptions":
+    """Where the API is served; a certificate that cannot be used is refused before anything runs."""
+    import msgspec
+
+    from daemon.control.api import ApiOptions
+    from daemon.web.tls import TlsError
+
+    options = msgspec.convert(wanted, ApiOptions)
+    try:
+        options.certificate()
+    except TlsError as e:
+        raise click.ClickException(str(e)) from e
+    return options
 
 
 def _refuse_wrong_networks(networks: object) -> None:

@@ -147,24 +147,15 @@ async def say(cluster: Cluster, system: System, target: str, verb: Verb, revisio
 
 
 def annotation(verb: str, revision: str, by: str, now: float, more: More = More()) -> str:
-    """`verb@REV#by=NAME;until=RFC3339;...;n=NONCE;why=WORDS`, where status.lastAction holds all up to the nonce."""
+    """The verb as it is written, bound to its revision and gone after ten minutes."""
     import secrets
 
-    from daemon.rollout.clock import stamp
+    from daemon.rollout import commands
 
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", revision):
         raise CliError(f"--revision is {revision!r}: a revision is lower-case letters and digits, as `linnet status` shows it")
-    given = (("step", more.step), ("weight", "" if more.weight is None else str(more.weight)), ("to", more.to))
-    parts = "".join(f";{key}={_plain(value)}" for key, value in given if value)
-    tail = f";until={stamp(now + EXPIRES)};n={secrets.token_hex(3)}"
-    head = f"{verb}@{revision}#by="
-    name = _plain(by)[: LIMIT - len(head) - len(tail)]
-    # The nonce before the parts: what is compared to tell one saying from another is cut at the limit.
-    return f"{head}{name}{tail}{parts}" + (f";why={' '.join(more.why.split())[:REASON_LIMIT]}" if more.why else "")
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9@._:/+%-]", "_", text) if not re.fullmatch(r"[0-9]+% of pods", text) else text
+    nonce, given = secrets.token_hex(3), dataclasses.asdict(more)
+    return commands.written(verb, revision, by=by, until=now + EXPIRES, nonce=nonce, **given)
 
 
 def _done(verb: Verb, before: Canary, after: Canary) -> bool:

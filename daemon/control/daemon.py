@@ -17,6 +17,7 @@ import msgspec
 
 from daemon.api import names
 from daemon.control.adopt import Adopter
+from daemon.control.api import ApiOptions, serving
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.checking import CheckBoard
@@ -75,6 +76,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     lease_namespace: str | None = None
     workers: int = 4
     allow_addresses: tuple[str, ...] = ()
+    api: ApiOptions = ApiOptions()
     sync_deadline: float = 60.0
 
 
@@ -96,7 +98,7 @@ class Daemon:
             client = Client(transport, field_manager=names.FIELD_MANAGER)
             caches = self._caches = Caches(client, self.options.namespaces, self.options.catalogue_namespace)
             notifier = Notifier(self._sent)
-            async with asyncio.TaskGroup() as group:
+            async with serving(self.options.api, client, self.options.namespaces), asyncio.TaskGroup() as group:
                 informers = group.create_task(caches.run(), name="informers")
                 messages = group.create_task(notifier.run(), name="messages")
                 try:

@@ -4,6 +4,7 @@ The same annotation applied again by a GitOps tool, or left over from the last r
 (`override`, `hotfix`) counts only with a person, a reason and an expiry.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
@@ -196,6 +197,32 @@ _LEGAL: Final[Mapping[str, tuple[str, ...]]] = {
     "set-weight": STEPPING,
     "approve": STEPPING,
 }
+
+
+VERBS: Final = tuple(_VERBS)
+NEED_A_REASON: Final = ("override", "hotfix")
+
+
+def possible(phase: str) -> tuple[str, ...]:
+    """The verbs that a Canary in this phase can be told."""
+    return tuple(verb for verb, phases in _LEGAL.items() if phase in phases)
+
+
+def written(
+    verb: str, revision: str, *, by: str, until: float, nonce: str, step: str = "", weight: int | None = None, to: str = "", why: str = ""
+) -> str:
+    """`verb@REV#by=NAME;until=RFC3339;n=NONCE;...;why=WORDS`, where `status.lastAction` holds all up to the nonce."""
+    given = (("step", step), ("weight", "" if weight is None else str(weight)), ("to", to))
+    parts = "".join(f";{key}={_plain(value)}" for key, value in given if value)
+    tail = f";until={stamp(until)};n={nonce}"
+    head = f"{verb}@{revision}#by="
+    name = _plain(by)[: REMEMBERED - len(head) - len(tail)]
+    # The nonce before the parts: what is compared to tell one saying from another is cut at the limit.
+    return f"{head}{name}{tail}{parts}" + (f";why={' '.join(why.split())[:REASON_LIMIT]}" if why else "")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9@._:/+%-]", "_", text) if not re.fullmatch(r"[0-9]+% of pods", text) else text
 
 
 def parse(annotation: str) -> Command | None:

@@ -1,6 +1,7 @@
 """`/metrics`, `/healthz` and `/readyz`, for Prometheus and the kubelet."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -31,15 +32,15 @@ def application(registry: CollectorRegistry, ready: Callable[[], str], before: C
 
 
 @asynccontextmanager
-async def serve(app: web.Application, address: str) -> AsyncIterator[str]:
+async def serve(app: web.Application, address: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Serves on `host:port` (port 0 takes a free one; IPv6 in brackets) and yields the URL."""
     host, _, port = address.rpartition(":")
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host.strip("[]") or "0.0.0.0", int(port))
+        site = web.TCPSite(runner, host.strip("[]") or "0.0.0.0", int(port), ssl_context=tls)
         await site.start()
         bound = runner.addresses[0]
-        yield f"http://{host or '127.0.0.1'}:{bound[1]}"
+        yield f"{'https' if tls else 'http'}://{host or '127.0.0.1'}:{bound[1]}"
     finally:
         await runner.cleanup()

@@ -58,9 +58,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* "true" or empty, so that it can stand in an `if`. */}}
 {{- define "linnet.installPolicies" -}}
-{{- $wish := toString .Values.hold.policies -}}
-{{- $known := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
-{{- if or (eq $wish "true") (and (eq $wish "auto") $known (empty .Values.scope.namespaces)) -}}true{{- end -}}
+{{- $wish := toString .wish -}}
+{{- $known := .root.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+{{- if or (eq $wish "true") (and (eq $wish "auto") $known (empty .root.Values.scope.namespaces)) -}}true{{- end -}}
 {{- end -}}
 
 {{/* The CEL list of who is Linnet: the daemon, the uninstall hook, and whom the values add. */}}

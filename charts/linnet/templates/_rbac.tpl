@@ -3,6 +3,12 @@ What the daemon may do where it works. Each rule says who uses it; a test compar
 scenarios shows. Secrets are read one by one, by name: never listed, never watched.
 */}}
 {{- define "linnet.rules" -}}
+{{- if .Values.api.enabled }}
+# One Canary for the HTTP API.
+- apiGroups: [linnet.dev]
+  resources: [canaries]
+  verbs: [get]
+{{- end }}
 # What users write, and the catalogue: informers.
 - apiGroups: [linnet.dev]
   resources: [canaryprofiles, metricsources, flagsources, notifiers, analysistemplates]

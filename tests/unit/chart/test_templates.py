@@ -20,6 +20,7 @@ NAMESPACED: Object = {"scope": {"namespaces": ["shop", "cart"]}, "crds": {"insta
 EVERYTHING: Object = {
     "serviceMonitor": {"enabled": True, "interval": "15s", "labels": {"release": "prom"}},
     "prometheusRule": {"enabled": True},
+    "api": {"enabled": True, "tlsSecret": "linnet-api"},
     "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {}}]},
     "image": {"registry": "mirror.example", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
@@ -101,7 +102,7 @@ def test_cluster_wide_by_default(chart: Chart) -> None:
     assert {role["metadata"]["name"] for role in of_kind(objects, "Role")} == {"linnet-lease", "linnet-cleanup-lease"}
     assert one(objects, "Deployment", "linnet")["spec"]["replicas"] == 2
     assert one(objects, "PodDisruptionBudget", "linnet")["spec"]["minAvailable"] == 1
-    assert len(of_kind(objects, *POLICY_KINDS)) == 4
+    assert len(of_kind(objects, *POLICY_KINDS)) == 8
 
 
 def test_namespaced_has_nothing_cluster_scoped(chart: Chart) -> None:
@@ -135,8 +136,9 @@ def test_a_namespace_that_is_also_the_release_s_gets_one_role(chart: Chart) -> N
 )
 def test_when_the_policies_are_installed(chart: Chart, wish: Any, known: bool, namespaces: list[str], there: bool) -> None:
     """auto follows the API server and the scope; an admin's true and false are obeyed."""
-    objects = chart.render({"hold": {"policies": wish}, "scope": {"namespaces": namespaces}}, policies=known)
-    assert len(of_kind(objects, *POLICY_KINDS)) == (4 if there else 0)
+    switches: Object = {"hold": {"policies": wish}, "verbs": {"policies": wish}}
+    objects = chart.render({**switches, "scope": {"namespaces": namespaces}}, policies=known)
+    assert len(of_kind(objects, *POLICY_KINDS)) == (8 if there else 0)
 
 
 def test_the_policies_are_those_of_the_file(chart: Chart) -> None:
@@ -321,3 +323,25 @@ def test_two_releases_have_no_namespaced_name_in_common(chart: Chart, tmp_path: 
         for objects in (chart.render(NAMESPACED), [o for o in yaml.safe_load_all(other.stdout) if o])
     ]
     assert not any(left & right for left, right in itertools.combinations(names, 2))
+
+
+def test_the_http_api_is_served_over_tls_with_the_rights_that_it_needs(chart: Chart) -> None:
+    """A port, the certificate, one Canary and the two reviews; and nothing of it by default."""
+    objects = chart.render({"api": {"enabled": True, "tlsSecret": "linnet-api"}})
+    pod = one(objects, "Deployment", "linnet")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert "--api-cert=/var/run/linnet/api/tls.crt" in container["args"]
+    assert {"name": "api-tls", "secret": {"secretName": "linnet-api"}} in pod["volumes"]
+    assert one(objects, "ClusterRoleBinding", "linnet-api")["roleRef"]["name"] == "system:auth-delegator"
+    gets = [rule for rule in rules(objects) if "canaries" in rule["resources"] and "get" in rule["verbs"]]
+    assert gets
+    plain = chart.render()
+    assert not [o for o in of_kind(plain, "ClusterRoleBinding") if o["metadata"]["name"] == "linnet-api"]
+    assert "api" not in [p["name"] for p in one(plain, "Service", "linnet")["spec"]["ports"]]
+
+
+def test_the_http_api_is_not_served_without_a_certificate(chart: Chart) -> None:
+    """Refused by name."""
+    done = chart.try_render({"api": {"enabled": True}})
+    assert done.returncode != 0
+    assert "api.tlsSecret: name a Secret of type kubernetes.io/tls" in done.stderr

@@ -9,7 +9,8 @@ from daemon.api import names
 from daemon.cli.cluster import CliError
 from daemon.cli.undo import referenced
 from daemon.cli.verbs import LIMIT, More, annotation
-from daemon.control.observe import _command
+from daemon.control.observe import command_of
+from daemon.kube.objects import ObjectMeta
 from daemon.rollout.commands import parse
 from tests.sandbox.workbench import service, web
 from tests.unit.cli.world import canary, world
@@ -86,9 +87,7 @@ def test_an_action_is_read_back_as_it_was_said() -> None:
     """Verb, revision, person and expiry survive, whatever characters the person's name has, and fit status.lastAction."""
     text = annotation("abort", "7f9c2", "oidc:Jürgen;until=never#" + "x" * 200, 1_800_000_000.0)
     assert len(text) <= LIMIT
-    from tests.unit.cli.resolved import resolved_with_action
-
-    command = _command(resolved_with_action(text))
+    command = command_of(ObjectMeta(name="web", annotations={names.ACTION: text}))
     assert command is not None
     assert (command.verb, command.revision, command.raw) == ("abort", "7f9c2", text)
     assert command.by.startswith("oidc:J_rgen_until_never_x")
@@ -177,3 +176,15 @@ def test_a_revision_that_is_none_is_refused() -> None:
     """What would break the annotation apart names the option and the value."""
     with pytest.raises(CliError, match=r"--revision is '7f9#by=me'"):
         annotation("abort", "7f9#by=me", "me", 0.0)
+
+
+def test_the_stamp_of_the_api_server_says_who_spoke_and_a_left_over_one_says_nothing() -> None:
+    """The text may claim anybody; a stamp of an earlier action is not believed of this one."""
+    text = "abort@7f9c2#by=alice"
+    stamped = {names.ACTION: text, names.ACTION_BY: f"system:serviceaccount:shop:portal {text}"}
+    command = command_of(ObjectMeta(name="web", annotations=stamped))
+    assert command is not None
+    assert command.by == "system:serviceaccount:shop:portal"
+    command = command_of(ObjectMeta(name="web", annotations=stamped | {names.ACTION: "abort@7f9c2#by=bob"}))
+    assert command is not None
+    assert command.by == "bob"

@@ -1,0 +1,235 @@
+"""The daemon's HTTP API: the state of releases, and what may be said to them, for portals and pipelines without kubectl.
+
+    GET  /api/v1/canaries                                     all (needs `list` on canaries)
+    GET  /api/v1/namespaces/NS/canaries                       of a namespace
+    GET  /api/v1/namespaces/NS/canaries/NAME                  one (needs `get`)
+    POST /api/v1/namespaces/NS/canaries/NAME/VERB             promote, abort, ... (needs VERB), bound to `revision`
+    POST /api/v1/abort, /api/v1/namespaces/NS/abort           the kill switch: every release under way there (needs `abort` on each)
+
+Any replica answers: state is read from the API server, and a verb is the same annotation that `linnet` writes, which the leading
+replica carries out. Every answer is JSON; a refusal has `reason`, `message` and, where there is one, `wayOut`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, Protocol
+
+import msgspec
+from aiohttp import web
+
+from daemon.api import names
+from daemon.api.status import CanaryStatus
+from daemon.kube.errors import KubeError, NotFound
+from daemon.rollout import commands
+from daemon.web.identity import Reviewer, User
+
+log = logging.getLogger("linnet.web")
+
+EXPIRES: Final = 600.0  # seconds; a verb found later was meant for another situation
+LONGEST_WAIT: Final = 30.0
+LOOK_EVERY: Final = 0.25
+BODY_LIMIT: Final = 16 * 1024
+_STATUSES: Final = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 503: "Unavailable"}
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """One Canary as the API server has it."""
+
+    namespace: str
+    name: str
+    workload: str
+    status: CanaryStatus
+
+    @property
+    def revision(self) -> str | None:
+        """What a verb is about: the revision under way, else the newest that was seen."""
+        return self.status.rollout.revision if self.status.rollout is not None else self.status.observed_revision
+
+
+class Releases(Protocol):
+    """Where Canaries are read and annotated."""
+
+    async def list(self, namespace: str | None) -> Sequence[Release]: ...
+
+    async def get(self, namespace: str, name: str) -> Release: ...
+
+    async def annotate(self, namespace: str, name: str, annotations: dict[str, str]) -> None: ...
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a verb. `revision` guards against a release that is not the one the caller looked at."""
+
+    revision: str | None = None
+    reason: str = ""
+    step: str = ""
+    weight: int | None = None
+    to: str = ""
+    wait: float = 0.0  # seconds to wait until it is carried out
+
+
+class Refused(Exception):
+    """An answer other than success."""
+
+    def __init__(self, status: int, message: str, way_out: str = "") -> None:
+        super().__init__(message)
+        self.status, self.message, self.way_out = status, message, way_out
+
+
+class Api:
+    """The handlers. `now` is the time of day."""
+
+    def __init__(self, releases: Releases, reviewer: Reviewer, now: Callable[[], float] = time.time) -> None:
+        self._releases = releases
+        self._reviewer = reviewer
+        self._now = now
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[_answer], client_max_size=BODY_LIMIT)
+        base = "/api/v1/namespaces/{namespace}"
+        app.router.add_get("/api/v1/canaries", self.list)
+        app.router.add_get(f"{base}/canaries", self.list)
+        app.router.add_get(f"{base}/canaries/{{name}}", self.get)
+        app.router.add_post(f"{base}/canaries/{{name}}/{{verb}}", self.say)
+        app.router.add_post(f"{base}/abort", self.abort_all)
+        app.router.add_post("/api/v1/abort", self.abort_all)
+        return app
+
+    async def list(self, request: web.Request) -> web.Response:
+        namespace = request.match_info.get("namespace")
+        await self._allowed(request, "list", namespace)
+        return _json({"items": [shown(release) for release in await self._releases.list(namespace)]})
+
+    async def get(self, request: web.Request) -> web.Response:
+        namespace, name = request.match_info["namespace"], request.match_info["name"]
+        await self._allowed(request, "get", namespace, name)
+        return _json(shown(await self._releases.get(namespace, name)))
+
+    async def say(self, request: web.Request) -> web.Response:
+        """202 once it is written; with `wait`, 200 once the leading replica carried it out."""
+        namespace, name, verb = (request.match_info[key] for key in ("namespace", "name", "verb"))
+        if verb not in commands.VERBS:
+            raise Refused(404, f"there is no verb {verb!r}", f"there are {', '.join(commands.VERBS)}")
+        user = await self._allowed(request, verb, namespace, name)
+        said = await _body(request)
+        if verb in commands.NEED_A_REASON and not said.reason.strip():
+            raise Refused(400, f"{verb} needs a reason", 'send {"reason": "..."}: it is kept with the release')
+        raw = await self._write(await self._releases.get(namespace, name), verb, said, user)
+        heard = await self._heard(namespace, name, raw, min(said.wait, LONGEST_WAIT))
+        return _json({"action": raw, "carriedOut": heard is not None} | ({"canary": shown(heard)} if heard else {}), 200 if heard else 202)
+
+    async def abort_all(self, request: web.Request) -> web.Response:
+        """Every release under way in a namespace, or in all of them, as far as the caller may; what was refused is listed."""
+        namespace = request.match_info.get("namespace")
+        user = await self._allowed(request, "list", namespace)
+        under_way = [r for r in await self._releases.list(namespace) if "abort" in commands.possible(r.status.phase)]
+        results = await asyncio.gather(*(self._abort(release, user) for release in under_way))
+        return _json({"items": results}, 202 if all(r["aborted"] for r in results) else 207)
+
+    async def _abort(self, release: Release, user: User) -> dict[str, Any]:
+        found = {"namespace": release.namespace, "name": release.name, "revision": release.revision}
+        try:
+            if not await self._reviewer.may(user, "abort", release.namespace, release.name):
+                raise Refused(403, f"{user.username} may not abort it")
+            await self._write(release, "abort", Said(), user)
+        except (Refused, KubeError) as problem:
+            return found | {"aborted": False, "message": str(problem)}
+        return found | {"aborted": True}
+
+    async def _write(self, release: Release, verb: str, said: Said, user: User) -> str:
+        here = release.revision
+        if here is None:
+            raise Refused(409, f"Canary {release.name} is {release.status.phase}: no revision is known yet", "wait until it is adopted")
+        if said.revision is not None and said.revision != here:
+            raise Refused(409, f"revision {said.revision} is not at hand: it is {here}", "look again, then say it to that one")
+        if verb not in commands.possible(release.status.phase):
+            can = ", ".join(commands.possible(release.status.phase)) or "nothing; it goes on by itself"
+            raise Refused(409, f"a Canary that is {release.status.phase} cannot be told to {verb}", f"it can be told: {can}")
+        raw = commands.written(
+            verb,
+            here,
+            by=user.username,
+            until=self._now() + EXPIRES,
+            nonce=secrets.token_hex(3),
+            step=said.step,
+            weight=said.weight,
+            to=said.to,
+            why=said.reason,
+        )
+        stamped = {names.ACTION: raw, names.ACTION_BY: f"{user.username} {raw}"}
+        await self._releases.annotate(release.namespace, release.name, stamped)
+        log.info("%s of %s/%s %s said by %s", verb, release.namespace, release.name, here, user.username)
+        return raw
+
+    async def _heard(self, namespace: str, name: str, raw: str, patience: float) -> Release | None:
+        ends = asyncio.get_running_loop().time() + patience
+        while asyncio.get_running_loop().time() < ends:
+            seen = await self._releases.get(namespace, name)
+            if seen.status.last_action == raw[: commands.REMEMBERED]:
+                return seen
+            await asyncio.sleep(LOOK_EVERY)
+        return None
+
+    async def _allowed(self, request: web.Request, verb: str, namespace: str | None, name: str | None = None) -> User:
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Refused(401, "no token", "send Authorization: Bearer TOKEN, such as that of kubectl create token")
+        user = await self._reviewer.user(token.strip())
+        if user is None:
+            raise Refused(401, "the API server does not know this token", "it may have expired: get a new one")
+        if not await self._reviewer.may(user, verb, namespace, name):
+            where = f"in namespace {namespace}" if namespace else "in all namespaces"
+            raise Refused(403, f"{user.username} may not {verb} canaries {where}", f"ask for the verb {verb} on canaries of linnet.dev")
+        return user
+
+
+def shown(release: Release) -> dict[str, Any]:
+    """What a portal needs of one Canary: its status as it is, and which verbs make sense now."""
+    return {
+        "namespace": release.namespace,
+        "name": release.name,
+        "workload": release.workload,
+        "revision": release.revision,
+        "verbs": [*commands.possible(release.status.phase)],
+        "status": msgspec.to_builtins(release.status),
+    }
+
+
+async def _body(request: web.Request) -> Said:
+    raw = await request.read()
+    try:
+        return msgspec.json.decode(raw, type=Said) if raw else Said()
+    except msgspec.DecodeError as problem:
+        raise Refused(400, f"the body cannot be read: {problem}", 'send {"revision": "...", "wait": seconds}, or nothing') from problem
+
+
+@web.middleware
+async def _answer(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+    """Every failure becomes JSON that says what and what to do; a fault of ours shows nothing of itself."""
+    try:
+        return await handler(request)
+    except Refused as refused:
+        return _refusal(refused.status, refused.message, refused.way_out)
+    except NotFound as missing:
+        return _refusal(404, str(missing), "look at /api/v1/canaries")
+    except KubeError as problem:
+        return _refusal(503, f"the API server does not answer: {problem}", "try again")
+    except web.HTTPException as plain:
+        return _refusal(plain.status, plain.reason, "see the reference of the HTTP API")
+
+
+def _refusal(status: int, message: str, way_out: str = "") -> web.Response:
+    body = {"reason": _STATUSES.get(status, "Error"), "message": message} | ({"wayOut": way_out} if way_out else {})
+    answer = _json(body, status)
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+def _json(body: dict[str, Any], status: int = 200) -> web.Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return web.Response(body=msgspec.json.encode(body) + b"\n", status=status, content_type="application/json", headers=headers)
