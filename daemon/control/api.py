@@ -86,4 +86,4 @@ class StoredReleases:
 
 
 def _release(item: Canary) -> Release:
-    return Release(namespace=item.namespace, name=item.name, workload=item.spec.workload_ref.name, status=item.status)
+    return Release(namespace=item.namespace, name=item.name, workload=item.spec.workload, status=item.status)
