@@ -8,7 +8,7 @@ share where a weight belongs, no history, no pods, no split, one metric alone, s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -144,14 +144,17 @@ def draw(rng: np.random.Generator) -> Unknown:
     )
 
 
+# What can go wrong with a metric; errors twice as often as one way to be slow.
+_EFFECTS: Final[Mapping[str, tuple[Effect, ...]]] = {"errors": ("errors", "errors"), "latency": ("slow", "tail"), "usage": ("usage",)}
+
+
 def _effect(rng: np.random.Generator, metrics: tuple[str, ...], rps: float, errors: float) -> tuple[Effect, float]:
     if rng.random() < 0.5:
         good: tuple[Effect, ...] = ("none", "none", "none", "better", "tolerable")
         return good[int(rng.integers(len(good)))], 0.0
     kinds: list[Effect] = []
-    kinds += ["errors", "errors"] if "errors" in metrics else []
-    kinds += ["slow", "tail"] if "latency" in metrics else []
-    kinds += ["usage"] if "usage" in metrics else []
+    for metric, effects in _EFFECTS.items():
+        kinds += effects if metric in metrics else ()
     kind = kinds[int(rng.integers(len(kinds)))]
     match kind:
         case "errors":

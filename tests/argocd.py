@@ -43,7 +43,7 @@ class ArgoCd:
         return self._run(self._actions[verb], canary)
 
     def _run(self, code: str, canary: dict[str, Any], *, system: bool = True) -> dict[str, Any]:
-        lua = LuaRuntime(unpack_returned_tuples=True, register_eval=False, register_builtins=False)
+        lua = LuaRuntime(unpack_returned_tuples=True)
         lua.globals()["obj"] = _to_lua(lua, canary)
         if not system:
             lua.execute("os, io, package, debug, require = nil, nil, nil, nil, nil")

@@ -6,7 +6,7 @@ names (ConfigMaps, Secrets) must still be there, so that is looked up first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -139,7 +139,7 @@ def _images(item: ControllerRevision) -> tuple[str, ...]:
     return images(_template(item))
 
 
-async def _missing(cluster: Cluster, item: ControllerRevision) -> Any:
+async def _missing(cluster: Cluster, item: ControllerRevision) -> AsyncIterator[str]:
     """ConfigMaps and Secrets that the template needs and that are not there; what may not be looked at counts as there."""
     from daemon.kube import errors
     from daemon.kube.objects import PartialObject

@@ -55,7 +55,7 @@ def begin(turn: Turn, command: Command) -> None:
     leaving, stable = turn.workload.revision, turn.status.stable_revision
     said = f"{turn.name}: {by} goes back from {leaving} to {found.revision}{f' ({why})' if why else ''}{_revert(turn, found)}"
     turn.tell("Undone", said, warning=True)
-    if found.revision == stable:
+    if stable is not None and found.revision == stable:
         turn.do(RestoreTemplate(revision=stable, expected=leaving))
         return
     wish = UndoStatus(revision=found.revision, leaving=leaving, by=by, why=why[:1000], at=stamp(turn.now), at_once=found.stable_by in GOOD)

@@ -101,10 +101,11 @@ def _put(body: dict[str, Any], path: Path, value: Any) -> None:
     here: Any = body
     for key, following in pairwise(path):
         here = _below(here, key, [] if isinstance(following, int) else {})
-    if isinstance(here, list) and path[-1] == len(here):
+    last: Any = path[-1]
+    if isinstance(here, list) and last == len(here):
         here.append(value)
     else:
-        here[path[-1]] = value
+        here[last] = value
 
 
 def _below(here: Any, key: Any, empty: Any) -> Any:
@@ -121,7 +122,12 @@ def _parsed(text: str) -> Path:
 
 
 def _base(group: str, kind: str, path: Path) -> dict[str, Any]:
-    body = {"apiVersion": group, "kind": kind, "metadata": {"name": "shop", "namespace": "test"}, "spec": copy.deepcopy(BASES[kind])}
+    body: dict[str, Any] = {
+        "apiVersion": group,
+        "kind": kind,
+        "metadata": {"name": "shop", "namespace": "test"},
+        "spec": copy.deepcopy(BASES[kind]),
+    }
     if shown(path).startswith("spec.metrics[0].provider.web"):
         body["spec"]["metrics"][0]["provider"] = {"web": {"url": "http://six/"}}
     for prefix, more in BESIDE:

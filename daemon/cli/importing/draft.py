@@ -42,10 +42,11 @@ class Draft:
         here: Any = self.body
         for key, following in itertools.pairwise(path):
             here = _below(here, key, [] if isinstance(following, int) else {})
-        if isinstance(here, list) and path[-1] == len(here):
+        last: Any = path[-1]
+        if isinstance(here, list) and last == len(here):
             here.append(value)
         else:
-            here[path[-1]] = value
+            here[last] = value
         self._origins.append((path, origin))
 
     def settle(self) -> bool:
@@ -72,10 +73,10 @@ class Draft:
         """The deepest place on the way that is there; a missing field is its parent's fault."""
         here: Any = self.body
         for depth, key in enumerate(path):
-            there = key in here if isinstance(here, dict) else isinstance(here, list) and isinstance(key, int) and key < len(here)
-            if not there:
+            try:
+                here = here[key]
+            except (KeyError, IndexError, TypeError):
                 return path[:depth]
-            here = here[key]
         return path
 
     def _tell(self, path: Path, why: str) -> None:
@@ -111,8 +112,8 @@ def _parsed(where: str) -> Path:
     return tuple(int(index) if index.isdigit() else name or index for name, index in _PART.findall(where))
 
 
-def _below(here: Any, key: str | int, empty: Any) -> Any:
-    if isinstance(here, list) and isinstance(key, int):
+def _below(here: Any, key: Any, empty: Any) -> Any:
+    if isinstance(here, list):
         if key == len(here):
             here.append(empty)
         return here[key]

@@ -59,8 +59,8 @@ def test_an_owner_from_whom_everything_was_taken_gets_its_entry_back() -> None:
 
 def test_a_leaf_comes_back_with_the_marks_of_the_nodes_above_it() -> None:
     """Seen on a kind whose schema takes anything: with its leaf kubectl lost the mark of the map that the leaf is in."""
-    whole = {"f:spec": {".": {}, "f:weighted": {".": {}, "f:services": {}}, "f:other": {}}}
-    left = {"f:spec": {".": {}, "f:other": {}}}
+    whole: dict[str, object] = {"f:spec": {".": {}, "f:weighted": {".": {}, "f:services": {}}, "f:other": {}}}
+    left: dict[str, object] = {"f:spec": {".": {}, "f:other": {}}}
     taken = ours({"f:spec": {"f:weighted": {"f:services": {}}}})
     assert owners.settle([entry("kubectl", left), taken], [entry("kubectl", whole)], "linnet") == [entry("kubectl", whole)]
 
