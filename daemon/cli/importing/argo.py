@@ -198,14 +198,28 @@ def _argument(arg: Cursor) -> dict[str, Any] | None:
 
 
 def _blue_green(green: Cursor, draft: Draft) -> None:
+    """Without steps Linnet compares at 50 % and switches then; a person who approved before the switch does so in a step."""
     draft.put("spec.strategy.type", "BlueGreen", green.at("activeService"))
+    draft.put("spec.strategy.ramp", "Steps")
     draft.put("spec.traffic.serviceRef.name", green.take("activeService"), green.at("activeService"))
-    for field in ("previewService", "previewReplicaCount", "autoPromotionSeconds", "scaleDownDelaySeconds"):
-        green.differs("blue-green differs: see the reference of strategies", field)
+    if green.at("scaleDownDelaySeconds").value:
+        draft.put("spec.strategy.scaleDownDelay", f"{green.take('scaleDownDelaySeconds')}s", green.at("scaleDownDelaySeconds"))
     if green.at("autoPromotionEnabled").value is False:
-        green.differs("wait for a person by a step: pause: {} (linnet resume)", "autoPromotionEnabled")
+        by_hand = green.at("autoPromotionEnabled")
+        by_hand.take()
+        steps: list[dict[str, Any]] = [
+            {"name": "preview", "pause": {}},
+            {"name": "compare", "weight": 50},
+            {"name": "switch", "weight": 100},
+        ]
+        for index, step in enumerate(steps):
+            draft.put(f"spec.steps[{index}]", step, by_hand)
+        green.differs("a pause without an end waits for linnet resume", "autoPromotionSeconds")
     else:
-        green.take("autoPromotionEnabled")
+        green.differs("the switch waits for a proof: Linnet compares both versions at 50 % first", "autoPromotionEnabled")
+        green.differs("the switch waits for a proof and needs no time of its own", "autoPromotionSeconds")
+    green.differs("the canary's Service, <name>-canary, reaches the preview", "previewService")
+    green.differs("the preview has as many pods as stable from the start", "previewReplicaCount")
     for field in ("abortScaleDownDelaySeconds", "scaleDownDelayRevisionLimit", "maxUnavailable"):
         green.differs("one new version at a time: there is nothing to set", field)
     count = _analysis(green.at("prePromotionAnalysis"), draft, "BeforeFirstStep", 0)

@@ -132,7 +132,10 @@ def _iterations(analysis: Cursor, draft: Draft, interval: str) -> None:
     matches = analysis.each("match")
     if not matches:
         draft.put("spec.strategy.type", "BlueGreen", analysis.at("iterations"))
-        analysis.differs("the ways of blue-green differ: see the reference of strategies", "iterations")
+        draft.put(
+            "spec.steps[0]", {"name": "compare", "weight": 50, "dwell": {"minDuration": _times(interval, count)}}, analysis.at("interval")
+        )
+        draft.put("spec.steps[1]", {"name": "switch", "weight": 100}, analysis.at("iterations"))
         return
     for index, match in enumerate(matches):
         for header, below in sorted((match.at("headers").value or {}).items()):

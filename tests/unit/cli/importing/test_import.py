@@ -201,6 +201,20 @@ def test_a_rollout_that_refers_to_a_deployment_makes_none() -> None:
     assert _made(found, "Canary")["spec"]["workloadRef"]["name"] == "web"
 
 
+def test_blue_green_keeps_the_person_and_the_time_to_go_back() -> None:
+    """Of Argo's: the pause before the switch and the delay after it; a service of Flagger's with iterations is compared as long."""
+    body = next(yaml.safe_load_all(ROLLOUT))
+    body["spec"]["strategy"] = {"blueGreen": {"activeService": "shop", "autoPromotionEnabled": False, "scaleDownDelaySeconds": 60}}
+    spec = _made(convert([body]), "Canary")["spec"]
+    assert spec["strategy"] == {"type": "BlueGreen", "ramp": "Steps", "scaleDownDelay": "60s"}
+    assert [step.get("weight", "pause" in step) for step in spec["steps"]] == [True, 50, 100]
+    body = next(yaml.safe_load_all(FLAGGER))
+    body["spec"]["analysis"] = {"interval": "1m", "iterations": 10, "threshold": 2}
+    spec = _made(convert([body]), "Canary")["spec"]
+    assert spec["strategy"]["type"] == "BlueGreen"
+    assert spec["steps"][0] == {"name": "compare", "weight": 50, "dwell": {"minDuration": "10m"}}
+
+
 def test_a_template_of_argos_keeps_its_meaning_or_says_where_it_does_not() -> None:
     """Conditions decide on missing data as they did; a metric without a condition, and an unknown provider, are named."""
     found = _import(TEMPLATE)
