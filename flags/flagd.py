@@ -36,6 +36,10 @@ class FlagdSource(msgspec.Struct, frozen=True, kw_only=True):
     feature_flag: str | None = None
     settle: float = 90.0
 
+    def __post_init__(self) -> None:
+        if (self.config_map is None) == (self.feature_flag is None):
+            raise ValueError("names exactly one of config_map and feature_flag")  # msgspec tells it as a ValidationError
+
     @property
     def place(self) -> Place:
         if self.feature_flag is not None:

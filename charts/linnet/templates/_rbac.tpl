@@ -3,12 +3,6 @@ What the daemon may do where it works. Each rule says who uses it; a test compar
 scenarios shows. Secrets are read one by one, by name: never listed, never watched.
 */}}
 {{- define "linnet.rules" -}}
-{{- if .Values.api.enabled }}
-# One Canary for the HTTP API.
-- apiGroups: [linnet.dev]
-  resources: [canaries]
-  verbs: [get]
-{{- end }}
 # What users write, and the catalogue: informers.
 - apiGroups: [linnet.dev]
   resources: [canaryprofiles, metricsources, flagsources, notifiers, analysistemplates]
@@ -91,6 +85,16 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
   resources: [{{ .resource | quote }}]
   verbs: [get, list, watch, patch]
 {{- end }}
+{{- end -}}
+
+{{/* With the HTTP API: one Canary. */}}
+{{- define "linnet.apiRules" -}}
+{{- if .Values.api.enabled -}}
+# The state of one release, for whoever asks the API.
+- apiGroups: [linnet.dev]
+  resources: [canaries]
+  verbs: [get]
+{{- end -}}
 {{- end -}}
 
 {{/* The cleanup hook's alone, wherever it works. */}}

@@ -69,7 +69,7 @@ def test_a_warning_names_file_and_line_and_fails_nothing(tmp_path: Any) -> None:
         "apiVersion: linnet.dev/v1alpha1\nkind: AnalysisTemplate\nmetadata: {name: t}\nspec:\n  metrics:\n  - name: rate\n"
         "    provider:\n      prometheus:\n        query: rate(a:b:sum[10m])\n---\n"
         "apiVersion: linnet.dev/v1alpha1\nkind: Canary\nmetadata: {name: web}\n"
-        "spec:\n  workloadRef: {name: web}\n  analysis: {templates: [{name: t}]}\n"
+        "spec:\n  workloadRef: {name: web}\n  steps: [{weight: 10, dwell: {minDuration: 2m}}]\n  analysis: {templates: [{name: t}]}\n"
     )
     result = CliRunner().invoke(lint, [str(file)])
     assert result.exit_code == 0, result.output

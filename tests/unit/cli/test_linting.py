@@ -52,7 +52,7 @@ def test_good_manifests_pass_and_strangers_are_not_read() -> None:
             18,
             "a StatefulSet is not released by Linnet",
         ),
-        ("workloadRef: {name: checkout}", "workloadRef: {name: checkout}\n  strategy: {type: BlueGreen}", 19, "not in this version"),
+        ("workloadRef: {name: checkout}", "workloadRef: {name: checkout}\n  strategy: {baseline: Fresh}", 19, "not in this version"),
         (
             "workloadRef: {name: checkout}",
             "workloadRef: {name: checkout}\n  steps:\n  - weight: 5\n  - weight: 3",
@@ -113,7 +113,7 @@ def test_lists_are_opened() -> None:
     wrapped = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: linnet.dev/v1alpha1\n  kind: Canary\n  metadata: {name: x}\n  spec: {}\n"
     done = lint("-", stdin=wrapped)
     assert done.exit_code == 1
-    assert "<stdin>:7: Canary/x: spec.workloadRef: is missing" in done.output
+    assert "<stdin>:7: Canary/x: spec.workloadRef: names no workload" in done.output
 
 
 def test_what_cannot_be_read_is_said_in_words(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ CANARIES = "canaries.linnet.dev"
 def canary(name: str = "web", **spec: Any) -> Object:
     base: Object = {
         "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+        "strategy": {"ramp": "Steps"},
         "steps": [{"weight": 20, "dwell": {"minDuration": "1h"}}],
         "onRollback": "Hold",
     }
