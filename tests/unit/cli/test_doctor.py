@@ -26,12 +26,10 @@ async def prometheus(series: bool = True) -> AsyncIterator[str]:
     async def query(request: http.Request) -> http.Response:
         text = (await request.post()).get("query", "")
         pods = re.search(r'namespace="([^"]+)",pod=~"\(([-a-z0-9]+)', str(text))
-        labels: dict[str, str] = {"namespace": pods[1], "pod": f"{pods[2]}-x1"} if pods else {}
-        samples = (
-            [{"metric": {"__name__": "http_requests_total", "code": "200", **labels}, "values": [[1_800_000_000, "5"]]}]
-            if series and "http_requests_total" in str(text)
-            else []
-        )
+        labels: dict[str, str] = {"__name__": "http_requests_total", "code": "200"}
+        if pods:
+            labels |= {"namespace": pods[1], "pod": f"{pods[2]}-x1"}
+        samples = [{"metric": labels, "values": [[1_800_000_000, "5"]]}] if series and "http_requests_total" in str(text) else []
         return http.json_response({"status": "success", "data": {"resultType": "matrix", "result": samples}})
 
     async def names(_: http.Request) -> http.Response:
