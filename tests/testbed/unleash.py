@@ -184,6 +184,8 @@ class Unleash:
             "CHECK_VERSION": "false",
             "SEND_TELEMETRY": "false",
             "LOG_LEVEL": "warn",
+            "SIMPLE_LOGIN_LIMIT_PER_MINUTE": "1000",  # each test signs its people in
+            "CREATE_USER_RATE_LIMIT_PER_MINUTE": "1000",
             "TZ": "UTC",
             "NODE_ENV": "production",
         }

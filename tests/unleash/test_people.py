@@ -117,6 +117,7 @@ async def test_beta_alone_and_then_everyone_as_sdks_see_it(world: World, unleash
         )
 
     assert await evaluated(unleash, key, beta_only) == (0, 500, 0), "outside beta, inside, inside on stable pods"
+    await world.phases("Paused")
     world.say("resume")
     await exposed(world, step=2)
     strategies = ours(unleash, key)
