@@ -8,10 +8,9 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import approval, checks, drift, exposure, lockstep, memory, promotion, ramp, rollback, sentence, shares
+from daemon.rollout import approval, checks, drift, exposure, lockstep, memory, outcomes, promotion, ramp, rollback, sentence, shares
 from daemon.rollout.clock import epoch, stamp
-from daemon.rollout.model import EnsureCanary, LiftFloor, Permit, SetWeight, StoreTemplate
-from daemon.rollout.steps import OutcomePlan
+from daemon.rollout.model import EnsureCanary, LiftFloor, SetWeight, StoreTemplate
 from daemon.rollout.turn import Turn
 
 
@@ -151,19 +150,19 @@ def progressing(turn: Turn) -> None:
     _note_proof(turn)
     free = turn.rollout.hotfix or turn.quiet  # no evidence is waited for
     if checks.undecided(turn) and not turn.rollout.hotfix:
-        _give_up(turn, turn.seen.judge.code if turn.seen.judge else checks.INCONCLUSIVE)
+        outcomes.give_up(turn, turn.seen.judge.code if turn.seen.judge else checks.INCONCLUSIVE)
         return
     if not ramp.reached(turn):
         _climbing(turn)
         return
     if not _dwelt(turn):
         return
-    if not free and _outcome_due(turn):
+    if not free and outcomes.outcome_due(turn):
         return
     last = turn.last_step
     withheld = next((p for p in turn.seen.permits if not (p.promote if last else p.advance)), None)
     if withheld is not None:
-        _wait_permit(turn, withheld)
+        outcomes.wait_permit(turn, withheld)
         return
     if not free and not _proven(turn):
         _wait_evidence(turn)
@@ -177,11 +176,11 @@ def progressing(turn: Turn) -> None:
 
 def _climbing(turn: Turn) -> None:
     """The evidence has not yet allowed the step's whole weight, or not any more."""
-    if _outcome_due(turn):
+    if outcomes.outcome_due(turn):
         return
     withheld = next((p for p in turn.seen.permits if not p.advance), None)
     if withheld is not None:
-        _wait_permit(turn, withheld)
+        outcomes.wait_permit(turn, withheld)
     else:
         _wait_evidence(turn)
 
@@ -218,15 +217,6 @@ def _proven(turn: Turn) -> bool:
     return turn.step.weight == 100 and turn.rollout.proven_at is not None
 
 
-def _wait_permit(turn: Turn, withheld: Permit) -> None:
-    """Until its giver's time, or for as long as the judgement may last; leave that never comes ends the release (promise P6)."""
-    reason, why = f"Permit{withheld.source}", withheld.why or "leave is withheld"
-    turn.wait(reason, why, until=withheld.until, within=None if withheld.until else turn.plan.deadline, way_out=f"linnet abort {turn.name}")
-    late = turn.now >= withheld.until + turn.plan.deadline if withheld.until else turn.waited(reason) >= turn.plan.deadline
-    if late:
-        rollback.begin(turn, "PermitTimeout", f"{why}, for too long")
-
-
 def exposed(turn: Turn) -> bool:
     """Brings weight and flags to the step; True once both are seen. Samples of the step count from that moment."""
     ready = exposure.reach(turn)
@@ -258,107 +248,37 @@ def _dwelt(turn: Turn) -> bool:
         return True
     until = at + max(step.dwell, step.pause or 0.0)
     if turn.now < until:
-        if not turn.quiet and _absence_due(turn):
+        if not turn.quiet and outcomes.absence_due(turn):
             return False
         turn.wait("Dwell", f"step {step.name} lasts at least until then", until=until, way_out=f"linnet promote|abort {turn.name}")
         return False
     judge = turn.seen.judge
     seen = (judge.canary_requests if judge else 0) - rollout.requests_before
     if seen < step.requests:
-        if _outcome_due(turn):
+        if outcomes.outcome_due(turn):
             return False
         turn.wait(
             "Requests",
             f"{max(0, seen)} of {step.requests} canary requests of this step",
-            until=_deadline(turn),
+            until=outcomes.deadline(turn),
             way_out=f"linnet promote|abort {turn.name}",
         )
         return False
     if not checks.step_passed(turn):
         if turn.quiet:
             checks.wait_quietly(turn)
-        elif not _outcome_due(turn):
-            checks.wait(turn, _deadline(turn))
+        elif not outcomes.outcome_due(turn):
+            checks.wait(turn, outcomes.deadline(turn))
         return False
     return True
-
-
-def _deadline(turn: Turn) -> float | None:
-    text = turn.rollout.deadline_at
-    return None if text is None else epoch(text)
-
-
-def _note_no_data(turn: Turn) -> str | None:
-    """Since when there is nothing to judge by; returns the kind of absence."""
-    judge = turn.seen.judge
-    code = judge.code if judge is not None else "NoData"
-    absent = code if code in ("NoData", "ProviderError") else None
-    if absent and turn.rollout.no_data_since is None:
-        turn.roll(no_data_since=stamp(turn.now))
-    if absent is None and turn.rollout.no_data_since is not None:
-        turn.roll(no_data_since=None)
-    return absent
-
-
-def _absence_due(turn: Turn) -> bool:
-    """Whether there has been nothing to judge by for as long as the owner would wait."""
-    absent = _note_no_data(turn)
-    if absent is None:
-        return False
-    outcome = turn.plan.no_data if absent == "NoData" else turn.plan.provider_error
-    words = turn.seen.judge.text if turn.seen.judge and turn.seen.judge.text else "no samples of the canary"
-    return _carry_out(turn, outcome, turn.elapsed(turn.rollout.no_data_since), absent, words)
-
-
-def _outcome_due(turn: Turn) -> bool:
-    """Whether absence of data or the deadline decided this pass."""
-    if _absence_due(turn):
-        return True
-    deadline = _deadline(turn)
-    decided = turn.seen.judge is not None and turn.seen.judge.action == "Promote"
-    if deadline is not None and turn.now >= deadline and not decided:
-        _give_up(turn, "Deadline")
-        return True
-    return False
-
-
-def _give_up(turn: Turn, reason: str) -> None:
-    """No proof either way: the owner's rule, later evidence or a person decides."""
-    turn.enter("Inconclusive")
-    text = sentence.inconclusive(turn)
-    revision = turn.rollout.revision
-    turn.set(
-        sentence=text, verdict=VerdictStatus(result="Inconclusive", revision=revision, reason=reason, sentence=text, at=stamp(turn.now))
-    )
-    turn.roll(stage_started_at=stamp(turn.now))
-    ramp.hold_at_most(turn)
-    turn.tell("Inconclusive", text, warning=True)
-
-
-def _carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, words: str) -> bool:
-    """What the owner wrote for this absence of a decision; True when it was done."""
-    due = outcome.action if outcome.action != "Wait" else None
-    if outcome.action == "Wait" and outcome.then is not None and outcome.then_after is not None:
-        if waited >= outcome.then_after:
-            due = outcome.then
-        else:
-            turn.look_at(turn.now + outcome.then_after - waited)
-    if due == "Rollback":
-        rollback.begin(turn, reason, f"{words}, and the owner's answer to that is to roll back")
-    elif due == "Promote":
-        withheld = next((p for p in turn.seen.permits if not p.promote), None)
-        if withheld is not None:
-            _wait_permit(turn, withheld)
-            return False
-        turn.roll(rollback_cause=words[:1000])
-        promotion.begin(turn, "Owner")
-    return due is not None
 
 
 def _wait_evidence(turn: Turn) -> None:
     judge = turn.seen.judge
     text = ramp.words(turn) + (judge.text if judge and judge.text else "no evidence yet")
-    turn.wait(judge.code if judge and judge.code else "Evidence", text, until=_deadline(turn), way_out=f"linnet promote|abort {turn.name}")
+    turn.wait(
+        judge.code if judge and judge.code else "Evidence", text, until=outcomes.deadline(turn), way_out=f"linnet promote|abort {turn.name}"
+    )
 
 
 def advance(turn: Turn) -> None:
@@ -406,11 +326,11 @@ def undecided(turn: Turn) -> None:
         if withheld is None:
             promotion.begin(turn, "Proven")
         else:
-            _wait_permit(turn, withheld)
+            outcomes.wait_permit(turn, withheld)
         return
     outcome = turn.plan.inconclusive
     since = turn.status.verdict.at if turn.status.verdict else None
-    if _carry_out(turn, outcome, turn.elapsed(since), "Inconclusive", "the evidence did not decide"):
+    if outcomes.carry_out(turn, outcome, turn.elapsed(since), "Inconclusive", "the evidence did not decide"):
         return
     until = None
     if outcome.then_after is not None and outcome.then is not None:
@@ -423,7 +343,7 @@ def resume(turn: Turn) -> None:
     rollout = turn.rollout
     signed_off = turn.status.phase == "Paused" and rollout.paused_at is None
     paused_for = turn.waited("PausedByStep") + turn.waited("PausedByPerson")
-    deadline = _deadline(turn)
+    deadline = outcomes.deadline(turn)
     turn.roll(
         paused_at=None,
         weight_cap=None,

@@ -1,0 +1,92 @@
+"""What becomes of a release that the evidence does not decide: no data, a deadline, leave that never comes.
+
+Each of them ends as its owner wrote, and none waits for ever (promise P6).
+"""
+
+from daemon.api.status import VerdictStatus
+from daemon.rollout import promotion, ramp, rollback, sentence
+from daemon.rollout.clock import epoch, stamp
+from daemon.rollout.model import Permit
+from daemon.rollout.steps import OutcomePlan
+from daemon.rollout.turn import Turn
+
+
+def deadline(turn: Turn) -> float | None:
+    text = turn.rollout.deadline_at
+    return None if text is None else epoch(text)
+
+
+def wait_permit(turn: Turn, withheld: Permit) -> None:
+    """Until its giver's time, or for as long as the judgement may last; leave that never comes ends the release (promise P6)."""
+    reason, why = f"Permit{withheld.source}", withheld.why or "leave is withheld"
+    turn.wait(reason, why, until=withheld.until, within=None if withheld.until else turn.plan.deadline, way_out=f"linnet abort {turn.name}")
+    late = turn.now >= withheld.until + turn.plan.deadline if withheld.until else turn.waited(reason) >= turn.plan.deadline
+    if late:
+        rollback.begin(turn, "PermitTimeout", f"{why}, for too long")
+
+
+def _note_no_data(turn: Turn) -> str | None:
+    """Since when there is nothing to judge by; returns the kind of absence."""
+    judge = turn.seen.judge
+    code = judge.code if judge is not None else "NoData"
+    absent = code if code in ("NoData", "ProviderError") else None
+    if absent and turn.rollout.no_data_since is None:
+        turn.roll(no_data_since=stamp(turn.now))
+    if absent is None and turn.rollout.no_data_since is not None:
+        turn.roll(no_data_since=None)
+    return absent
+
+
+def absence_due(turn: Turn) -> bool:
+    """Whether there has been nothing to judge by for as long as the owner would wait."""
+    absent = _note_no_data(turn)
+    if absent is None:
+        return False
+    outcome = turn.plan.no_data if absent == "NoData" else turn.plan.provider_error
+    words = turn.seen.judge.text if turn.seen.judge and turn.seen.judge.text else "no samples of the canary"
+    return carry_out(turn, outcome, turn.elapsed(turn.rollout.no_data_since), absent, words)
+
+
+def outcome_due(turn: Turn) -> bool:
+    """Whether absence of data or the deadline decided this pass."""
+    if absence_due(turn):
+        return True
+    ends = deadline(turn)
+    decided = turn.seen.judge is not None and turn.seen.judge.action == "Promote"
+    if ends is not None and turn.now >= ends and not decided:
+        give_up(turn, "Deadline")
+        return True
+    return False
+
+
+def give_up(turn: Turn, reason: str) -> None:
+    """No proof either way: the owner's rule, later evidence or a person decides."""
+    turn.enter("Inconclusive")
+    text = sentence.inconclusive(turn)
+    revision = turn.rollout.revision
+    turn.set(
+        sentence=text, verdict=VerdictStatus(result="Inconclusive", revision=revision, reason=reason, sentence=text, at=stamp(turn.now))
+    )
+    turn.roll(stage_started_at=stamp(turn.now))
+    ramp.hold_at_most(turn)
+    turn.tell("Inconclusive", text, warning=True)
+
+
+def carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, words: str) -> bool:
+    """What the owner wrote for this absence of a decision; True when it was done."""
+    due = outcome.action if outcome.action != "Wait" else None
+    if outcome.action == "Wait" and outcome.then is not None and outcome.then_after is not None:
+        if waited >= outcome.then_after:
+            due = outcome.then
+        else:
+            turn.look_at(turn.now + outcome.then_after - waited)
+    if due == "Rollback":
+        rollback.begin(turn, reason, f"{words}, and the owner's answer to that is to roll back")
+    elif due == "Promote":
+        withheld = next((p for p in turn.seen.permits if not p.promote), None)
+        if withheld is not None:
+            wait_permit(turn, withheld)
+            return False
+        turn.roll(rollback_cause=words[:1000])
+        promotion.begin(turn, "Owner")
+    return due is not None
