@@ -124,7 +124,7 @@ def test_a_real_server_takes_every_object(release: Release, plane: ControlPlane)
     """Installed as it is: policies compile without a type warning, the CRDs are established, nothing is deprecated."""
     done = release.install("--set", "networkPolicy.enabled=true")
     assert "Warning" not in done.stderr
-    assert len(release.policies()) == 4
+    assert len(release.policies()) == 8
     plane.kubectl("wait", "--for=condition=Established", "crd/canaries.linnet.dev", "--timeout=30s")
     plane.kubectl("wait", "validatingadmissionpolicy/linnet-release", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=30s")
     checked = plane.json("get", "validatingadmissionpolicy", "linnet-release")["status"]
@@ -190,7 +190,7 @@ def test_uninstall_cleans_up_first_and_removes_the_policies_after_it(release: Re
     daemon = events.index(("delete", "deployments", "linnet"))
     policies = [index for index, (verb, kind, _) in enumerate(events) if verb == "delete" and "admissionpolic" in kind]
     assert made < daemon < min(policies)
-    assert len(policies) == 4
+    assert len(policies) == 8
     assert release.policies() == []
     assert plane.kubectl("get", "clusterrole", "linnet", "linnet-cleanup", "--ignore-not-found", "-o", "name").stdout == ""
 
@@ -217,7 +217,7 @@ def test_a_cleanup_that_fails_stops_the_uninstall(release: Release, plane: Contr
     with Kubelet(plane, release.namespace, "Failed"):
         done = release.helm("uninstall", "linnet", check=False)
     assert done.returncode != 0
-    assert len(release.policies()) == 4
+    assert len(release.policies()) == 8
     assert plane.json("get", "deploy", "linnet", "-n", release.namespace)["spec"]["replicas"] == 2
     release.helm("uninstall", "linnet", "--no-hooks")
     assert release.policies() == []
