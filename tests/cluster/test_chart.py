@@ -124,7 +124,7 @@ def test_a_real_server_takes_every_object(release: Release, plane: ControlPlane)
     """Installed as it is: policies compile without a type warning, the CRDs are established, nothing is deprecated."""
     done = release.install("--set", "networkPolicy.enabled=true")
     assert "Warning" not in done.stderr
-    assert len(release.policies()) == 8
+    assert len(release.policies()) == 4
     plane.kubectl("wait", "--for=condition=Established", "crd/canaries.linnet.dev", "--timeout=30s")
     plane.kubectl("wait", "validatingadmissionpolicy/linnet-release", "--for=jsonpath={.status.observedGeneration}=1", "--timeout=30s")
     checked = plane.json("get", "validatingadmissionpolicy", "linnet-release")["status"]
@@ -217,7 +217,7 @@ def test_a_cleanup_that_fails_stops_the_uninstall(release: Release, plane: Contr
     with Kubelet(plane, release.namespace, "Failed"):
         done = release.helm("uninstall", "linnet", check=False)
     assert done.returncode != 0
-    assert len(release.policies()) == 8
+    assert len(release.policies()) == 4
     assert plane.json("get", "deploy", "linnet", "-n", release.namespace)["spec"]["replicas"] == 2
     release.helm("uninstall", "linnet", "--no-hooks")
     assert release.policies() == []

@@ -214,7 +214,9 @@ def test_the_cleanup_job_tolerates_everything_and_ends(chart: Chart) -> None:
 
 @pytest.mark.parametrize("values", [{}, NAMESPACED, EVERYTHING], ids=["default", "namespaced", "everything"])
 def test_every_pod_is_hardened(chart: Chart, values: Object) -> None:
-    """Daemon, cleanup and doctor obey the restricted pod security standard and mount only a projected token and /tmp."""
+    """Daemon, cleanup and doctor obey the restricted pod security standard and mount only a projected token, /tmp and, with the HTTP API,
+    its certificate.
+    """
     specs = pod_specs(chart.render(values))
     assert set(specs) == {"Deployment", "Job", "Pod"}
     for kind, spec in specs.items():
@@ -226,11 +228,12 @@ def test_every_pod_is_hardened(chart: Chart, values: Object) -> None:
         inside = container["securityContext"]
         assert (inside["readOnlyRootFilesystem"], inside["allowPrivilegeEscalation"], inside["privileged"]) == (True, False, False)
         assert inside["capabilities"] == {"drop": ["ALL"]}
-        assert sorted(mount["mountPath"] for mount in container["volumeMounts"]) == [
-            "/tmp",
-            "/var/run/secrets/kubernetes.io/serviceaccount",
-        ]
-        assert {frozenset(volume) for volume in spec["volumes"]} == {frozenset({"name", "emptyDir"}), frozenset({"name", "projected"})}
+        mounts = {mount["mountPath"]: bool(mount.get("readOnly")) for mount in container["volumeMounts"]}
+        certificate = mounts.pop("/var/run/linnet/api", None)
+        assert certificate in ((True, None) if kind == "Deployment" else (None,))
+        assert sorted(mounts) == ["/tmp", "/var/run/secrets/kubernetes.io/serviceaccount"]
+        kinds = {frozenset(volume) - {"name"} for volume in spec["volumes"]}
+        assert kinds == {frozenset({"emptyDir"}), frozenset({"projected"})} | ({frozenset({"secret"})} if certificate else set())
 
 
 def test_the_daemon_is_told_everything_by_arguments(chart: Chart) -> None:
