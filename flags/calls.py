@@ -3,8 +3,10 @@
 Services differ in what they put into the body of an error, not in what 401, 409 or silence mean to a release.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from flags.errors import Conflict, FlagError, Forbidden, Invalid, Missing, Retryable
@@ -21,6 +23,16 @@ async def ask(
         raise Retryable(f"{who}: {what}: no answer within {DEADLINE:g} s") from None
     except OSError as error:
         raise Retryable(f"{who}: {what}: {error}") from None
+
+
+@asynccontextmanager
+async def within(deadline: float, verb: str, key: str, who: str) -> AsyncIterator[None]:
+    """The whole of a provider's method within so many seconds, however slowly the service trickles its answers."""
+    try:
+        async with asyncio.timeout(deadline):
+            yield
+    except TimeoutError:
+        raise Retryable(f"{verb} of flag {key}: {who} took longer than {deadline:g} s") from None
 
 
 _RIGHTS = "The account of the token may not do that: give it the right, or put another token into the Secret."

@@ -4,17 +4,16 @@ The service keeps the share, and beside it one text that says who drives the fla
 the service takes and does not act on is found before any traffic moves.
 """
 
-import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from flags import generic_templates as templates
 from flags.admission import admit
-from flags.calls import ask, decoded, first_line, refusal
+from flags.calls import ask, decoded, first_line, refusal, within
 from flags.compare import drift, exposes, shown, told
-from flags.errors import Busy, Conflict, Drifted, Exposed, Invalid, Missing, Retryable
+from flags.errors import Busy, Conflict, Drifted, Exposed, Invalid, Missing
 from flags.generic_view import FIELD, GenericSource, View, Writing, checked, original_from, original_of, values, view
 from flags.model import Capabilities, Converged, Desired, FlagRef, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, HttpClient
@@ -214,10 +213,5 @@ class GenericProvider:
         percent = seen.now.percent if seen.now else 0
         return Result(flag=flag, changed=changed, percent=percent, revision=seen.revision, at=self._clock(), original=original, exact=exact)
 
-    @asynccontextmanager
-    async def _deadline(self, verb: str, flag: FlagRef) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(DEADLINE):
-                yield
-        except TimeoutError:
-            raise Retryable(f"{verb} of flag {flag.key}: {self._who} took longer than {DEADLINE:g} s") from None
+    def _deadline(self, verb: str, flag: FlagRef) -> AbstractAsyncContextManager[None]:
+        return within(DEADLINE, verb, flag.key, self._who)

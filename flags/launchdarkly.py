@@ -5,15 +5,15 @@ the service**. Semantic patches have no compare-and-set, so each answer's versio
 share goes back to 0 and the release is told, rather than guess what the other hand meant.
 """
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 
 from msgspec.structs import replace
 
 from flags.admission import admit
-from flags.errors import Busy, Conflict, Direction, Drifted, Exposed, Missing, Retryable
+from flags.calls import within
+from flags.errors import Busy, Conflict, Direction, Drifted, Exposed, Missing
 from flags.launchdarkly_api import Api, Instructions, LaunchDarklySource, Limits
 from flags.launchdarkly_rules import (
     OPERATORS,
@@ -271,13 +271,8 @@ class LaunchDarklyProvider:
         at, revision = self._clock(), str(seen.version)
         return Result(flag=flag, changed=changed, percent=percent, revision=revision, at=at, original=original, exact=exact)
 
-    @asynccontextmanager
-    async def _deadline(self, verb: str, flag: FlagRef) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(DEADLINE):
-                yield
-        except TimeoutError:
-            raise Retryable(f"{verb} of flag {flag.key}: LaunchDarkly at {self._source.base} took longer than {DEADLINE:g} s") from None
+    def _deadline(self, verb: str, flag: FlagRef) -> AbstractAsyncContextManager[None]:
+        return within(DEADLINE, verb, flag.key, f"LaunchDarkly at {self._source.base}")
 
 
 def _moved(seen: View, rule: Rule | None, arm: Arm) -> tuple[Direction, str] | None:

@@ -7,11 +7,12 @@ the same reason our strategy stands at 0 % before the environment is switched on
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 from flags.admission import admit
-from flags.errors import Conflict, Drifted, FlagError, Forbidden, Invalid, Missing, Retryable
+from flags.calls import within
+from flags.errors import Conflict, Drifted, FlagError, Forbidden, Invalid, Missing
 from flags.model import EVERYONE, Capabilities, Converged, Desired, FlagRef, Gate, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, HttpClient
 from flags.unleash_admin import Admin, UnleashSource
@@ -288,14 +289,8 @@ class UnleashProvider:
     ) -> Result:
         return Result(flag=flag, changed=changed, percent=percent, revision=seen.revision, at=self._clock(), original=original, exact=exact)
 
-    @asynccontextmanager
-    async def _deadline(self, verb: str, flag: FlagRef) -> AsyncIterator[None]:
-        """The whole method, however slowly the server trickles its answers."""
-        try:
-            async with asyncio.timeout(DEADLINE):
-                yield
-        except TimeoutError:
-            raise Retryable(f"{verb} of flag {flag.key}: Unleash at {self._source.base} took longer than {DEADLINE:g} s") from None
+    def _deadline(self, verb: str, flag: FlagRef) -> AbstractAsyncContextManager[None]:
+        return within(DEADLINE, verb, flag.key, f"Unleash at {self._source.base}")
 
 
 async def _together(calls: list[Awaitable[Strategy]]) -> None:

@@ -26,8 +26,6 @@ Verb = Literal["promote", "abort", "pause", "resume", "retry", "override", "hotf
 EXPIRES: Final = 600.0  # seconds; a verb found later was meant for another situation
 PATIENCE: Final = 10.0
 EVENT_PATIENCE: Final = 4.0
-LIMIT: Final = 128  # characters that status.lastAction keeps
-REASON_LIMIT: Final = 300
 
 # Phases in which a release is seen soon after its verb was carried out.
 _AFTER: Final[dict[str, frozenset[str]]] = {
@@ -180,11 +178,12 @@ async def _write(cluster: Cluster, canary: Canary, said: Said) -> None:
 async def _heard(cluster: Cluster, canary: Canary, said: Said) -> Canary | None:
     """The Canary once its status says that the verb was read; None where nobody did."""
     from daemon.control.objects import CANARIES
+    from daemon.rollout import commands
 
     ends = asyncio.get_running_loop().time() + PATIENCE
     while asyncio.get_running_loop().time() < ends:
         seen = await cluster.client.get(CANARIES, canary.namespace, canary.name)
-        if seen.status.last_action == said.raw[:LIMIT]:
+        if seen.status.last_action == said.raw[: commands.REMEMBERED]:
             return seen
         await asyncio.sleep(0.25)
     return None

@@ -8,10 +8,10 @@ import pytest
 from daemon.api import names
 from daemon.cli.cluster import CliError
 from daemon.cli.undo import referenced
-from daemon.cli.verbs import LIMIT, More, annotation
+from daemon.cli.verbs import More, annotation
 from daemon.control.observe import command_of
 from daemon.kube.objects import ObjectMeta
-from daemon.rollout.commands import parse
+from daemon.rollout.commands import REMEMBERED, parse
 from tests.sandbox.workbench import service, web
 from tests.unit.cli.world import canary, world
 
@@ -86,7 +86,7 @@ async def test_a_misspelt_name_gets_the_nearest(tmp_path: Path) -> None:
 def test_an_action_is_read_back_as_it_was_said() -> None:
     """Verb, revision, person and expiry survive, whatever characters the person's name has, and fit status.lastAction."""
     text = annotation("abort", "7f9c2", "oidc:Jürgen;until=never#" + "x" * 200, 1_800_000_000.0)
-    assert len(text) <= LIMIT
+    assert len(text) <= REMEMBERED
     command = command_of(ObjectMeta(name="web", annotations={names.ACTION: text}))
     assert command is not None
     assert (command.verb, command.revision, command.raw) == ("abort", "7f9c2", text)
@@ -102,7 +102,7 @@ def test_all_that_a_verb_says_is_read_back() -> None:
     assert command is not None
     assert (command.step, command.weight, command.to, command.by[:7]) == ("50% of pods", 7, "7f9c2", "system:")
     assert command.why.startswith("because; it = broken #1 xxx")
-    assert text[:LIMIT] != annotation("step", "7f9c2", "system:serviceaccount:" + "a" * 100, 1_800_000_000.0, more)[:LIMIT]
+    assert text[:REMEMBERED] != annotation("step", "7f9c2", "system:serviceaccount:" + "a" * 100, 1_800_000_000.0, more)[:REMEMBERED]
 
 
 async def test_a_pipeline_drives_the_steps(tmp_path: Path) -> None:
