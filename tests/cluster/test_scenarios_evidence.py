@@ -176,11 +176,12 @@ def test_releases_that_rolled_without_linnet_are_judged_from_history(shop: Shop)
 def test_templates_decide_before_in_a_step_and_in_the_background(shop: Shop) -> None:
     """All three moments on a real control plane, asking a real Prometheus: each waits for its own, and one that turns bad stops the release."""
     pods = 'namespace="{{args.namespace}}",pod=~"shop-canary-.*"'
-    up: Object = {"name": "up", "interval": "1s", "count": 1, "successCondition": "all(result, # == 1)"}
+    # A pod's first scrape may come before its app listens: what is not up yet is no answer, and is waited for.
+    up: Object = {"name": "up", "interval": "1s", "count": 1, "onNoData": "Wait", "successCondition": "all(result, # == 1)"}
     served: Object = {"name": "served", "interval": "1s", "count": 1, "onNoData": "Wait", "successCondition": "result[0] > 0"}
     failing: Object = {"name": "failing", "interval": "1s", "successCondition": "result[0] < 0.1"}
     queries = {
-        "scraped": (up, f"up{{{pods}}}"),
+        "scraped": (up, f"up{{{pods}}} == 1"),
         "served": (served, f"sum(rate(http_requests_total{{{pods}}}[5s])) > 0"),
         "failing": (
             failing,

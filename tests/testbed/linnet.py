@@ -52,20 +52,20 @@ class Linnet:
         # Other suites on the same control plane applied CRDs and policies by hand, and CRDs outlive every release.
         adopt = ("--take-ownership", "--force-conflicts")
         self.plane.helm(*words, "-f", "-", wait, *adopt, "--timeout=60s", input=body)
+        # A replica of the release before may still be ending, with the Lease and without the rights that went with its release.
+        eventually(lambda: not self.ending(), "the replicas before are gone")
         eventually(self.leader, "a replica leads")
 
     def pods(self) -> list[str]:
         """Names of the daemon's pods."""
-        words = (
-            "get",
-            "pods",
-            "-n",
-            self.namespace,
-            "-l",
-            "app.kubernetes.io/component=daemon",
-            "-o",
-            "jsonpath={.items[*].metadata.name}",
-        )
+        return self._pods("{.items[*].metadata.name}")
+
+    def ending(self) -> list[str]:
+        """When each of the daemon's pods that are ending was asked to."""
+        return self._pods("{.items[*].metadata.deletionTimestamp}")
+
+    def _pods(self, path: str) -> list[str]:
+        words = ("get", "pods", "-n", self.namespace, "-l", "app.kubernetes.io/component=daemon", "-o", f"jsonpath={path}")
         return self.plane.kubectl(*words).stdout.split()
 
     def leader(self) -> str:
