@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "wait": ("daemon.cli.waiting", "wait", "Wait until a release has ended."),
     "promote": ("daemon.cli.verbs", "promote", "Promote the release under way now."),
     "abort": ("daemon.cli.verbs", "abort", "Take the release under way back."),
+    "kill": ("daemon.cli.kill", "kill", "Take flags back at once, whichever releases move them."),
     "pause": ("daemon.cli.verbs", "pause", "Hold a release at its present step."),
     "resume": ("daemon.cli.verbs", "resume", "Go on with a paused release."),
     "retry": ("daemon.cli.verbs", "retry", "Release a failed revision again, from the first step."),

@@ -58,7 +58,7 @@ OTHERS: Final[Sequence[tuple[str, str, str]]] = (
         (
             "A verb bound to a revision: `verb@REVISION#by=NAME;until=TIME;n=NONCE;step=STEP;weight=PERCENT;to=REVISION;why=WORDS`. All after # "
             "may be left out, the person, the reason and the expiry of override and hotfix aside; the reason comes last. The verbs are promote, "
-            "abort, pause, resume, retry, override, hotfix, approve, skip, step, set-weight and undo; `linnet` writes it for you, and each value "
+            "abort, kill, pause, resume, retry, override, hotfix, approve, skip, step, set-weight and undo; `linnet` writes it for you, and each value "
             "is carried out once."
         ),
     ),

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from daemon.control.objects import Canary
     from daemon.kube.objects import Event
 
-Verb = Literal["promote", "abort", "pause", "resume", "retry", "override", "hotfix", "approve", "skip", "step", "set-weight", "undo"]
+Verb = Literal[
+    "promote", "abort", "pause", "resume", "retry", "override", "hotfix", "approve", "skip", "step", "set-weight", "undo", "kill"
+]
 
 EXPIRES: Final = 600.0  # seconds; a verb found later was meant for another situation
 PATIENCE: Final = 10.0
@@ -34,6 +36,7 @@ _AFTER: Final[dict[str, frozenset[str]]] = {
     "promote": frozenset({"Promoting", "Settling", "Idle"}),
     "override": frozenset({"Promoting", "Settling", "Idle", "Pending"}),
     "abort": frozenset({"RollingBack", "Held", "Idle"}),
+    "kill": frozenset({"RollingBack", "Held", "Idle"}),
     "retry": frozenset({"Starting", "Progressing", "Paused"}),
     "undo": frozenset({"Starting", "Promoting"}),
 }

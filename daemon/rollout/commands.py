@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from daemon.rollout import approval, driving, memory, progress, promotion, ramp, rollback, undo
+from daemon.rollout import approval, driving, killing, memory, progress, promotion, ramp, rollback, undo
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import Command, ForgetFailure, StoreTemplate
 from daemon.rollout.turn import Turn
@@ -91,7 +91,9 @@ def _pointless(turn: Turn, command: Command) -> str:
         return approval.refusal(turn, command)
     if command.verb in ("skip", "step", "set-weight"):
         return driving.refusal(turn, command)
-    if command.verb == "abort" and rollout is not None and rollout.promotion in ("Returning", "Cleaning"):
+    if command.verb == "kill" and killing.refusal(turn):
+        return killing.refusal(turn)
+    if command.verb in ("abort", "kill") and rollout is not None and rollout.promotion in ("Returning", "Cleaning"):
         return f"stable already runs {command.revision}; when that is done, linnet undo {turn.name} goes back"
     if command.verb in ACCOUNTABLE and rollout is None:
         if workload.revision == turn.status.stable_revision:
@@ -120,8 +122,15 @@ def _promote(turn: Turn, command: Command) -> None:
 
 
 def _abort(turn: Turn, command: Command) -> None:
-    why = f" ({command.why[:REASON_LIMIT]})" if command.why else ""
-    rollback.begin(turn, "Aborted", f"stopped by {command.by or 'a person'}{why}")
+    rollback.begin(turn, "Aborted", f"stopped by {command.by or 'a person'}{_reason(command)}")
+
+
+def _kill(turn: Turn, command: Command) -> None:
+    killing.kill(turn, command, _reason(command))
+
+
+def _reason(command: Command) -> str:
+    return f" ({command.why[:REASON_LIMIT]})" if command.why else ""
 
 
 def _pause(turn: Turn, command: Command) -> None:
@@ -171,6 +180,7 @@ def _hotfix(turn: Turn, command: Command) -> None:
 _VERBS: Final[Mapping[str, Callable[[Turn, Command], None]]] = {
     "promote": _promote,
     "abort": _abort,
+    "kill": _kill,
     "pause": _pause,
     "resume": _resume,
     "override": _override,
@@ -186,6 +196,7 @@ _VERBS: Final[Mapping[str, Callable[[Turn, Command], None]]] = {
 _LEGAL: Final[Mapping[str, tuple[str, ...]]] = {
     "promote": IN_STEPS,
     "abort": (*IN_STEPS, "Promoting", "Settling"),
+    "kill": (*IN_STEPS, "Promoting", "Settling"),
     "pause": ("Progressing", "Inconclusive"),
     "resume": ("Paused", "Progressing"),
     "override": (*IN_STEPS, "Idle", "Held", "Bypassed"),
@@ -200,7 +211,7 @@ _LEGAL: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 VERBS: Final = tuple(_VERBS)
-NEED_A_REASON: Final = ("override", "hotfix")
+NEED_A_REASON: Final = ("override", "hotfix", "kill")
 
 
 def possible(phase: str) -> tuple[str, ...]:

@@ -155,7 +155,9 @@ class Permit(Fact, frozen=True, kw_only=True):
 class Command(Fact, frozen=True, kw_only=True):
     """A person's verb, bound to a revision. `raw` is what was written, so that it is carried out once."""
 
-    verb: Literal["promote", "abort", "pause", "resume", "override", "retry", "skip", "step", "set-weight", "approve", "hotfix", "undo"]
+    verb: Literal[
+        "promote", "abort", "pause", "resume", "override", "retry", "skip", "step", "set-weight", "approve", "hotfix", "undo", "kill"
+    ]
     revision: str
     raw: str
     by: str = ""

@@ -4,7 +4,8 @@
     GET  /api/v1/namespaces/NS/canaries                       of a namespace
     GET  /api/v1/namespaces/NS/canaries/NAME                  one (needs `get`)
     POST /api/v1/namespaces/NS/canaries/NAME/VERB             promote, abort, ... (needs VERB), bound to `revision`
-    POST /api/v1/abort, /api/v1/namespaces/NS/abort           the kill switch: every release under way there (needs `abort` on each)
+    POST /api/v1/abort, /api/v1/namespaces/NS/abort           every release under way there (needs `abort` on each)
+    POST /api/v1/kill, /api/v1/namespaces/NS/kill             the flags that are named: every release that moves one (needs `kill` on each)
 
 Any replica answers: state is read from the API server, and a verb is the same annotation that `linnet` writes, which the leading
 replica carries out. Every answer is JSON; a refusal has `reason`, `message` and, where there is one, `wayOut`.
@@ -17,7 +18,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -25,7 +26,7 @@ from aiohttp import web
 from daemon.api import names
 from daemon.api.status import CanaryStatus
 from daemon.kube.errors import KubeError, NotFound
-from daemon.rollout import commands
+from daemon.rollout import commands, killing
 from daemon.web.identity import Reviewer, User
 
 log = logging.getLogger("linnet.web")
@@ -33,6 +34,7 @@ log = logging.getLogger("linnet.web")
 EXPIRES: Final = 600.0  # seconds; a verb found later was meant for another situation
 LONGEST_WAIT: Final = 30.0
 LOOK_EVERY: Final = 0.25
+Body = TypeVar("Body", "Said", "Killed")
 BODY_LIMIT: Final = 16 * 1024
 _STATUSES: Final = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 503: "Unavailable"}
 
@@ -72,6 +74,13 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     wait: float = 0.0  # seconds to wait until it is carried out
 
 
+class Killed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a kill: which flags, by name or by key at their source, and why."""
+
+    flags: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    reason: str
+
+
 class Refused(Exception):
     """An answer other than success."""
 
@@ -97,6 +106,8 @@ class Api:
         app.router.add_post(f"{base}/canaries/{{name}}/{{verb}}", self.say)
         app.router.add_post(f"{base}/abort", self.abort_all)
         app.router.add_post("/api/v1/abort", self.abort_all)
+        app.router.add_post(f"{base}/kill", self.kill)
+        app.router.add_post("/api/v1/kill", self.kill)
         return app
 
     async def list(self, request: web.Request) -> web.Response:
@@ -115,7 +126,7 @@ class Api:
         if verb not in commands.VERBS:
             raise Refused(404, f"there is no verb {verb!r}", f"there are {', '.join(commands.VERBS)}")
         user = await self._allowed(request, verb, namespace, name)
-        said = await _body(request)
+        said = await _body(request, Said)
         if verb in commands.NEED_A_REASON and not said.reason.strip():
             raise Refused(400, f"{verb} needs a reason", 'send {"reason": "..."}: it is kept with the release')
         raw = await self._write(await self._releases.get(namespace, name), verb, said, user)
@@ -124,21 +135,44 @@ class Api:
 
     async def abort_all(self, request: web.Request) -> web.Response:
         """Every release under way in a namespace, or in all of them, as far as the caller may; what was refused is listed."""
-        namespace = request.match_info.get("namespace")
-        user = await self._allowed(request, "list", namespace)
-        under_way = [r for r in await self._releases.list(namespace) if "abort" in commands.possible(r.status.phase)]
-        results = await asyncio.gather(*(self._abort(release, user) for release in under_way))
+        user, under_way = await self._under_way(request, "abort")
+        results = await asyncio.gather(*(self._one_of_many(release, "abort", "aborted", Said(), user) for release in under_way))
         return _json({"items": results}, 202 if all(r["aborted"] for r in results) else 207)
 
-    async def _abort(self, release: Release, user: User) -> dict[str, Any]:
-        found = {"namespace": release.namespace, "name": release.name, "revision": release.revision}
+    async def kill(self, request: web.Request) -> web.Response:
+        """Every release that moves one of these flags, all at the same time; a flag that none moves is listed, and left alone."""
+        user, under_way = await self._under_way(request, "kill")
+        body = await _body(request, Killed)
+        if not body.reason.strip():
+            raise Refused(400, "kill needs a reason", killing.UNREASONED)
+        meant = [release for release in under_way if killing.named(release.status, body.flags)]
+        unmoved = killing.unmoved([release.status for release in meant], body.flags)
+        if not meant:
+            raise Refused(
+                404, f"no release under way moves {', '.join(unmoved)}", "a flag at rest is its people's: turn it off at its source"
+            )
+        said = Said(reason=body.reason)
+        results = await asyncio.gather(*(self._one_of_many(release, "kill", "killed", said, user) for release in meant))
+        done = not unmoved and all(r["killed"] for r in results)
+        return _json({"items": results, "notMoved": [*unmoved]}, 202 if done else 207)
+
+    async def _under_way(self, request: web.Request, verb: str) -> tuple[User, tuple[Release, ...]]:
+        namespace = request.match_info.get("namespace")
+        user = await self._allowed(request, "list", namespace)
+        found = await self._releases.list(namespace)
+        return user, tuple(r for r in found if verb in commands.possible(r.status.phase))
+
+    async def _one_of_many(self, release: Release, verb: str, done: str, said: Said, user: User) -> dict[str, Any]:
+        found: dict[str, Any] = {"namespace": release.namespace, "name": release.name, "revision": release.revision}
+        if verb == "kill":
+            found["flags"] = [*killing.driven(release.status).values()]
         try:
-            if not await self._reviewer.may(user, "abort", release.namespace, release.name):
-                raise Refused(403, f"{user.username} may not abort it")
-            await self._write(release, "abort", Said(), user)
+            if not await self._reviewer.may(user, verb, release.namespace, release.name):
+                raise Refused(403, f"{user.username} may not {verb} it")
+            await self._write(release, verb, said, user)
         except (Refused, KubeError) as problem:
-            return found | {"aborted": False, "message": str(problem)}
-        return found | {"aborted": True}
+            return found | {done: False, "message": str(problem)}
+        return found | {done: True}
 
     async def _write(self, release: Release, verb: str, said: Said, user: User) -> str:
         here = release.revision
@@ -199,12 +233,13 @@ def shown(release: Release) -> dict[str, Any]:
     }
 
 
-async def _body(request: web.Request) -> Said:
+async def _body(request: web.Request, kind: type[Body]) -> Body:
     raw = await request.read()
     try:
-        return msgspec.json.decode(raw, type=Said) if raw else Said()
+        return msgspec.json.decode(raw or b"{}", type=kind)
     except msgspec.DecodeError as problem:
-        raise Refused(400, f"the body cannot be read: {problem}", 'send {"revision": "...", "wait": seconds}, or nothing') from problem
+        example = '{"flags": ["..."], "reason": "..."}' if kind is Killed else '{"revision": "...", "wait": seconds}, or nothing'
+        raise Refused(400, f"the body cannot be read: {problem}", f"send {example}") from problem
 
 
 @web.middleware

@@ -228,6 +228,14 @@ MUTANTS = (
         test="tests/unit/rollout/test_ways_back.py::test_what_sets_a_promise_aside_needs_a_person_a_reason_and_an_expiry",
     ),
     Mutant(
+        name="a-kill-that-ends-what-moves-no-flag",
+        protects="the kill switch is about flags alone",
+        path="daemon/rollout/killing.py",
+        old='return "" if turn.plan.flags else',
+        new='return "" if True else',
+        test="tests/unit/cli/test_kill.py::test_a_release_without_flags_is_not_ended_by_a_kill",
+    ),
+    Mutant(
         name="a-switch-without-a-proof",
         protects="blue-green: proof before the switch",
         path="daemon/rollout/progress.py",

@@ -19,7 +19,7 @@ from tests.unit.rollout.worlds import approved_step, blue_green, flagged, paused
 
 REVISIONS = ("v1", "v2", "v3", "v4")
 KINDS = ("good", "good", "bad", "silent", "nodata")
-VERBS = ("promote", "abort", "pause", "resume", "override", "retry", "skip", "approve", "hotfix")
+VERBS = ("promote", "abort", "pause", "resume", "override", "retry", "skip", "approve", "hotfix", "kill")
 LOSABLE: tuple[type[m.Action], ...] = (
     m.SetWeight,
     m.RestoreRoutes,

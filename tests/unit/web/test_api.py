@@ -118,7 +118,7 @@ async def test_the_state_of_releases_is_read_with_the_verbs_that_make_sense_now(
     assert (code, [(i["name"], i["verbs"]) for i in body["items"]]) == (
         200,
         [
-            ("checkout", ["promote", "abort", "pause", "resume", "override", "hotfix", "skip", "step", "set-weight", "approve"]),
+            ("checkout", ["promote", "abort", "kill", "pause", "resume", "override", "hotfix", "skip", "step", "set-weight", "approve"]),
             ("cart", ["override", "hotfix", "undo"]),
         ],
     )
@@ -202,6 +202,51 @@ async def test_the_kill_switch_leaves_releases_at_rest_alone(caller: Caller) -> 
     code, body = await caller.ask("POST", "/api/v1/abort")
     assert (code, [i["name"] for i in body["items"]]) == (202, ["checkout"])
     assert [name for name, _ in caller.shelf.written] == ["checkout"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ({"flags": ["new"], "reason": " "}, 400, "kill needs a reason"),
+        ({"flags": [], "reason": "x"}, 400, "the body cannot be read"),
+        ({"reason": "x"}, 400, "missing required field `flags`"),
+        ({"flags": ["nwe"], "reason": "x"}, 404, "no release under way moves nwe"),
+    ],
+)
+async def test_a_kill_that_means_no_flag_is_refused(caller: Caller, body: dict[str, Any], code: int, words: str) -> None:
+    """Nothing is written, and the answer says what to do."""
+    flagged(caller)
+    status, answer = await caller.ask("POST", "/api/v1/kill", body=body)
+    assert (status, words in f"{answer['message']} {answer.get('wayOut', '')}") == (code, True), answer
+    assert caller.shelf.written == []
+
+
+async def test_flags_are_killed_by_name_or_key_in_every_release_that_moves_them(caller: Caller) -> None:
+    """One call for several flags; the reason is kept, and a flag that none moves is listed."""
+    flagged(caller)
+    body = {"flags": ["new", "pay-key"], "reason": "orders are lost"}
+    code, answer = await caller.ask("POST", "/api/v1/namespaces/shop/kill", body=body)
+    assert (code, [(i["name"], i["flags"], i["killed"]) for i in answer["items"]]) == (
+        202,
+        [("checkout", ["new-key"], True), ("pay", ["pay-key"], True)],
+    )
+    assert sorted(name for name, _ in caller.shelf.written) == ["checkout", "pay"]
+    assert all(a["linnet.dev/action"].endswith("why=orders are lost") for _, a in caller.shelf.written)
+    assert (await caller.ask("POST", "/api/v1/kill", body=body | {"flags": ["new", "x"]}))[1]["notMoved"] == ["x"]
+    caller.server.rights.discard("kill")
+    code, answer = await caller.ask("POST", "/api/v1/kill", body=body)
+    assert (code, [i["message"] for i in answer["items"]]) == (207, ["alice may not kill it"] * 2)
+
+
+def flagged(caller: Caller) -> None:
+    """checkout moves the flag new, pay the flag pay, and other, under way too, none."""
+    caller.server.rights.add("kill")
+    for name, flag in (("checkout", "new"), ("pay", "pay"), ("other", "")):
+        made = release(name, "Progressing")
+        assert made.status.rollout is not None
+        flags = [{"name": flag, "key": f"{flag}-key"}] if flag else []
+        rollout = msgspec.structs.replace(made.status.rollout, spec={"flags": flags})
+        caller.shelf.found[name] = msgspec.structs.replace(made, status=msgspec.structs.replace(made.status, rollout=rollout))
 
 
 def _issue(authority: trustme.CA, folder: Path) -> None:
