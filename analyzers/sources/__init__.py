@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analyzers.sources import datadog, graphite, influxdb, prometheus, scrape
+from analyzers.sources import cloudwatch, datadog, graphite, influxdb, prometheus, scrape
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 
 
@@ -83,6 +83,12 @@ SERVERS: Final = (
         model="influxdb-client sends the same request and reads the same answer",
         note="a Flux query with its own range; the column `_value` of all tables",
     ),
+    Server(
+        name="Amazon CloudWatch",
+        type="CloudWatch",
+        model="botocore's service model: the same request, the same reading of the answer, the same signature",
+        note="Metrics Insights or metric math (a list of each series' newest number), or a JSON list of MetricDataQueries (results with `Values`)",
+    ),
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )
 
@@ -96,5 +102,11 @@ SOURCES: Final[Mapping[str, SourceType]] = {
     "Datadog": SourceType(options=datadog.DatadogOptions, values=datadog.build, instead=SUMS, probe="avg:system.load.1{*}"),
     "InfluxDB": SourceType(
         options=influxdb.InfluxDBOptions, values=influxdb.build, instead=SUMS, probe='import "array" array.from(rows: [{_value: 1}])'
+    ),
+    "CloudWatch": SourceType(
+        options=cloudwatch.CloudWatchOptions,
+        values=cloudwatch.build,
+        instead=SUMS,
+        probe='SELECT COUNT(CallCount) FROM SCHEMA("AWS/Usage", Class, Resource, Service, Type)',
     ),
 }

@@ -6,11 +6,12 @@ from ours would give the samples of another hour for those of this tick.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, ReplyTooLarge
+from analyzers.sources.protocol import Failure, FailureKind, HttpClient, HttpReply, ReplyTooLarge, ValueOutcome
 
 MARGIN: Final = 1.0
 """Seconds by which the client outwaits the server, so that its own words on a timeout arrive."""
@@ -52,6 +53,20 @@ async def ask(
     return (skewed(url, reply) if same_clock else None) or reply
 
 
+async def within(deadline: float, url: str, asking: Awaitable[ValueOutcome]) -> ValueOutcome:
+    """The one deadline of an answer that takes several requests: pages, a sign-in before the query, a result that is polled."""
+    try:
+        async with asyncio.timeout(deadline + MARGIN):
+            return await asking
+    except TimeoutError:
+        return Failure(kind=FailureKind.TIMEOUT, retryable=True, message=f"{url} did not answer in full within {deadline:g} s")
+
+
+def incomplete(said: str, asked: str) -> Failure:
+    """What the server itself calls not all of it: worth another try, and no measurement."""
+    return Failure(kind=FailureKind.SERVER_ERROR, retryable=True, message=f"the answer is incomplete: {said} ({asked})"[:1000])
+
+
 def skewed(url: str, reply: HttpReply) -> Failure | None:
     if reply.skew is None or abs(reply.skew) <= MOST_SKEW:
         return None
@@ -72,19 +87,23 @@ def unusable(message: str) -> Failure:
     return Failure(kind=FailureKind.BAD_QUERY, retryable=False, message=message[:1000])
 
 
-def refused(reply: HttpReply, *, said: str = "", asked: str = "") -> Failure:
-    """Any status but 200 as a failure. `said` is the server's own word where it was understood, `asked` the query."""
+def refused(reply: HttpReply, *, said: str = "", asked: str = "", means: int = 0) -> Failure:
+    """Any status but 200 as a failure. `said` is the server's own word where it was understood, `asked` the query.
+
+    `means`: the status that a server's word stands for where its API has few statuses (400 and "Throttling" is a 429).
+    """
     said = said or excerpt(reply.body)
     message = f"HTTP {reply.status}: {said}" if said else f"HTTP {reply.status}"
-    if reply.status == 401:
+    status = means or reply.status
+    if status == 401:
         return Failure(kind=FailureKind.UNAUTHORIZED, retryable=False, message=f"{message}; check the credentials of the metric source")
-    if reply.status == 403:
+    if status == 403:
         return Failure(kind=FailureKind.FORBIDDEN, retryable=False, message=f"{message}; the credentials may not query")
-    if reply.status == 429:
+    if status == 429:
         return Failure(kind=FailureKind.RATE_LIMITED, retryable=True, message=message, retry_after=retry_after(reply))
-    if 400 <= reply.status < 500:
+    if 400 <= status < 500:
         return Failure(kind=FailureKind.BAD_QUERY, retryable=False, message=f"{message} ({asked})" if asked else message)
-    if reply.status < 400:
+    if status < 400:
         return not_metrics(reply)
     return Failure(kind=FailureKind.SERVER_ERROR, retryable=True, message=message, retry_after=retry_after(reply))
 

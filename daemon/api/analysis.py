@@ -103,6 +103,7 @@ class Provider(Model, frozen=True, kw_only=True):
     graphite: QueryCheck | None = None
     datadog: QueryCheck | None = None
     influxdb: QueryCheck | None = None
+    cloud_watch: QueryCheck | None = None
     web: WebCheck | None = None
     job: Annotated[dict[str, Any] | None, planned("A Job whose exit code is the answer.")] = None
 
@@ -112,7 +113,13 @@ class Provider(Model, frozen=True, kw_only=True):
         return next(((kind, check) for kind, name in QUERIED.items() if (check := getattr(self, name)) is not None), None)
 
 
-QUERIED: Final = {"Prometheus": "prometheus", "Graphite": "graphite", "Datadog": "datadog", "InfluxDB": "influxdb"}
+QUERIED: Final = {
+    "Prometheus": "prometheus",
+    "Graphite": "graphite",
+    "Datadog": "datadog",
+    "InfluxDB": "influxdb",
+    "CloudWatch": "cloud_watch",
+}
 """Types of MetricSource that answer queries, to the providers that ask them."""
 PROVIDERS: Final = (*QUERIED.values(), "web")
 

@@ -134,9 +134,10 @@ _RELEASE: Final = (
     ),
 )
 
-NEEDS: Final = {"Scrape": "its port", "Datadog": "its keys", "InfluxDB": "its url, org and token"}
+NEEDS: Final = {"Scrape": "its port", "Datadog": "its keys", "InfluxDB": "its url, org and token", "CloudWatch": "its sigV4"}
 """What the block of a MetricSource cannot do without."""
 
+_PROVIDERS: Final = tuple(fields.wire(name) for name in analysis.PROVIDERS)
 _KINDS: Final = ", ".join(f"'{kind}'" for kind in KNOWN)
 _GROUPED: Final = ", ".join(f"'{kind}.{group}'" for kind, group in KNOWN.items())
 _DESCRIBED: Final = "(has(self.traffic.routers) && self.traffic.routers.exists(d, d.kind == r.kind))"
@@ -273,7 +274,7 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "MetricSourceSpec": tuple(
         rule
-        for kind, block in sources.METRIC_SOURCES.items()
+        for kind, block in ((kind, fields.wire(name)) for kind, name in sources.METRIC_SOURCES.items())
         for rule in (
             Rule(
                 rule=f"self.type != '{kind}' || has(self.{block})",
@@ -322,8 +323,8 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "Provider": (
         Rule(
-            rule=f"{_count(analysis.PROVIDERS)} == 1 || has(self.job)",
-            message=f"needs exactly one of {', '.join(analysis.PROVIDERS)}",
+            rule=f"{_count(_PROVIDERS)} == 1 || has(self.job)",
+            message=f"needs exactly one of {', '.join(_PROVIDERS)}",
         ),
     ),
     "TemplateArg": (Rule(rule="!has(self.value) || !has(self.valueFrom)", message="has value and valueFrom; keep one"),),

@@ -69,7 +69,7 @@ class SigV4(Model, frozen=True, kw_only=True):
     access_key_secret_ref: Annotated[SecretRef, doc("The access key's id.")]
     secret_key_secret_ref: Annotated[SecretRef, doc("The secret access key.")]
     session_token_secret_ref: Annotated[SecretRef | None, doc("The session token of credentials that expire.")] = None
-    service: Annotated[Word | None, doc("Default aps, Amazon Managed Service for Prometheus.")] = None
+    service: Annotated[Word | None, doc("Default that of the source: aps for Prometheus, monitoring for CloudWatch.")] = None
 
 
 class PrometheusSource(HttpServer, frozen=True, kw_only=True):
@@ -102,6 +102,14 @@ class InfluxDBSource(Model, frozen=True, kw_only=True):
     token_secret_ref: Annotated[SecretRef, doc("A token that may read them.")]
 
 
+class CloudWatchSource(Model, frozen=True, kw_only=True):
+    """Amazon CloudWatch, asked by GetMetricData. For templates."""
+
+    sig_v4: Annotated[SigV4, doc("Region, and keys of a user or role that may cloudwatch:GetMetricData.")]
+    url: Annotated[Url | None, doc("Default the region's public endpoint; such as that of a VPC endpoint.")] = None
+    window: Annotated[Duration | None, doc("How far back is looked, in whole minutes up to the one that ended last. Default 5m.")] = None
+
+
 class ScrapeSource(Model, frozen=True, kw_only=True):
     """The pods' own metrics page, read by Linnet: no Prometheus needed."""
 
@@ -111,12 +119,15 @@ class ScrapeSource(Model, frozen=True, kw_only=True):
 
 
 class MetricSourceSpec(Model, frozen=True, kw_only=True):
-    type: Annotated[Literal["Prometheus", "Scrape", "Graphite", "Datadog", "InfluxDB"], doc("Which of the fields below is used.")]
+    type: Annotated[
+        Literal["Prometheus", "Scrape", "Graphite", "Datadog", "InfluxDB", "CloudWatch"], doc("Which of the fields below is used.")
+    ]
     prometheus: PrometheusSource | None = None
     scrape: ScrapeSource | None = None
     graphite: GraphiteSource | None = None
     datadog: DatadogSource | None = None
     influxdb: InfluxDBSource | None = None
+    cloud_watch: CloudWatchSource | None = None
     ingestion_delay: Annotated[Duration | None, doc("How late samples may arrive: 0s, or 30s behind remote write. Default 0s.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
 
@@ -132,6 +143,7 @@ METRIC_SOURCES: Final = {
     "Graphite": "graphite",
     "Datadog": "datadog",
     "InfluxDB": "influxdb",
+    "CloudWatch": "cloud_watch",
 }
 """Types of a MetricSource to their blocks."""
 

@@ -11,6 +11,7 @@ from analyzers.templates import args, paths
 from analyzers.templates.errors import ArgError, PathError
 from analyzers.templates.metric import RETAINED, Metric, OnNoData, Range, check
 from daemon.api.analysis import PROVIDERS, AnalysisTemplateSpec, TemplateMetric, TemplateUse, ThresholdRange
+from daemon.api.fields import wire
 from daemon.api.quantities import parse_duration
 
 SHORTEST: Final = 1.0  # seconds between two measurements: a template is no load test
@@ -66,10 +67,10 @@ def fill(metric: TemplateMetric, values: Mapping[str, str]) -> TemplateMetric:
 def metric_of(spec: AnalysisTemplateSpec, metric: TemplateMetric) -> Metric:
     """How a metric (its args filled in) is measured and judged."""
     counts = {}
-    for wire, (name, least) in _COUNTS.items():
+    for field, (name, least) in _COUNTS.items():
         value = getattr(metric, name)
         if value is not None:
-            counts[name] = args.whole_number(value, f"{wire} of metric {metric.name}", least=least)
+            counts[name] = args.whole_number(value, f"{field} of metric {metric.name}", least=least)
     return Metric(
         name=metric.name,
         interval=None if metric.interval is None else max(SHORTEST, parse_duration(metric.interval)),
@@ -115,9 +116,9 @@ def faults(spec: AnalysisTemplateSpec) -> Iterator[Fault]:
 
 def _metric_faults(spec: AnalysisTemplateSpec, metric: TemplateMetric) -> Iterator[Fault]:
     provider = metric.provider
-    given = [name for name in PROVIDERS if getattr(provider, name) is not None]
+    given = [wire(name) for name in PROVIDERS if getattr(provider, name) is not None]
     if len(given) != 1:
-        yield Fault(".provider", None, f"needs exactly one of {', '.join(PROVIDERS)}, not {' and '.join(given) or 'none'}")
+        yield Fault(".provider", None, f"needs exactly one of {', '.join(map(wire, PROVIDERS))}, not {' and '.join(given) or 'none'}")
     open_counts = any(isinstance(getattr(metric, name), str) for name, _ in _COUNTS.values())
     wrong = list(_count_faults(metric))
     yield from wrong
@@ -141,14 +142,14 @@ def _metric_faults(spec: AnalysisTemplateSpec, metric: TemplateMetric) -> Iterat
 
 
 def _count_faults(metric: TemplateMetric) -> Iterator[Fault]:
-    for wire, (name, least) in _COUNTS.items():
+    for field, (name, least) in _COUNTS.items():
         value = getattr(metric, name)
         if value is None or (isinstance(value, str) and args.used(value)):
             continue
         try:
-            args.whole_number(value, wire, least=least)
+            args.whole_number(value, field, least=least)
         except ArgError as error:
-            yield Fault(f".{wire}", value, str(error))
+            yield Fault(f".{field}", value, str(error))
 
 
 def _web_faults(url: str, path: str | None, *, fixed: bool) -> Iterator[Fault]:

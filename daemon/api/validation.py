@@ -13,7 +13,7 @@ from daemon.api import bluegreen, names, rules, templates
 from daemon.api.analysis import AnalysisTemplateSpec, Arg, TemplateUse
 from daemon.api.canary import Analysis, CanarySpec, Flag, Metric, NotifyRoute, Outcome, Outcomes, ReleaseSpec, Step, Traffic, WorkloadRef
 from daemon.api.errors import ApiError, FieldError, InvalidObjectError
-from daemon.api.fields import Model
+from daemon.api.fields import Model, wire
 from daemon.api.flagservices import generic_source
 from daemon.api.flagsonly import flags_only_faults
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
@@ -395,7 +395,7 @@ def _notify(routes: list[NotifyRoute], path: str) -> Errors:
 
 
 def _metric_source(spec: MetricSourceSpec, path: str) -> Errors:
-    yield from _matching(spec.type, {kind: (name, getattr(spec, name)) for kind, name in METRIC_SOURCES.items()}, path)
+    yield from _matching(spec.type, {kind: (wire(name), getattr(spec, name)) for kind, name in METRIC_SOURCES.items()}, path)
     for name in METRIC_SOURCES.values():
         block = getattr(spec, name)
         if isinstance(block, HttpServer) and block.auth is not None:
@@ -405,6 +405,8 @@ def _metric_source(spec: MetricSourceSpec, path: str) -> Errors:
             yield _error(f"{path}.prometheus.parameters", name, f"{', '.join(rules.OWN_PARAMETERS)} are Linnet's own; remove them")
     if spec.prometheus is not None and spec.prometheus.sig_v4 is not None and spec.prometheus.auth is not None:
         yield _error(f"{path}.prometheus.sigV4", None, "sigV4 signs instead of auth; keep one")
+    for name in METRIC_SOURCES.values():
+        yield from _positive(getattr(getattr(spec, name), "window", None), f"{path}.{wire(name)}.window")
     if spec.scrape is not None:
         yield from _port(spec.scrape.port, f"{path}.scrape.port")
         yield from _positive(spec.scrape.interval, f"{path}.scrape.interval")

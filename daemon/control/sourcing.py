@@ -8,20 +8,18 @@ from typing import Any, Final
 
 from analyzers.errors import ConfigError
 from analyzers.sources import SOURCES
-from analyzers.sources.datadog import SITE, DatadogOptions
 from analyzers.sources.graphite import GraphiteOptions
-from analyzers.sources.influxdb import InfluxDBOptions
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 from analyzers.sources.scrape import ScrapeOptions
-from analyzers.sources.sigv4 import PROMETHEUS, SigV4
-from daemon.api import sources as api
+from analyzers.sources.sigv4 import PROMETHEUS
 from daemon.api.quantities import parse_duration
 from daemon.api.sources import HttpAuth, HttpServer
 from daemon.control import objects as ours
 from daemon.control.http import Http
 from daemon.control.secrets import SecretReader
 from daemon.control.trust import Tls
+from daemon.control.vendors import VENDORS, sigv4_of
 
 
 async def source_of(item: ours.MetricSource, http: Http, secrets: SecretReader) -> MetricSource:
@@ -87,42 +85,13 @@ async def prometheus_options(item: ours.MetricSource, secrets: SecretReader) -> 
     block = item.spec.prometheus
     delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
     common = await _reached(item, block, secrets)
-    signed = await _sigv4(item.namespace, block.sig_v4, secrets) if block and block.sig_v4 else None
+    signed = await sigv4_of(item.namespace, block.sig_v4, PROMETHEUS, secrets) if block and block.sig_v4 else None
     parameters = dict((block.parameters if block else None) or {})
     return PrometheusOptions(parameters=parameters, ingestion_delay=delay, sigv4=signed, **common)
 
 
-async def _sigv4(namespace: str, wanted: api.SigV4, secrets: SecretReader) -> SigV4:
-    token = wanted.session_token_secret_ref
-    return SigV4(
-        region=wanted.region,
-        service=wanted.service or PROMETHEUS,
-        access_key=await secrets.read(namespace, wanted.access_key_secret_ref),
-        secret_key=await secrets.read(namespace, wanted.secret_key_secret_ref),
-        session_token=await secrets.read(namespace, token) if token else "",
-    )
-
-
 async def _graphite(item: ours.MetricSource, secrets: SecretReader) -> GraphiteOptions:
     return GraphiteOptions(**await _reached(item, item.spec.graphite, secrets))
-
-
-async def _datadog(item: ours.MetricSource, secrets: SecretReader) -> DatadogOptions:
-    block = item.spec.datadog
-    if block is None:
-        raise ConfigError(f"MetricSource {item.name} has no datadog block")
-    return DatadogOptions(
-        url=block.url or SITE,
-        api_key=await secrets.read(item.namespace, block.api_key_secret_ref),
-        application_key=await secrets.read(item.namespace, block.application_key_secret_ref),
-    )
-
-
-async def _influxdb(item: ours.MetricSource, secrets: SecretReader) -> InfluxDBOptions:
-    block = item.spec.influxdb
-    if block is None:
-        raise ConfigError(f"MetricSource {item.name} has no influxdb block")
-    return InfluxDBOptions(url=block.url, org=block.org, token=await secrets.read(item.namespace, block.token_secret_ref))
 
 
 async def _scrape(_item: ours.MetricSource, _secrets: SecretReader) -> ScrapeOptions:
@@ -133,6 +102,5 @@ _OPTIONS: Final[Mapping[str, Callable[[ours.MetricSource, SecretReader], Awaitab
     "Prometheus": prometheus_options,
     "Scrape": _scrape,
     "Graphite": _graphite,
-    "Datadog": _datadog,
-    "InfluxDB": _influxdb,
+    **VENDORS,
 }

@@ -117,7 +117,7 @@ TEMPLATE: Final = _rules(
 METRIC_TEMPLATE: Final = _rules(
     "NoCounterpart",
     ("spec.provider.insecureSkipVerify", "give the MetricSource the CA instead: spec.prometheus.caSecretRef"),
-    ("spec.provider.region", "CloudWatch is not in this version of Linnet"),
+    ("spec.provider.region", "is said by a MetricSource of type CloudWatch: spec.cloudWatch.sigV4.region"),
 )
 
 ALERT_PROVIDER: Final = _rules(

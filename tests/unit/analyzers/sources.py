@@ -16,12 +16,14 @@ from aiohttp import web
 
 from analyzers.metrics import Selector, parse_selector
 from analyzers.sources import SOURCES
+from analyzers.sources.cloudwatch import CloudWatchOptions
 from analyzers.sources.datadog import DatadogOptions
 from analyzers.sources.graphite import GraphiteOptions
 from analyzers.sources.influxdb import InfluxDBOptions
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import HttpClient, MetricSource, Outcome, Query, Target, ValueOutcome, ValueSource
 from analyzers.sources.scrape import ScrapeOptions
+from analyzers.sources.sigv4 import SigV4
 
 AT = 1_760_000_010.0
 TOTAL = parse_selector("requests_total")
@@ -178,6 +180,30 @@ def flux(values: Sequence[float], end: str = "") -> bytes:
     return (text + end).encode()
 
 
+def metric_data(series: Mapping[str, Sequence[Any]], **more: Any) -> bytes:
+    """Results of GetMetricData, the newest value first."""
+    ended = AT - AT % 60
+    results = [
+        {
+            "Id": "q1",
+            "Label": label,
+            "Timestamps": [ended - 60.0 * (i + 1) for i in range(len(v))],
+            "Values": list(v),
+            "StatusCode": "Complete",
+        }
+        for label, v in series.items()
+    ]
+    return json.dumps({"MetricDataResults": results, "Messages": [], **more}).encode()
+
+
+def metric_data_values(values: Sequence[float]) -> bytes:
+    """A series for each value, which is its newest."""
+    return metric_data({str(i): [v, 7.0] for i, v in enumerate(values)})
+
+
+AWS = SigV4(region="eu-west-1", access_key="AKID", secret_key="secret", service="monitoring")
+
+
 def _one_or_many(values: list[float]) -> Any:
     return values if len(values) > 1 else values[0] if values else None
 
@@ -272,6 +298,25 @@ ADAPTERS = [
         ],
         unfinished=[flux([1.0], BROKEN)],
         query='from(bucket: "shop") |> range(start: -5m)',
+    ),
+    Adapter(
+        name="CloudWatch",
+        options=lambda url: CloudWatchOptions(url=url, login=AWS),
+        tell=metric_data_values,
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'{"MetricDataResults": [{"Id": "q1", "Values": ["many"]}]}',
+            b'{"MetricDataResults": [{"Id": "q1", "Values": [[1]]}]}',
+        ],
+        unfinished=[
+            metric_data_values([1.0]).replace(b"Complete", b"PartialData"),
+            metric_data_values([1.0]).replace(b"Complete", b"InternalError"),
+            metric_data_values([1.0]).replace(b"Complete", b"Forbidden"),
+            metric_data({"a": [1.0]}, Messages=[{"Code": "MaxMetricsExceeded", "Value": "results may be incomplete"}]),
+        ],
+        query='SELECT SUM(Errors) FROM "Shop" GROUP BY Service',
     ),
 ]
 COUNTERS = [CounterUse(a) for a in ADAPTERS if a.speak is not None]

@@ -47,8 +47,13 @@ def said(request: Asked, *headers: str) -> tuple[Any, ...]:
 
 
 def test_every_vendor_model_is_held_here() -> None:
-    """What the table calls a model has its test in this module, or (signatures) in that of SigV4."""
-    assert {s.name for s in SERVERS if s.standing == "vendor model"} == {"Datadog", "InfluxDB 2", "Amazon Managed Prometheus"}
+    """What the table calls a model has its test in this module, in one of its own, or (signatures) in that of SigV4."""
+    assert {s.name for s in SERVERS if s.standing == "vendor model"} == {
+        "Datadog",
+        "InfluxDB 2",
+        "Amazon Managed Prometheus",
+        "Amazon CloudWatch",
+    }
 
 
 async def test_datadog_s_client_sends_the_same_and_reads_the_same(server: Server, http: Http) -> None:

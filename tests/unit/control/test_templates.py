@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.unit.analyzers.sources import flux
+from tests.unit.analyzers.sources import flux, metric_data_values
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.control.world import RUNS, STEPS, World, a_world, deployment, linnet, route, service
 from tests.unit.control.world import canary as a_canary
@@ -282,7 +283,14 @@ QUERIED = [
         ("GET /api/v1/query?", "query=errors+/+requests"),
     ),
     ("InfluxDB", "influxdb", flux([0.2]), ("POST /api/v2/query?org=shop", '"query":"errors / requests"')),
+    ("CloudWatch", "cloudWatch", json.loads(metric_data_values([0.2])), ("POST /", '"Expression":"errors / requests"')),
 ]
+MINE: Object = {"name": "mine", "key": "t"}
+LOGINS: dict[str, Object] = {
+    "Datadog": {"apiKeySecretRef": MINE, "applicationKeySecretRef": MINE},
+    "InfluxDB": {"tokenSecretRef": MINE, "org": "shop"},
+    "CloudWatch": {"sigV4": {"region": "eu-west-1", "accessKeySecretRef": MINE, "secretKeySecretRef": MINE}},
+}
 
 
 @pytest.mark.parametrize(("kind", "block", "answer", "wanted"), QUERIED, ids=[row[0] for row in QUERIED])
@@ -293,9 +301,7 @@ async def test_a_query_is_asked_of_the_source_that_it_names(
     smoke.answer = answer
     provider = {block: {"query": "errors / requests", "sourceRef": {"name": "named"}}}
     checked = template(smoke, provider=provider, successCondition="result[0] < 0.05")
-    logins = {"datadog": ("apiKeySecretRef", "applicationKeySecretRef"), "influxdb": ("tokenSecretRef",)}
-    login = {field: {"name": "mine", "key": "t"} for field in logins.get(block, ())}
-    server = {"url": f"http://127.0.0.1:{smoke.port}", **login, **({"org": "shop"} if block == "influxdb" else {})}
+    server = {"url": f"http://127.0.0.1:{smoke.port}", **LOGINS.get(kind, {})}
     source = linnet("MetricSource", "named", {"type": kind, block: server})
     world.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": SHOP}, "data": {"t": "YWJjZGVm"}})
     await open_shop(world, source, checked, judged())

@@ -1,0 +1,70 @@
+"""The options of sources that vendors run: their keys and addresses, as each block of a `MetricSource` says them.
+
+Beside `sourcing`, which does the same for servers that anybody runs over HTTP, and chooses.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from analyzers.errors import ConfigError
+from analyzers.sources import cloudwatch, datadog
+from analyzers.sources.cloudwatch import CloudWatchOptions
+from analyzers.sources.datadog import DatadogOptions
+from analyzers.sources.influxdb import InfluxDBOptions
+from analyzers.sources.sigv4 import SigV4
+from daemon.api import sources as api
+from daemon.api.quantities import parse_duration
+from daemon.control import objects as ours
+from daemon.control.secrets import SecretReader
+
+Block = TypeVar("Block")
+
+
+async def sigv4_of(namespace: str, wanted: api.SigV4, service: str, secrets: SecretReader) -> SigV4:
+    """Who signs; `service` where the object does not say it."""
+    token = wanted.session_token_secret_ref
+    return SigV4(
+        region=wanted.region,
+        service=wanted.service or service,
+        access_key=await secrets.read(namespace, wanted.access_key_secret_ref),
+        secret_key=await secrets.read(namespace, wanted.secret_key_secret_ref),
+        session_token=await secrets.read(namespace, token) if token else "",
+    )
+
+
+def _there(item: ours.MetricSource, block: Block | None) -> Block:
+    """The block of the type, which admission asks for."""
+    if block is None:
+        raise ConfigError(f"MetricSource {item.name} has no block for its type {item.spec.type}")
+    return block
+
+
+async def _datadog(item: ours.MetricSource, secrets: SecretReader) -> DatadogOptions:
+    block = _there(item, item.spec.datadog)
+    return DatadogOptions(
+        url=block.url or datadog.SITE,
+        api_key=await secrets.read(item.namespace, block.api_key_secret_ref),
+        application_key=await secrets.read(item.namespace, block.application_key_secret_ref),
+    )
+
+
+async def _influxdb(item: ours.MetricSource, secrets: SecretReader) -> InfluxDBOptions:
+    block = _there(item, item.spec.influxdb)
+    return InfluxDBOptions(url=block.url, org=block.org, token=await secrets.read(item.namespace, block.token_secret_ref))
+
+
+async def _cloud_watch(item: ours.MetricSource, secrets: SecretReader) -> CloudWatchOptions:
+    block = _there(item, item.spec.cloud_watch)
+    login = await sigv4_of(item.namespace, block.sig_v4, cloudwatch.SERVICE, secrets)
+    return CloudWatchOptions(login=login, url=block.url or "", window=_window(block.window, cloudwatch.WINDOW))
+
+
+def _window(said: str | None, usual: float) -> float:
+    return parse_duration(said) if said else usual
+
+
+VENDORS: Final[Mapping[str, Callable[[ours.MetricSource, SecretReader], Awaitable[Any]]]] = {
+    "Datadog": _datadog,
+    "InfluxDB": _influxdb,
+    "CloudWatch": _cloud_watch,
+}
