@@ -1,4 +1,4 @@
-"""What the scenarios share: one release of the chart for the session, and a stage for each file of scenarios."""
+"""What the scenarios share: one release of the chart for the session, and one stage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.scenario import Shop
-from tests.cluster.stage import Stage
+from tests.cluster.stage import Stage, in_one_row
 from tests.conftest import missing_parts
 from tests.testbed.controlplane import ControlPlane
 from tests.testbed.gateway import Gateway
@@ -27,9 +27,13 @@ def linnet(control_plane: ControlPlane, node_agent: NodeAgent, gateway: Gateway)
     return installed
 
 
-@pytest.fixture(scope="module")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    in_one_row(items)
+
+
+@pytest.fixture(scope="session")
 def stage(linnet: Linnet, node_agent: NodeAgent, gateway: Gateway) -> Iterator[Stage]:
-    """Where the scenarios of one file run, several at a time."""
+    """Where the scenarios run, several at a time."""
     made = Stage(linnet, node_agent, gateway)
     yield made
     made.close()

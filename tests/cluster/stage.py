@@ -3,8 +3,9 @@
     @scenario
     def test_something(shop: Shop) -> None: ...
 
-stays one test with one name, one docstring and one outcome; when the first of a module is asked for, all selected ones of that module
-begin in a pool of threads, and each test hands over what became of its own.
+stays one test with one name, one docstring and one outcome; when the first is asked for, all selected ones of the session begin in a
+pool of threads, and each test hands over what became of its own. A test that must be alone with the daemon comes before or after all
+of them: `in_one_row` sees to that.
 """
 
 from __future__ import annotations
@@ -62,13 +63,24 @@ class Stage:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _body(item: pytest.Item) -> Scenario | None:
+    found: Scenario | None = getattr(getattr(item, "function", None), "scenario_body", None)
+    return found
+
+
+def in_one_row(items: list[pytest.Item]) -> None:
+    """Moves every scenario up to the first, in place: no test that wants the daemon for itself lies between two of them."""
+    where = next((position for position, item in enumerate(items) if _body(item)), len(items))
+    items[where:] = [one for one in items[where:] if _body(one)] + [one for one in items[where:] if not _body(one)]
+
+
 def scenario(body: Scenario) -> Callable[[Stage, pytest.FixtureRequest], None]:
-    """A test whose body runs beside the other scenarios of its module."""
+    """A test whose body runs beside the other scenarios of the session."""
 
     def test(stage: Stage, request: pytest.FixtureRequest) -> None:
         for item in request.session.items:
-            other = getattr(getattr(item, "function", None), "scenario_body", None)
-            if other is not None and getattr(item, "module", None) is request.module:
+            other = _body(item)
+            if other is not None:
                 stage.begin(other)
         stage.await_end(body)
 

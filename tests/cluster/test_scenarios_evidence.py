@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from analyzers.evidence import replay
-from analyzers.ticks import Verdict
-from tests.cluster.scenario import API, Shop, canary
+from analyzers.evidence import read, replay, walk, write
+from analyzers.ticks import Action, Verdict
+from tests.cluster.scenario import ANALYSIS, API, Shop, canary
 from tests.cluster.stage import scenario
 from tests.testbed import build
 from tests.testbed.controlplane import ControlPlane
 from tests.testbed.prometheus import Prometheus, start_prometheus
+from tests.witness.evidence import clean, explained
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
@@ -34,6 +35,7 @@ SOURCE = {
 }
 ERRORS = {"name": "errors", "preset": "HTTPErrorRatio", "rollbackIfWorseBy": "2pp", "promoteIfWithin": "10pp"}
 HALF = [{"weight": 50, "dwell": {"minDuration": "2s"}}]
+BY_EVIDENCE = {"strategy": {"ramp": "Adaptive"}, "steps": [{"weight": 10}, {"weight": 50}], "analysis": {**ANALYSIS, "bake": "5s"}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -52,6 +54,13 @@ def linnet(shop: Shop, *words: str) -> tuple[int, str]:
     program = [str(Path(sys.executable).with_name("linnet")), *words, "-n", shop.namespace, "--kubeconfig", str(shop.plane.kubeconfig)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
+
+
+def stored(shop: Shop, revision: str) -> str:
+    """The evidence, of a run whose verdict is not looked at."""
+    path = f"/apis/{API}/namespaces/{shop.namespace}/analysisruns/shop-{revision}"
+    text: str = json.loads(shop.plane.request(path))["status"]["evidence"]["data"]
+    return text
 
 
 def stopped_for(
@@ -101,6 +110,33 @@ def test_a_release_that_takes_more_cpu_is_stopped_for_that(shop: Shop) -> None:
     metric = {"name": "cpu", "preset": "CPUPerRequest"}
     more = {"maxFalseRollbackPercent": 10}
     stopped_for(shop, "shop:cpu-40", metric, name="cpu", rate=24, patience=280, analysis=more, replicas=6, env={"CPU_MS": "3"})
+
+
+@scenario
+def test_evidence_moves_the_weight_and_its_log_says_how(shop: Shop) -> None:
+    """A good version climbs to half of the traffic in one write each, a bad one never gets there: both as the log alone has it."""
+    shop.open(BY_EVIDENCE, startup_seconds=1)
+    shop.load(80)
+    shop.push("v2")
+    status = shop.await_verdict("Pass", 240)
+    log = read(stored(shop, status["verdict"]["revision"]))
+    words = shop.steps()
+    weights = explained(log)
+    assert weights[-2:] == [10, 50]
+    assert [f"weight {w}" for w in weights] == [w for w in words if w.startswith("weight ") and w != "weight 0"], words
+    assert replay(write(log)).action is Action.PROMOTE
+    shop.await_phase("Idle")
+    shop.push("bad-30")
+    status = shop.await_verdict("Fail", 90)
+    failed = read(stored(shop, status["verdict"]["revision"]))
+    assert replay(write(failed)).action is Action.ROLLBACK
+    assert Action.ROLLBACK not in [answer.action for _, answer, _ in walk(clean(failed))]
+    assert max(explained(failed)) <= 10
+    assert shop.steps().count("weight 50") == 1
+    seen = shop.stop_load()
+    shop.assert_clean()
+    shop.assert_as_before("shop:v2")
+    shop.assert_no_switch_hurt(seen)
 
 
 @scenario

@@ -77,13 +77,13 @@ def test_a_bad_release_is_rolled_back_and_a_good_one_follows(shop: Shop) -> None
 @scenario
 def test_an_outage_of_prometheus_decides_nothing(shop: Shop) -> None:
     """For a minute there is nothing to judge by: the release holds where it is, says so, and goes on when the data are back."""
+    prometheus = start_prometheus(shop.plane, port=9091)  # its own: other releases have theirs at the usual one
     source = {
         "apiVersion": API,
         "kind": "MetricSource",
         "metadata": {"name": "default"},
-        "spec": {"type": "Prometheus", "prometheus": {"url": "http://10.99.0.1:9090"}},
+        "spec": {"type": "Prometheus", "prometheus": {"url": prometheus.url}},
     }
-    prometheus = start_prometheus(shop.plane)
     try:
         shop.open({"steps": [{"weight": 20, "dwell": {"minDuration": "2s"}}]}, source=source)
         shop.load(60)

@@ -20,9 +20,9 @@ PORT = 9090
 class Prometheus:
     """A running Prometheus at `url`."""
 
-    def __init__(self, plane: ControlPlane, command: list[str]) -> None:
+    def __init__(self, plane: ControlPlane, command: list[str], port: int) -> None:
         self.plane = plane
-        self.url = f"http://{ADDRESS}:{PORT}"
+        self.url = f"http://{ADDRESS}:{port}"
         self._command = command
         self.process: Process = plane.popen(command, name="prometheus")
 
@@ -107,12 +107,12 @@ def _config(plane: ControlPlane, interval: str, gateway: str | None) -> dict[str
     return {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
 
 
-def start_prometheus(plane: ControlPlane, *, gateway: str | None = None, interval: str = "1s") -> Prometheus:
+def start_prometheus(plane: ControlPlane, *, gateway: str | None = None, interval: str = "1s", port: int = PORT) -> Prometheus:
     """Starts it; `gateway` is the host:port of Traefik's metrics. Pods ask for it by the annotations `prometheus.io/scrape` and `/port`."""
-    config = plane.directory / "prometheus.yaml"
+    config = plane.directory / f"prometheus-{port}.yaml"
     config.write_text(yaml.safe_dump(_config(plane, interval, gateway)))
-    data = plane.directory / "prometheus"
-    options = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={ADDRESS}:{PORT}", "--log.level=warn"]
-    prometheus = Prometheus(plane, [str(build.bin_dir() / "prometheus"), *options])
+    data = plane.directory / f"prometheus-{port}"
+    options = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={ADDRESS}:{port}", "--log.level=warn"]
+    prometheus = Prometheus(plane, [str(build.bin_dir() / "prometheus"), *options], port)
     prometheus.await_ready()
     return prometheus
