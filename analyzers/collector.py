@@ -83,13 +83,33 @@ class Collected(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: float | None = None
 
 
-class Collector:
-    """One rollout's data, for one revision: a new revision gets a new collector."""
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a source answered, taken in and not yet frozen: ticks `last` + 1 to `due` can be.
 
-    def __init__(self, source: MetricSource, metrics: Sequence[AnyMetric], *, scrape_seconds: float, last_index: int | None = None) -> None:
+    `away`: none of it could be used, and the source keeps its past, so that waiting loses nothing.
+    """
+
+    last: int
+    due: int
+    bad: dict[str, tuple[Problem, ...]] = msgspec.field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    retry_after: float | None = None
+    away: bool = False
+
+
+class Collector:
+    """One rollout's data of one source, for one revision: a new revision gets a new collector.
+
+    `called` (the source's name) is put before what it says is wrong, where a release has several.
+    """
+
+    def __init__(
+        self, source: MetricSource, metrics: Sequence[AnyMetric], *, scrape_seconds: float, last_index: int | None = None, called: str = ""
+    ) -> None:
         if not math.isfinite(scrape_seconds) or scrape_seconds < 1:
             raise ConfigError(f"scrape interval is {scrape_seconds}: give at least 1 second, the interval at which the metrics are scraped")
         self._source, self._metrics, self._scrape = source, tuple(metrics), scrape_seconds
+        self._prefix = f"{called}: " if called else ""
         self._last, self._fresh = last_index, {m.name for m in metrics}
         self._channels = {m.name: channel(m, scrape_seconds) for m in metrics}
         self._refused: dict[str, Problem] = {}
@@ -101,11 +121,19 @@ class Collector:
 
     async def collect(self, now: float, arms: Sequence[ArmTargets], *, deadline: float = 5.0) -> Collected:
         """Read what is new at `now` (epoch seconds) and freeze the ticks that are due."""
+        reading = await self.read(now, arms, due=self.due(now), deadline=deadline)
+        return self.give(reading, wait=reading.away)
+
+    def due(self, now: float) -> int:
+        """The newest tick that all samples must have arrived of."""
+        return math.floor((now - self._source.settle_scrapes * self._scrape - self._source.ingestion_delay) / self._scrape)
+
+    async def read(self, now: float, arms: Sequence[ArmTargets], *, due: int, deadline: float) -> Reading:
+        """Ask for what is new."""
         by_name = _both(arms)
-        due = math.floor((now - self._source.settle_scrapes * self._scrape - self._source.ingestion_delay) / self._scrape)
         last = self._start(due)
         if due <= last:
-            return Collected()
+            return Reading(last=last, due=last)
         at = math.floor(now / self._scrape) * self._scrape
         window = at - last * self._scrape + 2 * self._scrape + (GAP if self._fresh else 0.0)
         queries = [(m, arm, role) for m in self._metrics for arm in ARMS for role in m.selectors]
@@ -113,6 +141,16 @@ class Collector:
         outcomes = await self._source.fetch(asked, at=at, window=window, deadline=deadline)
         answers = {(m.name, arm, role): o for (m, arm, role), o in zip(queries, outcomes, strict=True)}
         return self._take(answers, by_name, last, due)
+
+    def give(self, reading: Reading, *, wait: bool) -> Collected:
+        """Freeze what was read. `wait`: not yet, but for what is older than anyone waits for."""
+        if reading.due <= reading.last:
+            return Collected()
+        due = reading.due - math.floor(GIVE_UP / self._scrape) if wait else reading.due
+        ticks = tuple(self._freeze(k, reading.bad) for k in range(reading.last + 1, due + 1))
+        self._last = max(reading.last, due)
+        problems = (*reading.problems, *(p for p in self._refused.values() if p not in reading.problems))
+        return Collected(ticks=ticks, problems=problems, retry_after=reading.retry_after)
 
     def _start(self, due: int) -> int:
         """Where to go on: after the last tick, but no further back than can be read."""
@@ -124,7 +162,7 @@ class Collector:
         self._last = last
         return last
 
-    def _take(self, answers: dict[tuple[str, str, str], Outcome], arms: dict[str, ArmTargets], last: int, due: int) -> Collected:
+    def _take(self, answers: dict[tuple[str, str, str], Outcome], arms: dict[str, ArmTargets], last: int, due: int) -> Reading:
         problems: list[Problem] = list(self._refused.values())
         bad: dict[str, tuple[Problem, ...]] = {}
         for metric in self._metrics:
@@ -136,16 +174,9 @@ class Collector:
             else:
                 self._feed(metric.name, own, arms)
         waits = [o.retry_after for o in answers.values() if isinstance(o, Failure) and o.retry_after is not None]
-        retry_after = max(waits, default=None)
-        if len(bad) == len(self._metrics) and self._source.backfills:
-            # The whole source is away and keeps its past: wait for it, then fill the gap tick by tick.
-            due = min(due, due - math.floor(GIVE_UP / self._scrape))
-        ticks = tuple(self._freeze(k, bad) for k in range(last + 1, due + 1))
-        self._last = max(last, due)
-        return Collected(ticks=ticks, problems=(*problems, *self._newly_refused(problems)), retry_after=retry_after)
-
-    def _newly_refused(self, known: list[Problem]) -> list[Problem]:
-        return [p for p in self._refused.values() if p not in known]
+        # The whole source is away and keeps its past: it is waited for, and then the gap is filled tick by tick.
+        away = len(bad) == len(self._metrics) and self._source.backfills
+        return Reading(last=last, due=due, bad=bad, problems=tuple(problems), retry_after=max(waits, default=None), away=away)
 
     def _problems(self, metric: str, outcomes: dict[tuple[str, str], Outcome]) -> tuple[Problem, ...]:
         """What makes this metric's answer unusable. Pods that do not answer are an absent arm as long as the other one does."""
@@ -154,9 +185,9 @@ class Collector:
         if failures and not self._source.backfills and {arm for arm, _ in failures} != set(ARMS):
             failures = {}
         texts = dict.fromkeys(f"{f.kind}: {f.message}" for f in failures.values())
-        found = [Problem(kind=ProblemKind.PROVIDER_ERROR, text=t, metric=metric) for t in texts]
+        found = [Problem(kind=ProblemKind.PROVIDER_ERROR, text=self._prefix + t, metric=metric) for t in texts]
         warned = dict.fromkeys(w for p in partial for w in p.warnings)
-        found += [Problem(kind=ProblemKind.PARTIAL, text=w, metric=metric) for w in warned]
+        found += [Problem(kind=ProblemKind.PARTIAL, text=self._prefix + w, metric=metric) for w in warned]
         return tuple(found)
 
     def _feed(self, metric: str, outcomes: dict[tuple[str, str], Outcome], arms: dict[str, ArmTargets]) -> None:

@@ -118,17 +118,23 @@ class Consultation:
         return found
 
     async def _metrics(self, what: str, resolved: Resolved) -> list[Finding]:
-        arm, item = baseline(self._caches, resolved), resolved.metric_source
-        if item is None or arm is None:
-            return []
-        try:
-            source = await source_of(item, self._http, self._secrets)
-        except (SecretMissing, KubeError, ValueError) as e:
-            return [bad(what, str(e), "correct the MetricSource or its Secret")]
-        analysis = resolved.spec.analysis
-        return [await self._metric(what, m, resolved, source, arm) for m in (analysis.metrics if analysis else None) or []]
+        found: list[Finding] = []
+        for use in resolved.sources:
+            arm = baseline(self._caches, resolved, use.item)
+            if arm is None:
+                continue
+            try:
+                source = await source_of(use.item, self._http, self._secrets)
+            except (SecretMissing, KubeError, ValueError) as e:
+                found.append(bad(what, str(e), "correct the MetricSource or its Secret"))
+                continue
+            found += [await self._metric(what, m, resolved, source, (arm, use.item)) for m in use.metrics]
+        return found
 
-    async def _metric(self, what: str, metric: Metric, resolved: Resolved, source: MetricSource, arm: ArmTargets) -> Finding:
+    async def _metric(
+        self, what: str, metric: Metric, resolved: Resolved, source: MetricSource, asked: tuple[ArmTargets, ours.MetricSource]
+    ) -> Finding:
+        arm, item = asked
         try:
             answer = await resolve(source, candidates(metric, resolved), arm, now=time.time(), deadline=DEADLINE)
         except (AnalysisError, ValueError) as e:
@@ -141,14 +147,13 @@ class Consultation:
             return ok(what, f"metric {metric.name}: found {answer.metric.anchor}{told}")
         if answer.failure is not None:
             return bad(what, f"metric {metric.name}: {answer.failure.message}", "a release would wait for data: NoData")
-        near = await self._names(resolved)
+        near = await self._names(item)
         way_out = "count requests in the app, or give spec.analysis.metrics a ratio of your own counters" + near
         return warn(what, f"metric {metric.name} has no samples of the stable pods: {'; '.join(answer.tried)}", way_out)
 
-    async def _names(self, resolved: Resolved) -> str:
+    async def _names(self, item: ours.MetricSource) -> str:
         """The last resort: which counters the server has for requests at all, by prometheus-api-client."""
-        item = resolved.metric_source
-        if item is None or item.spec.prometheus is None:
+        if item.spec.prometheus is None:
             return ""
         try:
             options = await prometheus_options(item, self._secrets)

@@ -16,7 +16,7 @@ from daemon.api.sources import MetricSourceSpec, PrometheusSource
 from daemon.cli.cluster import CliError, Cluster
 from daemon.control import objects as ours
 from daemon.control.http import Http
-from daemon.control.resolve import Resolved
+from daemon.control.resolve import Resolved, SourceUse
 from daemon.control.secrets import SecretReader
 from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError, NotFound
@@ -50,7 +50,13 @@ async def means(
         analysis = msgspec.structs.replace(analysis, interval=f"{round(interval)}s")
     canary = known[0] if known else ours.Canary(metadata=meta, spec=spec)
     spec = msgspec.structs.replace(spec, analysis=analysis)
-    resolved = Resolved(canary=canary, spec=spec, deployment=deployment, pod_ratio=True, metric_source=item)
+    resolved = Resolved(
+        canary=canary,
+        spec=spec,
+        deployment=deployment,
+        pod_ratio=True,
+        sources=(SourceUse(item=item, metrics=tuple(analysis.metrics or ())),),
+    )
     return resolved, await source_of(item, http, SecretReader(cluster.client))
 
 

@@ -8,15 +8,17 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import msgspec
 
 from analyzers.channels import BucketsDifferError
-from analyzers.collector import BASELINE, CANARY, ArmTargets, Collector, resolve
+from analyzers.collector import ArmTargets, Collector, resolve
 from analyzers.errors import AnalysisError
 from analyzers.evidence import EvidenceLog, Trial
+from analyzers.history import History
+from analyzers.joining import Joined
 from analyzers.metrics import AnyMetric, HistogramMetric
 from analyzers.options import JudgeConfig
 from analyzers.past import past
@@ -71,8 +73,7 @@ class _Session:
         self.parameters = ""
         self._trial: Trial | None = None
         self._split: str | None = None
-        self._collector: Collector | None = None
-        self._source: MetricSource | None = None
+        self._collector: Joined | None = None
         self._interval = 15.0
 
     @property
@@ -104,50 +105,67 @@ class _Session:
         return self._interval - now % self._interval + 0.05
 
     async def _start(self) -> None:
-        source_object = self.resolved.metric_source
-        if source_object is None:
-            raise AnalysisError("no metric source", reason="NoSource")
-        self._source = await source_of(source_object, self.ports.http, self.ports.secrets)
-        metrics = await self._metrics(self._source)
+        uses = self.resolved.sources
+        sources = {u.item.name: await source_of(u.item, self.ports.http, self.ports.secrets) for u in uses}
+        whose = {m.name: u.item.name for u in uses for m in u.metrics}
+        metrics = await self._metrics(sources, whose)
         config = judge_config(self.resolved, metrics)
         self._interval = config.scrape_seconds
-        self.parameters = parameters_of(config, metrics)
+        self.parameters = parameters_of(config, metrics, whose)
         stored = None if self.fresh else await self.ports.runs.evidence(self.resolved, self.revision, self.parameters)
         self.fresh = False
         # What was learnt before the start is in the log: it would be another thing now, with the canary in sight.
-        self._trial = Trial.resume(stored) if stored else Trial.begin(await self._learnt(self._source, metrics, config))
+        self._trial = Trial.resume(stored) if stored else Trial.begin(await self._learnt(sources, whose, metrics, config))
         last = self._trial.log.last_index if stored else self._unexposed()
         self._split = splits(self.ports.caches, self.resolved, metrics)
         if self._trial.config.ramp is not None:
             self._publish_first(self._trial)
-        self._collector = Collector(self._source, metrics, scrape_seconds=self._interval, last_index=last)
+        self._collector = Joined(
+            {
+                name: Collector(
+                    source,
+                    [m for m in metrics if whose[m.name] == name],
+                    scrape_seconds=self._interval,
+                    last_index=last,
+                    called=f"MetricSource {name}" if len(sources) > 1 else "",
+                )
+                for name, source in sources.items()
+            }
+        )
 
     def _unexposed(self) -> int | None:
         """The last tick before the first exposure: a daemon that died before it had stored anything reads again what came after."""
         rollout = self.resolved.canary.status.rollout
         return math.floor(epoch(rollout.judge_from) / self._interval) if rollout is not None and rollout.judge_from else None
 
-    async def _learnt(self, source: MetricSource, metrics: tuple[AnyMetric, ...], config: JudgeConfig) -> JudgeConfig:
+    async def _learnt(
+        self, sources: Mapping[str, MetricSource], whose: Mapping[str, str], metrics: tuple[AnyMetric, ...], config: JudgeConfig
+    ) -> JudgeConfig:
         """Baseline against baseline, from before the first exposure."""
-        pair, rollout = arms(self.ports.caches, self.resolved, self.revision), self.resolved.canary.status.rollout
+        pairs, rollout = arms(self.ports.caches, self.resolved, self.revision), self.resolved.canary.status.rollout
         until = epoch(rollout.started_at) if rollout is not None else self.ports.clock()
-        history = await past(source, metrics, pair[1], until=until, scrape_seconds=config.scrape_seconds) if pair else {}
+        history: dict[str, History] = {}
+        for name, source in sources.items():
+            if pairs is None:
+                break
+            own = [m for m in metrics if whose[m.name] == name]
+            history |= await past(source, own, pairs[name][1], until=until, scrape_seconds=config.scrape_seconds)
         return learnt(config, history, self.resolved)
 
-    async def _metrics(self, source: MetricSource) -> tuple[AnyMetric, ...]:
-        analysis = self.resolved.spec.analysis
+    async def _metrics(self, sources: Mapping[str, MetricSource], whose: Mapping[str, str]) -> tuple[AnyMetric, ...]:
         chosen: list[AnyMetric] = []
-        for metric in (analysis.metrics if analysis else None) or []:
+        for metric in self.resolved.metrics:
             found = candidates(metric, self.resolved)
             only = found[0] if len(found) == 1 else None
             if only is not None and not isinstance(only, HistogramMetric):
                 chosen.append(only)
                 continue
-            pair = arms(self.ports.caches, self.resolved, self.revision)
-            if pair is None:
+            pairs = arms(self.ports.caches, self.resolved, self.revision)
+            if pairs is None:
                 raise AnalysisError("no pods of both versions to ask for metrics", reason="NoPods", retryable=True)
-            by_name = {a.name: a for a in pair}
-            answer = await resolve(source, found, by_name[BASELINE], now=self.ports.clock(), other=by_name[CANARY])
+            name = whose[metric.name]
+            canary, baseline = pairs[name]
+            answer = await resolve(sources[name], found, baseline, now=self.ports.clock(), other=canary)
             if answer.metric is None:
                 why = answer.failure.message if answer.failure else "; ".join(answer.tried)
                 raise AnalysisError(f"metric {metric.name}: {why}", reason="MetricMissing", retryable=True)
@@ -156,10 +174,15 @@ class _Session:
 
     async def _tick(self) -> None:
         collector, trial = self._collector, self._trial
-        pair = arms(self.ports.caches, self.resolved, self.revision)
-        if collector is None or trial is None or pair is None:
+        pairs = arms(self.ports.caches, self.resolved, self.revision)
+        if collector is None or trial is None or pairs is None:
             return
-        collected = await collector.collect(self.ports.clock(), pair, deadline=min(5.0, self._interval))
+        gone = sorted(set(collector.sources) - set(pairs))
+        if gone:
+            self._absent("ProviderError", f"MetricSource {', '.join(gone)} is gone, and its metrics cannot be judged without it")
+            return
+        pair = next(iter(pairs.values()))
+        collected = await collector.collect(self.ports.clock(), pairs, deadline=min(5.0, self._interval))
         answer: Answer | None = None
         weight = 0
         for frozen in collected.ticks:

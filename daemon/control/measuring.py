@@ -87,11 +87,11 @@ def traefik_arms(resolved: Resolved) -> dict[str, tuple[Matcher, ...]]:
 
 
 def interval_of(resolved: Resolved) -> float:
-    """Seconds between two looks: the release's interval, or the source's where that asks for more patience."""
-    analysis, source = resolved.spec.analysis, resolved.metric_source
+    """Seconds between two looks: the release's interval, or that of a source which asks for more patience."""
+    analysis = resolved.spec.analysis
     wanted = parse_duration((analysis.interval if analysis else None) or "15s")
-    scrape = source.spec.scrape if source is not None and source.spec.type == "Scrape" else None
-    return max(wanted, parse_duration(scrape.interval)) if scrape is not None and scrape.interval else wanted
+    pages = [u.item.spec.scrape for u in resolved.sources if u.item.spec.type == "Scrape"]
+    return max([wanted, *(parse_duration(p.interval) for p in pages if p is not None and p.interval)])
 
 
 def is_error_ratio(metric: AnyMetric | None) -> bool:
@@ -124,7 +124,7 @@ def judge_config(resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> JudgeCon
 def learnt(config: JudgeConfig, history: Mapping[str, History], resolved: Resolved) -> JudgeConfig:
     """With what the hours before the release teach, frozen from here on; a bound that the owner wrote down stays as it is."""
     found = learn(config, history)
-    owned = {m.name for m in (resolved.spec.analysis.metrics if resolved.spec.analysis else None) or [] if not has_usual_margins(m)}
+    owned = {m.name for m in resolved.metrics if not has_usual_margins(m)}
     given = {m.name: m.unacceptable for m in config.metrics}
     metrics = tuple(msgspec.structs.replace(m, unacceptable=given[m.name]) if m.name in owned else m for m in found.metrics)
     found = msgspec.structs.replace(found, metrics=metrics, rps=found.rps or _measured(resolved))
@@ -158,12 +158,13 @@ def splits(caches: Caches, resolved: Resolved, metrics: tuple[AnyMetric, ...]) -
     return found if len(naming) <= len(resolved.scopes) else None
 
 
-def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets, ArmTargets] | None:
-    """(canary, baseline); None while either has no pods to speak of."""
-    deployment, source = resolved.deployment, resolved.metric_source
-    if resolved.spec.flags_only and source is not None:
-        return ArmTargets(name=CANARY), ArmTargets(name=BASELINE)  # on the same pods: each metric's own labels tell them apart
-    if deployment is None or source is None:
+def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[ArmTargets, ArmTargets]] | None:
+    """(canary, baseline) as each source finds them, by its name; None while either has no pods to speak of."""
+    deployment = resolved.deployment
+    if resolved.spec.flags_only and resolved.sources:
+        # On the same pods: each metric's own labels tell them apart.
+        return {u.item.name: (ArmTargets(name=CANARY), ArmTargets(name=BASELINE)) for u in resolved.sources}
+    if deployment is None or not resolved.sources:
         return None
     canaries = [
         d
@@ -173,10 +174,10 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> tuple[ArmTargets,
     if not canaries:
         return None
     canary = tuple(p for d in canaries for p in caches.pods_of(d))
-    return (
-        _arm(CANARY, canary, source, f"{canaries[0].name}-{HASH}-{HASH}", deployment),
-        _baseline(caches, deployment, source),
-    )
+    pattern = f"{canaries[0].name}-{HASH}-{HASH}"
+    return {
+        u.item.name: (_arm(CANARY, canary, u.item, pattern, deployment), _baseline(caches, deployment, u.item)) for u in resolved.sources
+    }
 
 
 def _flag_labels(metric: Metric, resolved: Resolved) -> ArmLabels | None:
@@ -187,10 +188,9 @@ def _flag_labels(metric: Metric, resolved: Resolved) -> ArmLabels | None:
     return ArmLabels(stable=f'{label}="disabled"', canary=f'{label}="enabled"')
 
 
-def baseline(caches: Caches, resolved: Resolved) -> ArmTargets | None:
-    """The stable pods alone: whether a metric exists can be asked before there is any canary."""
-    deployment, source = resolved.deployment, resolved.metric_source
-    return None if deployment is None or source is None else _baseline(caches, deployment, source)
+def baseline(caches: Caches, resolved: Resolved, source: ours.MetricSource) -> ArmTargets | None:
+    """The stable pods alone, as `source` finds them: whether a metric exists can be asked before there is any canary."""
+    return None if resolved.deployment is None else _baseline(caches, resolved.deployment, source)
 
 
 def _baseline(caches: Caches, deployment: Deployment, source: ours.MetricSource) -> ArmTargets:

@@ -21,14 +21,13 @@ MOST_ERRORS: Final = 0.99
 def outlook(resolved: Resolved, seen: Observed, forecast: Forecast | None) -> str:
     """Service, route, steps, flags, coverage, metrics, kind of hold, expected time."""
     plan = plan_of(resolved.spec, gitops=bool(seen.gitops))
-    analysis, source = resolved.spec.analysis, resolved.metric_source
     found = Outlook(
         plan=plan,
         service=resolved.service.name if resolved.service else "",
         routes=tuple(s.route for s in resolved.scopes),
         flags=tuple(f.key for f in resolved.flags),
-        metrics=tuple(m.name for m in (analysis.metrics if analysis else None) or []) or plan.background,
-        source=f"{source.spec.type} {source.name}" if source else "no source",
+        metrics=tuple(m.name for m in resolved.metrics) or plan.background,
+        source=", ".join(f"{s.item.spec.type} {s.item.name}" for s in resolved.sources) or "no source",
         interval=interval_of(resolved),
         gitops=seen.gitops,
         forecast=forecast,
@@ -42,9 +41,8 @@ def _expectation(resolved: Resolved, plan: RolloutPlan, forecast: Forecast | Non
     """None where it cannot be told; only a part of the requests is split where not all pass the route."""
     if forecast is None or not forecast.requests_per_second:
         return None
-    analysis = resolved.spec.analysis
     try:
-        metrics = tuple(candidates(m, resolved)[0] for m in (analysis.metrics if analysis else None) or [])
+        metrics = tuple(candidates(m, resolved)[0] for m in resolved.metrics)
         config = judge_config(resolved, tuple(m for m in metrics if is_error_ratio(m)))
     except (AnalysisError, ValueError):
         return None

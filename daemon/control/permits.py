@@ -51,9 +51,10 @@ class HoldProbe:
         return volumes or await self._hold(resolved) or await self._source(resolved)
 
     async def _source(self, resolved: Resolved) -> Problem | None:
-        if self._sources is None or resolved.metric_source is None:
+        if self._sources is None:
             return None
-        found = await self._sources.problem(resolved.metric_source)
+        asked = [await self._sources.problem(use.item) for use in resolved.sources]
+        found = next((p for p in asked if p is not None), None)
         (self._waiting.add if found else self._waiting.discard)(resolved.canary.namespace)
         return found
 

@@ -23,7 +23,7 @@ from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.http import Http
 from daemon.control.measuring import baseline, candidates, interval_of, is_error_ratio, traefik_arms
-from daemon.control.resolve import Resolved
+from daemon.control.resolve import Resolved, SourceUse
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError
@@ -144,26 +144,41 @@ class Prospects:
         return REFRESH if counted.used is not None else RETRY
 
     async def _counted(self, entry: _Entry) -> _Counted:
+        """Of every source; the pods' own counters say most, whoever has them."""
+        found = [await self._of_source(entry, use) for use in entry.resolved.sources]
+        if not found:
+            return _Counted(why="there is no metric source")
+        best = max(found, key=lambda c: (c.used is not None, c.own))
+        by_name = {m.name: m for c in found for m in c.metrics}
+        return msgspec.structs.replace(
+            best,
+            metrics=tuple(by_name[m.name] for m in entry.resolved.metrics if m.name in by_name),
+            worst=max(c.worst for c in found),
+            routers=tuple(r for c in found for r in c.routers),
+            why=next((c.why for c in found if c.why), ""),
+            failed=any(c.failed for c in found),
+        )
+
+    async def _of_source(self, entry: _Entry, use: SourceUse) -> _Counted:
         resolved = entry.resolved
-        item, arm = resolved.metric_source, baseline(self._ports.caches, resolved)
-        if item is None or arm is None:
+        arm = baseline(self._ports.caches, resolved, use.item)
+        if arm is None:
             return _Counted(why="there is no metric source")
         try:
-            source = await source_of(item, self._ports.http, self._ports.secrets)
-            found = await self._look(entry, source, arm)
+            source = await source_of(use.item, self._ports.http, self._ports.secrets)
+            found = await self._look(entry, source, arm, use.metrics)
             if not source.backfills and found.used is None and not found.why:
                 await asyncio.sleep(interval_of(resolved))
-                found = await self._look(entry, source, baseline(self._ports.caches, resolved) or arm)
+                found = await self._look(entry, source, baseline(self._ports.caches, resolved, use.item) or arm, use.metrics)
         except (AnalysisError, SecretMissing, KubeError, ValueError) as e:
             return _Counted(why=str(e), failed=True)
         return found
 
-    async def _look(self, entry: _Entry, source: MetricSource, arm: ArmTargets) -> _Counted:
+    async def _look(self, entry: _Entry, source: MetricSource, arm: ArmTargets, metrics: Sequence[Metric]) -> _Counted:
         resolved = entry.resolved
-        analysis = resolved.spec.analysis
         chosen: list[Chosen] = []
         failure: Failure | None = None
-        for metric in (analysis.metrics if analysis else None) or []:
+        for metric in metrics:
             found, failed = await self._choose(source, metric, resolved, arm)
             chosen.append((metric.name, found))
             failure = failure or failed
@@ -204,11 +219,10 @@ class Prospects:
 
 def _about(resolved: Resolved) -> bytes:
     """What the figures depend on besides the traffic."""
-    source = resolved.metric_source
     named = (
         resolved.service.name if resolved.service else "",
         [(s.name, s.port) for s in resolved.scopes],
-        (source.key, source.metadata.resource_version) if source else None,
+        [(u.item.key, u.item.metadata.resource_version) for u in resolved.sources],
         resolved.spec.analysis,
     )
     return msgspec.json.encode(named)
@@ -280,9 +294,9 @@ def _forecast(resolved: Resolved, counted: _Counted) -> Forecast:
 
 def _coverage(resolved: Resolved, counted: _Counted, pods: Usage) -> tuple[int | None, str | None, str]:
     """(percent, by whose counters, or why it is not known): what the router sent, of what the pods counted."""
-    source = resolved.metric_source
-    if source is not None and source.spec.type != "Prometheus":
-        return None, None, f"MetricSource {source.name} reads the pods alone, and only a router's counters tell"
+    if resolved.sources and all(u.item.spec.type != "Prometheus" for u in resolved.sources):
+        named = ", ".join(u.item.name for u in resolved.sources)
+        return None, None, f"MetricSource {named} reads the pods alone, and only a router's counters tell"
     if not counted.own:
         return None, None, "the pods have no counter of their own that Linnet knows"
     if not counted.routers:

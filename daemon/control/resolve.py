@@ -10,7 +10,7 @@ import msgspec
 from analyzers.sources import SOURCES
 from daemon.api import names
 from daemon.api.bluegreen import is_blue_green
-from daemon.api.canary import CanarySpec
+from daemon.api.canary import CanarySpec, Metric
 from daemon.api.defaults import effective, merge
 from daemon.api.routers import KNOWN, RouteRef
 from daemon.api.validation import validate
@@ -38,6 +38,13 @@ class FlagUse(msgspec.Struct, frozen=True, kw_only=True):
     source: ours.FlagSource
 
 
+class SourceUse(msgspec.Struct, frozen=True, kw_only=True):
+    """A MetricSource and the metrics of the release that are asked of it."""
+
+    item: ours.MetricSource
+    metrics: tuple[Metric, ...] = ()
+
+
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     """What a Canary means, as the caches have it now."""
 
@@ -49,10 +56,15 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
     identity: Identity = Identity(altered=None)
     pod_ratio: bool = False
     flags: tuple[FlagUse, ...] = ()
-    metric_source: ours.MetricSource | None = None
+    sources: tuple[SourceUse, ...] = ()
     checks: tuple[CheckUse, ...] = ()
     flag_plan: dict[str, Any] | None = None
     problems: tuple[Problem, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is compared, in the order of the spec."""
+        return tuple((self.spec.analysis.metrics if self.spec.analysis else None) or ())
 
     @property
     def canary_service(self) -> str | None:
@@ -90,7 +102,7 @@ class Resolver:
         service = self._service(canary, spec, deployment, problems)
         scopes, pod_ratio = self._under_way(canary, spec, service) or self._routes(canary, spec, service, problems)
         flags = self._flags(canary, spec, problems)
-        source = self._metric_source(canary, spec, problems)
+        sources = self._sources(canary, spec, problems)
         checks = checks_of(self._catalogue, canary, spec, problems)
         identity = preflight.identity(deployment, service, pod_ratio=pod_ratio)
         if isinstance(identity, Problem):
@@ -104,7 +116,7 @@ class Resolver:
             scopes=scopes,
             pod_ratio=pod_ratio,
             flags=flags,
-            metric_source=source,
+            sources=sources,
             checks=checks,
             identity=identity,
             problems=tuple(problems),
@@ -113,21 +125,22 @@ class Resolver:
     def _flags_alone(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> Resolved:
         """No workload, no route: flags, what they are judged by, and the plan that the spec asks for now."""
         now = spec if canary.status.rollout is None else self._merged(canary, [])
-        source = self._metric_source(canary, spec, problems)
-        if source is not None and source.spec.type == "Scrape":
-            problems.append(
-                Problem(
-                    reason="SourceUnsuited",
-                    message=f"MetricSource {source.name} scrapes pods of two versions, and flags alone have no pods of their own",
-                    way_out="name a MetricSource of type Prometheus in the metrics' sourceRef",
-                )
+        sources = self._sources(canary, spec, problems)
+        problems += [
+            Problem(
+                reason="SourceUnsuited",
+                message=f"MetricSource {use.item.name} scrapes pods of two versions, and flags alone have no pods of their own",
+                way_out="name a MetricSource of type Prometheus in the metrics' sourceRef",
             )
+            for use in sources
+            if use.item.spec.type == "Scrape"
+        ]
         return Resolved(
             canary=canary,
             spec=spec,
             deployment=None,
             flags=self._flags(canary, spec, problems),
-            metric_source=source,
+            sources=sources,
             checks=checks_of(self._catalogue, canary, spec, problems),
             flag_plan=plan_in(effective(now)),
             problems=tuple(problems),
@@ -318,31 +331,23 @@ class Resolver:
                 used.append(FlagUse(name=flag.name, key=key, source=source))
         return tuple(used)
 
-    def _metric_source(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> ours.MetricSource | None:
+    def _sources(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> tuple[SourceUse, ...]:
+        """Who is asked for which metrics, in the order in which they are first named."""
         metrics = (spec.analysis.metrics if spec.analysis else None) or []
         if spec.analysis is not None and spec.analysis.judge == "TemplatesOnly":
-            return None
-        wanted = {m.source_ref.name if m.source_ref else "default" for m in metrics}
-        if len(wanted) > 1:
-            problems.append(
-                Problem(
-                    reason="SeveralSources",
-                    message=f"metrics of one release come from one MetricSource in this version, not from {', '.join(sorted(wanted))}",
-                    way_out="name the same sourceRef for all",
-                    unhold=True,
-                )
-            )
-        found = self._catalogue.metric_source(canary.namespace, min(wanted, default="default"))
-        if isinstance(found, Problem):
-            problems.append(found)
-            return None
-        kind = SOURCES[found.spec.type]
-        if kind.counters is None:
-            message = f"MetricSource {found.name} is of type {found.spec.type}: {kind.instead}"
-            way_out = "name a MetricSource of type Prometheus or Scrape, or judge: TemplatesOnly"
-            problems.append(Problem(reason="SourceUnsuitable", message=message, way_out=way_out, unhold=True))
-            return None
-        return found
+            return ()
+        named: dict[str, list[Metric]] = {} if metrics else {"default": []}
+        for metric in metrics:
+            named.setdefault(metric.source_ref.name if metric.source_ref else "default", []).append(metric)
+        found = []
+        for name, asked in named.items():
+            item = self._catalogue.metric_source(canary.namespace, name)
+            problem = item if isinstance(item, Problem) else _unsuitable(item)
+            if problem is not None:
+                problems.append(problem)
+            elif not isinstance(item, Problem):
+                found.append(SourceUse(item=item, metrics=tuple(asked)))
+        return tuple(found)
 
     def _shape(
         self,
@@ -369,6 +374,16 @@ class Resolver:
             taken = self._caches.services.store.get(canary.namespace, names.canary_service(service.name))
             found += preflight.taken(canary.name, taken)
         return found
+
+
+def _unsuitable(item: ours.MetricSource) -> Problem | None:
+    """Why the judge cannot take increments from it."""
+    kind = SOURCES[item.spec.type]
+    if kind.counters is not None:
+        return None
+    message = f"MetricSource {item.name} is of type {item.spec.type}: {kind.instead}"
+    way_out = "name a MetricSource of type Prometheus or Scrape, or judge: TemplatesOnly"
+    return Problem(reason="SourceUnsuitable", message=message, way_out=way_out, unhold=True)
 
 
 def _known(spec: CanarySpec, route: RouteRef) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -127,9 +127,11 @@ def _spec(resolved: Resolved, revision: str, started_at: str, parameters: str) -
     return {"canaryRef": {"name": resolved.canary.name}, "revision": revision, "startedAt": started_at, "parameters": parameters}
 
 
-def parameters_of(config: JudgeConfig, metrics: tuple[AnyMetric, ...]) -> str:
-    """What the judge was given, as JSON: the options, and for each metric the counters that were found to mean it."""
+def parameters_of(config: JudgeConfig, metrics: tuple[AnyMetric, ...], sources: Mapping[str, str] | None = None) -> str:
+    """What the judge was given, as JSON: the options, and for each metric the counters that were found to mean it, and whom they are of."""
     queries = {m.name: {**{str(role): str(s) for role, s in m.selectors.items()}, "arms": _arms(m)} for m in metrics}
+    for name, source in (sources or {}).items():
+        queries[name]["source"] = source
     text = msgspec.json.encode({"config": config, "queries": queries}, order="deterministic").decode()
     return text if len(text) <= PARAMETERS_LIMIT else msgspec.json.encode({"digest": hashlib.sha256(text.encode()).hexdigest()}).decode()
 

@@ -138,6 +138,22 @@ MUTANTS = (
         test="tests/unit/analyzers/test_source_contract.py::test_a_clock_an_hour_off_makes_no_evidence",
     ),
     Mutant(
+        name="one-source-delays-all",
+        protects="several sources: an abort does not wait for a source that is away",
+        path="analyzers/joining.py",
+        old="wait = all(r.away",
+        new="wait = any(r.away",
+        test="tests/unit/analyzers/test_joining.py::test_a_source_that_is_away_alone_delays_nobody_and_is_named",
+    ),
+    Mutant(
+        name="arms-of-another-source",
+        protects="several sources: each finds the arms in its own way",
+        path="analyzers/joining.py",
+        old="c.read(now, arms[name],",
+        new="c.read(now, next(iter(arms.values())),",
+        test="tests/unit/analyzers/test_joining.py::test_each_source_finds_the_arms_in_its_own_way",
+    ),
+    Mutant(
         name="sums-over-pods-are-counted",
         protects="series: aggregated",
         path="analyzers/series.py",

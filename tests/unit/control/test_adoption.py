@@ -199,9 +199,8 @@ WRONG: list[tuple[str, Any, str, str]] = [
     ),
     ("unknown profile", with_more(PROFILE, profileRef={"name": "wep"}), "CanaryProfileMissing", "did you mean web?"),
     ("no metric source", lambda world: [service(), route(), deployment(), canary()], "MetricSourceMissing", "MetricSource default"),
-    ("no flag source", with_spec(flags=[{"name": "new"}]), "FlagSourceMissing", "FlagSource default"),
     (
-        "several sources",
+        "a source of one metric is missing",
         with_spec(
             analysis={
                 "metrics": [
@@ -210,9 +209,10 @@ WRONG: list[tuple[str, Any, str, str]] = [
                 ]
             }
         ),
-        "SeveralSources",
-        "same sourceRef",
+        "MetricSourceMissing",
+        "MetricSource x",
     ),
+    ("no flag source", with_spec(flags=[{"name": "new"}]), "FlagSourceMissing", "FlagSource default"),
     ("policy", with_more(policy("web")), "IdentityUnsafe", "NetworkPolicy guard"),
     ("HPA with pod ratio", with_more(autoscaler(), traffic={"mode": "PodRatio"}), "AutoscalerSeesCanary", "traffic.mode: Routes"),
     (

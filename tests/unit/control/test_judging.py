@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from analyzers.evidence import EvidenceLog, read
 from analyzers.options import JudgeConfig
@@ -28,11 +29,11 @@ from daemon.rollout.model import JudgeView
 from tests.unit.control.cluster import SHOP, Cluster
 from tests.unit.control.test_measuring import REVISION, Bench, Secrets
 from tests.unit.control.test_measuring import bench as bench
-from tests.unit.control.world import CANARIES, METRIC, RUNS, canary
+from tests.unit.control.world import CANARIES, METRIC, RUNS, Object, canary
 
 KEY = (SHOP, "web")
 START = 1_760_000_000.96  # close before the next look, so that a look follows soon
-ANALYSIS = {"interval": "1s", "warmUp": "1ms", "metrics": [{**METRIC, "preset": "HTTPErrorRatio"}]}
+ANALYSIS: Object = {"interval": "1s", "warmUp": "1ms", "metrics": [{**METRIC, "preset": "HTTPErrorRatio"}]}
 
 
 class Runs(RunStore):
@@ -55,14 +56,15 @@ class Runs(RunStore):
 class Court:
     """A board with its clock, its sources and its store in the test's hands."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, analysis: Object = ANALYSIS, *more: Object) -> None:
         self.bench, self.runs, self.now = bench, Runs(), START
         self.woken: list[tuple[str, str]] = []
-        self.caches, resolved = bench.resolve(ANALYSIS, bench.scrape())
+        self.caches, resolved = bench.resolve(analysis, bench.scrape(), *more)
         self.resolved = exposed(resolved)
         bench.pages.counters = self.counters
         self.errors = 0.001
         self.silent = False
+        self.behind = 0  # ticks until what a source delivers is final
 
     def counters(self, address: str) -> tuple[int, int]:
         total = 0 if self.silent else int(self.now - START) * 1000 + 5000
@@ -104,7 +106,7 @@ class Court:
         """The judge looks once in each of these seconds."""
         for _ in range(seconds):
             self.now += 1
-            await self.until(lambda: last_index(board) == int(self.now))
+            await self.until(lambda: last_index(board) == int(self.now) - self.behind)
 
     async def passes(self, board: JudgeBoard, wanted: Callable[[JudgeView], bool]) -> JudgeView:
         """Second by second, until the judge says so."""
@@ -144,6 +146,56 @@ def weights(log: EvidenceLog | None) -> dict[int, float]:
 @pytest.fixture
 def court(bench: Bench) -> Court:
     return Court(bench)
+
+
+ORDERS = {
+    "name": "orders",
+    "ratio": {"errors": "orders_bad", "total": "orders_all"},
+    "sourceRef": {"name": "shop"},
+    "rollbackIfWorseBy": "2pp",
+}
+TWO = {**ANALYSIS, "metrics": [*ANALYSIS["metrics"], ORDERS]}
+
+
+class Shop:
+    """A Prometheus that counts orders, until it is away."""
+
+    def __init__(self, court: Court) -> None:
+        self.court, self.away = court, False
+        court.bench.pages.answer = self.answer
+
+    def answer(self, form: dict[str, str]) -> list[Object]:
+        if self.away:
+            raise web.HTTPServiceUnavailable(text="compacting")
+        at = [int(float(form["time"])) - k for k in range(40, -1, -1)]
+        return [
+            {
+                "metric": {"__name__": name, "namespace": SHOP, "pod": pod},
+                "values": [(t, str(int((t - START + 100) * each))) for t in at],
+            }
+            for pod in ("web-55555-x", "web-canary-bbbbb-55555-x")
+            for name, each in (("orders_all", 50), ("orders_bad", 1))
+        ]
+
+
+async def test_a_source_that_is_away_holds_and_is_named_and_the_others_still_end_the_release(bench: Bench) -> None:
+    """Orders come from another server than errors: both are evidence of one log; without the first, the second still rolls back."""
+    court = Court(bench, TWO, bench.source("shop"))
+    court.behind, shop = 2, Shop(court)
+    async with court.sitting() as board:
+        court.follow(board, 20)
+        await court.until(lambda: evidence(board) is not None)
+        court.now += court.behind
+        view = await court.passes(board, lambda v: {m.name for m in v.metrics if m.canary_total} == {"errors", "orders"})
+        assert not view.code.startswith("Provider")
+        shop.away = True
+        held = await court.passes(board, lambda v: v.code == "ProviderError")
+        assert held.action == "Hold"
+        assert "MetricSource shop" in held.text
+        assert "compacting" in held.text
+        court.errors = 0.3
+        ended = await court.passes(board, lambda v: v.action == "Rollback")
+        assert ended.culprit == "errors"
 
 
 async def test_each_tick_is_judged_under_the_weight_then_in_force(court: Court) -> None:

@@ -14,6 +14,7 @@ import trustme
 from aiohttp import web
 
 from analyzers.collector import Collector
+from analyzers.joining import Joined
 from analyzers.metrics import AnyMetric, HistogramMetric, Selector
 from analyzers.options import JudgeConfig, Kind, Worse
 from analyzers.sources.protocol import Failure, NoData, Query
@@ -103,17 +104,20 @@ class Bench:
         """What the servers were asked for one tick, and what the judge would be given."""
         caches, resolved = self.resolve(analysis, *sources)
         assert resolved.problems == ()
-        assert resolved.metric_source is not None
-        source = await source_of(resolved.metric_source, self.http, Secrets())
-        chosen: list[AnyMetric] = []
-        for metric in (resolved.spec.analysis.metrics if resolved.spec.analysis else None) or []:
-            first = candidates(metric, resolved)[0]
-            chosen.append(msgspec.structs.replace(first, edges=(0.1, 0.5, 1.0)) if isinstance(first, HistogramMetric) else first)
-        pair = arms(caches, resolved, REVISION)
-        assert pair is not None
-        config = judge_config(resolved, tuple(chosen))
+        assert resolved.sources
+        chosen: dict[str, list[AnyMetric]] = {}
+        for use in resolved.sources:
+            for metric in use.metrics:
+                first = candidates(metric, resolved)[0]
+                fitted = msgspec.structs.replace(first, edges=(0.1, 0.5, 1.0)) if isinstance(first, HistogramMetric) else first
+                chosen.setdefault(use.item.name, []).append(fitted)
+        pairs = arms(caches, resolved, REVISION)
+        assert pairs is not None
+        config = judge_config(resolved, tuple(m for own in chosen.values() for m in own))
+        asked = {u.item.name: await source_of(u.item, self.http, Secrets()) for u in resolved.sources}
         self.pages.asked.clear()
-        await Collector(source, chosen, scrape_seconds=config.scrape_seconds).collect(NOW, pair)
+        collectors = {name: Collector(s, chosen[name], scrape_seconds=config.scrape_seconds) for name, s in asked.items()}
+        await Joined(collectors).collect(NOW, pairs)
         return sorted(self.pages.asked, key=str), config
 
 
@@ -178,8 +182,7 @@ async def test_errors_are_those_of_the_total_that_the_metric_calls_so(bench: Ben
     ]
     for state, wanted in (("failed", 3), ("lost", 7)):
         caches, resolved = bench.resolve(metric(ratio={**RATIO, "errors": f'orders_total{{state="{state}"}}'}), bench.source())
-        pair = arms(caches, resolved, REVISION)
-        assert pair is not None
+        pair = (arms(caches, resolved, REVISION) or {})["default"]
         source = await source_of(_plain(bench), bench.http, Secrets())
         bench.pages.asked.clear()
         collected = await Collector(source, candidates(_metric(resolved), resolved), scrape_seconds=15.0).collect(NOW, pair)
@@ -229,6 +232,24 @@ async def test_a_metric_is_asked_of_the_source_it_names(bench: Bench) -> None:
     assert {path for path, _, _ in asked} == {"/api/v1/query"}
     asked, _ = await bench.ask(metric(sourceRef={"name": "mimir"}), *sources)
     assert {path for path, _, _ in asked} == {"/mimir/api/v1/query"}
+
+
+async def test_each_metric_of_a_release_is_asked_of_its_own_source(bench: Bench) -> None:
+    """Errors of the pods' own pages, orders of a Prometheus, carts of another: each is asked for its own, and for nothing else."""
+    counted = [
+        {"name": "errors", "ratio": {"errors": 'visits_total{code="500"}', "total": "visits_total"}, **MARGINS},
+        *(
+            {"name": n, "ratio": {"errors": f"{n}_bad", "total": f"{n}_total"}, "sourceRef": {"name": n}, **MARGINS}
+            for n in ("orders", "carts")
+        ),
+    ]
+    sources = (bench.scrape(), *(bench.source(n, prometheus={"url": f"{bench.url}/{n}"}) for n in ("orders", "carts")))
+    asked, config = await bench.ask({"metrics": counted}, *sources)
+    assert {path for path, _, _ in asked} == {"/metrics", "/orders/api/v1/query", "/carts/api/v1/query"}
+    for path, _, form in asked:
+        assert path == "/metrics" or path.split("/")[1] in form["query"]
+        assert not ("carts" in path and "orders" in form["query"])
+    assert [m.name for m in config.metrics] == ["errors", "orders", "carts"]
 
 
 async def test_the_type_decides_who_is_asked(bench: Bench) -> None:
@@ -337,10 +358,9 @@ async def test_only_the_named_certificates_open_a_server_that_asks_for_them(benc
     ca, cert, key = (dict(zip(("name", "key"), refs[f].split("/"), strict=True)) for f in ("caSecretRef", "certSecretRef", "keySecretRef"))
     async with mutual_tls(ours_ca, "/api/v1/query", {"status": "success", "data": {"resultType": "matrix", "result": []}}) as url:
         block = {"url": url, "caSecretRef": ca, "clientCert": {"certSecretRef": cert, "keySecretRef": key}}
-        item = bench.resolve(metric(), bench.source(prometheus=block))[1].metric_source
-        assert item is not None
+        (use,) = bench.resolve(metric(), bench.source(prometheus=block))[1].sources
         try:
-            source = await source_of(item, bench.http, vault)
+            source = await source_of(use.item, bench.http, vault)
         except TrustError:
             assert not opens
             return
@@ -377,15 +397,13 @@ async def mutual_tls(ca: trustme.CA, path: str, body: Any) -> AsyncIterator[str]
 async def test_samples_are_read_when_they_can_have_arrived(bench: Bench) -> None:
     """Behind a remote write of 30 s, ticks are final two scrapes and 30 s after their end."""
     _, resolved = bench.resolve(metric(), bench.source(ingestionDelay="30s"))
-    assert resolved.metric_source is not None
-    late = await source_of(resolved.metric_source, bench.http, Secrets())
+    late = await source_of(resolved.sources[0].item, bench.http, Secrets())
     at = NOW - NOW % 15
     asked: dict[float, int | None] = {}
     for delay, source in ((0.0, await source_of(_plain(bench), bench.http, Secrets())), (30.0, late)):
         collector = Collector(source, candidates(_metric(resolved), resolved), scrape_seconds=15.0)
         caches, _ = bench.resolve(metric(), bench.source())
-        pair = arms(caches, resolved, REVISION)
-        assert pair is not None
+        pair = (arms(caches, resolved, REVISION) or {})["default"]
         await collector.collect(at, pair)
         asked[delay] = collector.last_index
     first, second = asked[0.0], asked[30.0]
@@ -395,9 +413,8 @@ async def test_samples_are_read_when_they_can_have_arrived(bench: Bench) -> None
 
 
 def _plain(bench: Bench) -> ours.MetricSource:
-    found = bench.resolve(metric(), bench.source())[1].metric_source
-    assert found is not None
-    return found
+    (use,) = bench.resolve(metric(), bench.source())[1].sources
+    return use.item
 
 
 def _metric(resolved: Resolved) -> Any:

@@ -219,7 +219,7 @@ async def test_versions_are_not_compared_by_sums() -> None:
     assert problem.reason == "SourceUnsuitable"
     assert "ask it in a template" in problem.message
     assert "Prometheus or Scrape" in problem.way_out
-    assert resolved.metric_source is None
+    assert resolved.sources == ()
 
 
 async def test_a_source_without_the_use_says_what_to_do(http: Http) -> None:
