@@ -69,7 +69,7 @@ class FlagdProvider:
             compare_and_set=True,
             witnessed=False,
             stickiness=("targetingKey",),
-            on_promotion=("Keep", "Open", "Remove"),
+            on_promotion=("Keep", "Open", "Remove", "HandOver"),
             operators=OPERATORS,
         )
 
@@ -159,8 +159,8 @@ class FlagdProvider:
             await self._give_back(flag, found)
         return result
 
-    async def release(self, flag: FlagRef) -> Result:
-        """Remove our mark and leave the rule."""
+    async def release(self, flag: FlagRef, *, hand_over: bool = False) -> Result:
+        """Remove our mark and leave the rule, which no mark tells from anybody's."""
 
         def change(seen: View) -> tuple[str, str | None]:
             self._refuse_other(seen)

@@ -126,8 +126,8 @@ class GenericProvider:
         async with self._deadline("restore", flag):
             return await self._give_up(flag, lambda _: found, found)
 
-    async def release(self, flag: FlagRef) -> Result:
-        """As it is, and nobody's."""
+    async def release(self, flag: FlagRef, *, hand_over: bool = False) -> Result:
+        """As it is, and nobody's: without an owner nothing there is Linnet's any more."""
         async with self._deadline("release", flag):
             return await self._give_up(flag, lambda seen: seen.now or _NOBODY)
 

@@ -105,7 +105,7 @@ def checked(source: GenericSource) -> Capabilities:
         compare_and_set=source.conditional != "None",
         witnessed=False,
         stickiness=("targetingKey",),
-        on_promotion=("Keep", "Open", "Remove"),
+        on_promotion=("Keep", "Open", "Remove", "HandOver"),
         operators=OPERATORS if cohorts else (),
         segments=cohorts,
     )

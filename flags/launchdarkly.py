@@ -43,7 +43,7 @@ CAN = Capabilities(
     compare_and_set=False,
     witnessed=False,
     stickiness=("targetingKey",),
-    on_promotion=("Keep", "Open", "Remove"),
+    on_promotion=("Keep", "Open", "Remove", "HandOver"),
     operators=OPERATORS,
 )
 
@@ -155,13 +155,14 @@ class LaunchDarklyProvider:
                 seen = await self._patch(flag, away)
         return self._result(flag, 0, seen, changed=bool(own), exact=_exact(seen, found))
 
-    async def release(self, flag: FlagRef) -> Result:
-        """Our rules stay as they are, and are people's."""
+    async def release(self, flag: FlagRef, *, hand_over: bool = False) -> Result:
+        """Our rules stay as they are, and are people's; handed over, their description is the cohort's name alone."""
         async with self._deadline("release", flag):
             seen = await self._look(flag)
             self._refuse_other(seen)
             own = seen.own(self._mark)
-            signed: Instructions = [{"kind": "updateRuleDescription", "ruleId": r.id, "description": f"{RELEASED}: {r.role}"} for r in own]
+            note = "" if hand_over else f"{RELEASED}: "
+            signed: Instructions = [{"kind": "updateRuleDescription", "ruleId": r.id, "description": f"{note}{r.role}"} for r in own]
             after = await self._patch(flag, signed) if signed else seen
         percent = next((rule.whole for rule in own if rule.role == EVERYONE), 0) or 0
         return self._result(flag, percent, after, changed=bool(own))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-OnPromotion = Literal["Keep", "Open", "Remove"]
+OnPromotion = Literal["Keep", "Open", "Remove", "HandOver"]
 
 # What the share of everybody is called where cohorts are called by name.
 EVERYONE = "all"

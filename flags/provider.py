@@ -49,8 +49,11 @@ class FlagProvider(Protocol):
         """Put back what the first `apply` found, as far as people did not change it since, and give the flag up."""
         ...
 
-    async def release(self, flag: FlagRef) -> Result:
-        """Give the flag up as it is: after a promotion it belongs to its people again."""
+    async def release(self, flag: FlagRef, *, hand_over: bool = False) -> Result:
+        """Give the flag up as it is: after a promotion it belongs to its people again.
+
+        With `hand_over` nothing there says any more that it ever was Linnet's; without, a title may tell where it came from.
+        """
         ...
 
 

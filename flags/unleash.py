@@ -17,7 +17,20 @@ from flags.model import EVERYONE, Capabilities, Converged, Desired, FlagRef, Gat
 from flags.provider import DEADLINE, HttpClient
 from flags.unleash_admin import Admin, UnleashSource
 from flags.unleash_checks import Drift, drift, inherited, refuse_exposed, refuse_other, refuse_plan, refuse_rights
-from flags.unleash_rules import OPERATORS, STICKINESS, Arm, arms, closing, creation, custom_stickiness, giving_up, is_as, moving, taking
+from flags.unleash_rules import (
+    OPERATORS,
+    STICKINESS,
+    Arm,
+    arms,
+    closing,
+    creation,
+    custom_stickiness,
+    giving_up,
+    handing_over,
+    is_as,
+    moving,
+    taking,
+)
 from flags.unleash_view import Original, Strategy, View, original_from, original_of, view
 from flags.unleash_witness import Witnesses
 
@@ -52,7 +65,7 @@ class UnleashProvider:
             compare_and_set=True,
             witnessed=self._witnesses is not None,
             stickiness=STICKINESS,
-            on_promotion=("Keep", "Open", "Remove"),
+            on_promotion=("Keep", "Open", "Remove", "HandOver"),
             context_fields=True,
             operators=OPERATORS,
             segments=True,
@@ -151,13 +164,13 @@ class UnleashProvider:
                 seen = await self._look(flag)
         return self._result(flag, 0, seen, changed=changed, exact=_exact(seen, found))
 
-    async def release(self, flag: FlagRef) -> Result:
-        """Our strategies stay as they are and are nobody's."""
+    async def release(self, flag: FlagRef, *, hand_over: bool = False) -> Result:
+        """Our strategies stay as they are and are nobody's; handed over, they lose our title too."""
         async with self._deadline("release", flag):
             seen = await self._look(flag)
             refuse_other(seen, self._owner)
-            own = seen.own(self._mark)
-            await self._each(seen, lambda s: self._admin.patch(flag.key, s.id, giving_up(s)))
+            own, left = seen.own(self._mark), handing_over if hand_over else giving_up
+            await self._each(seen, lambda s: self._admin.patch(flag.key, s.id, left(s)))
             percent = next((s.percent for s in own if s.role == EVERYONE), 0) or 0
             return self._result(flag, percent, await self._look(flag) if own else seen, changed=bool(own))
 

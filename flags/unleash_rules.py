@@ -135,6 +135,13 @@ def giving_up(found: Strategy) -> Operations:
     return [*_unchanged(found), _replace("/parameters", {**found.parameters, WORD: RELEASED})]
 
 
+def handing_over(found: Strategy) -> Operations:
+    """Everything stays as it is, and nothing says that it ever was ours: a later Canary meets it as anybody's."""
+    parameters = {key: value for key, value in found.parameters.items() if key != WORD}
+    title = "everyone" if found.role == EVERYONE else found.role
+    return [*_unchanged(found), _replace("/title", title), _replace("/parameters", parameters)]
+
+
 def closed(parameters: Mapping[str, str]) -> dict[str, str]:
     mark = parameters[WORD].rpartition("@")[0]
     return {**parameters, "rollout": "0", WORD: f"{mark}@0"}

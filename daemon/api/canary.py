@@ -12,7 +12,7 @@ from daemon.api.analysis import StepAnalysis, TemplateUse
 from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, ObjectName, Percent, Query, Risk, Word, doc, planned
 from daemon.api.routers import CustomRouter, RouteRef
 
-EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"]
+EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue"]
 
 
 class WorkloadRef(Model, frozen=True, kw_only=True):
@@ -189,7 +189,14 @@ class Flag(Model, frozen=True, kw_only=True):
     ] = None
     on_promotion: Annotated[
         Literal["Keep", "Open", "Remove", "HandOver"] | None,
-        doc("What the flag becomes when the release is promoted.", planned_values=("HandOver",)),
+        doc(
+            "What the flag becomes when the release is promoted. Keep leaves its shares as reached, HandOver too and takes Linnet's name from "
+            "them, Open gives it to everybody, Remove puts it back as it was found."
+        ),
+    ] = None
+    remove_after: Annotated[
+        Duration | None,
+        doc("So long after the promotion people are reminded, once a day, to take the flag out of the code and out of this list."),
     ] = None
 
 

@@ -12,7 +12,8 @@ from daemon.api.status import Condition, Phase, VerdictStatus, Waiting
 Status = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT: Final = 4096
 GATE: Final = "GateNotWired"  # of those Canaries alone that have gated flags
-PENDING: Final = "FlagRollbackPending"  # there only while it is true
+PENDING: Final = "FlagRollbackPending"  # there only while it is true, as is the next
+DUE: Final = "FlagRemovalDue"
 
 
 class Standing(NamedTuple):
@@ -113,11 +114,23 @@ def gate_condition(
 
 def pending_condition(previous: list[Condition], message: str, *, generation: int, revision: str | None, now: str) -> Condition:
     """Flags that are still on after the traffic was taken back without them: somebody may have to turn them off by hand."""
-    before = next((c for c in previous if c.type == PENDING), None)
+    return _noted(previous, PENDING, "SourceAway", message, generation=generation, revision=revision, now=now)
+
+
+def due_condition(previous: list[Condition], message: str, *, generation: int, revision: str | None, now: str) -> Condition:
+    """Flags that were promoted long ago and are still in the code."""
+    return _noted(previous, DUE, "RemoveAfter", message, generation=generation, revision=revision, now=now)
+
+
+def _noted(
+    previous: list[Condition], kind: str, reason: str, message: str, *, generation: int, revision: str | None, now: str
+) -> Condition:
+    """A condition that is there only while it is true."""
+    before = next((c for c in previous if c.type == kind), None)
     return Condition(
-        type=PENDING,
+        type=kind,
         status="True",
-        reason="SourceAway",
+        reason=reason,
         message=message[:MESSAGE_LIMIT],
         observed_generation=generation,
         observed_revision=revision,

@@ -429,7 +429,6 @@ INSTEAD: Final[dict[Key, str]] = {
     ("Step", "mirror"): "use a step with a small weight",
     ("Step", "gate"): "use pause and let your job run linnet resume",
     ("Flag", "mode"): "use Gated or Independent",
-    ("Flag", "onPromotion"): "use Keep, Open or Remove",
     ("Traffic", "identity"): "use Isolated, or mode PodRatio",
     ("Strategy", "baseline"): "use Stable",
     ("Strategy", "placement"): "use SideBySide",

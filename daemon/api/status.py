@@ -225,6 +225,16 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     spec: dict[str, Any] | None = None
 
 
+class FlagReminder(Model, frozen=True, kw_only=True):
+    """A flag that was promoted, and is to be taken out of the code some day."""
+
+    name: Word
+    key: FlagKey
+    source: Word
+    promoted_at: Time
+    told_at: Time | None = None  # when people were last reminded
+
+
 class FlagPlanStatus(Model, frozen=True, kw_only=True):
     """A plan for flags alone that was seen, and the name it was given."""
 
@@ -255,6 +265,7 @@ class CanaryStatus(Model, frozen=True, kw_only=True):
     routes: list[RouteStatus] = []
     flags: list[FlagStatus] = []
     flag_plans: list[FlagPlanStatus] = []  # newest last; of a release without pods
+    reminders: list[FlagReminder] = []  # of promoted flags with `removeAfter`
     metrics: list[MetricStatus] = []
     restore: list[RestoreEntry] = []
     conditions: list[Condition] = []

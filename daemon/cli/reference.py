@@ -15,7 +15,7 @@ import click
 from analyzers.presets import PRESETS
 from analyzers.sources import SERVERS, SOURCES
 from daemon.api import fields, names, rules
-from daemon.api.conditions import GATE, PENDING, STANDINGS
+from daemon.api.conditions import DUE, GATE, PENDING, STANDINGS
 from daemon.api.kinds import KINDS, Kind
 from daemon.api.schema import INT_OR_STRING, STRUCT, Node, tree
 from daemon.api.structure import planned_message
@@ -76,6 +76,7 @@ CONDITIONS: Final[Mapping[str, str]] = {
     "Failed": "The revision in observedRevision was rolled back. Unknown while it is not decided.",
     GATE: "Of a Canary with gated flags: its pods do not get the track that opens the gate. Unknown before the first canary pod was looked at.",
     PENDING: "Traffic was taken back while a flag was still on: its source did not answer within five seconds. There only while it is so.",
+    DUE: "A flag was promoted longer than its `removeAfter` ago, and is still in `spec.flags`. There only while it is so.",
 }
 
 

@@ -271,7 +271,13 @@ class FlagBoard:
         await self._each(resolved, only, put_back)
 
     async def release(self, resolved: Resolved, only: Sequence[str] | None = None) -> None:
-        await self._each(resolved, only, lambda provider, flag, _: provider.release(flag))
+        """Given up as they are, as the owner chose for each."""
+
+        async def give_up(provider: FlagProvider, flag: FlagRef, before: FlagStatus | None) -> None:
+            over = before is not None and flag_plan(resolved, before.name).on_promotion == "HandOver"
+            await provider.release(flag, hand_over=over)
+
+        await self._each(resolved, only, give_up)
 
     async def _each(
         self,

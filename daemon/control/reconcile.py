@@ -14,7 +14,7 @@ import msgspec
 
 from analyzers.ticks import Code
 from daemon.api import names
-from daemon.api.conditions import conditions, gate_condition, pending_condition
+from daemon.api.conditions import conditions, due_condition, gate_condition, pending_condition
 from daemon.api.status import CanaryStatus, Condition, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
@@ -34,7 +34,7 @@ from daemon.kube.controller import Result
 from daemon.kube.patch import add, at_version, pointer
 from daemon.kube.status import StatusWriter
 from daemon.kube.store import Key
-from daemon.rollout import lockstep
+from daemon.rollout import lockstep, reminders
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.decide import decide
 from daemon.rollout.flagsonly import startable
@@ -306,6 +306,9 @@ def _of_flags(resolved: Resolved, status: CanaryStatus, now: float) -> list[Cond
     late = lockstep.pending(status, now)
     if late:
         found.append(pending_condition(before, late, generation=generation, revision=revision, now=at))
+    overdue = reminders.due(status, now)
+    if overdue:
+        found.append(due_condition(before, overdue, generation=generation, revision=revision, now=at))
     return found
 
 

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "Promoted": "status",
     "Started": "status",
     "Step": "status",
+    "FlagDue": "flags",
 }
 SECRET_DEADLINE: Final = 10.0
 

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-Kind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "Test"]
+Kind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue", "Test"]
 Severity = Literal["info", "success", "warning", "failure"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -19,6 +19,7 @@ _SEVERITY: dict[Kind, Severity] = {
     "Promoted": "success",
     "RolledBack": "failure",
     "Inconclusive": "warning",
+    "FlagDue": "warning",
     "Test": "info",
 }
 

@@ -30,6 +30,7 @@ from daemon.rollout import (
     memory,
     progress,
     promotion,
+    reminders,
     report,
     rollback,
     undo,
@@ -84,6 +85,7 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
         commands.obey(turn)
         _run(turn)
         _keep_memory(turn)
+    reminders.remind(turn)
     exposures.note(turn)
     report.list_arms(turn)
     report.list_metrics(turn)

@@ -415,6 +415,7 @@ EventReason = Literal[
     "KnownBad",
     "Approved",
     "Undone",
+    "FlagDue",
 ]
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 
 from daemon.api.status import VerdictStatus
-from daemon.rollout import lockstep, rollback, sentence, shares
+from daemon.rollout import lockstep, reminders, rollback, sentence, shares
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import FinishFlag, FlagView, ReleaseFlags, RestoreFlags, SetWeight
 from daemon.rollout.turn import Turn
@@ -33,6 +33,7 @@ def giving_back(turn: Turn) -> None:
     )
     turn.tell("Promoted", text)
     rollback.remember(turn, "Promoted")
+    reminders.promoted(turn)
     turn.set(rollout=None, routes=[], weight=0)
     turn.enter("Idle")
 

@@ -7,7 +7,7 @@ step can be entered from anywhere (a restart, a skip) without looking back.
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -65,6 +65,7 @@ class FlagPlan(Fact, frozen=True, kw_only=True):
     on_promotion: OnPromotion
     mode: Mode = "Gated"
     on_drift: OnDrift | None = None
+    remove_after: float | None = None  # seconds from the promotion to the first reminder
     unreached: Desired = Desired(percent=0)  # with its cohorts, and nobody in
 
 
@@ -140,6 +141,7 @@ def _flag(flag: Flag) -> FlagPlan:
         on_promotion=_kept(flag.on_promotion),
         mode=flag.mode or "Gated",
         on_drift=flag.on_drift,
+        remove_after=parse_duration(flag.remove_after) if flag.remove_after else None,
         unreached=shares.unreached(flag),
     )
 
@@ -159,7 +161,7 @@ def rungs(ceilings: Iterable[int]) -> tuple[int, ...]:
 
 
 def _kept(value: str | None) -> OnPromotion:
-    return "Open" if value == "Open" else "Remove" if value == "Remove" else "Keep"
+    return next((known for known in get_args(OnPromotion) if known == value), "Keep")
 
 
 def _outcome(outcome: Outcome | None) -> OutcomePlan:

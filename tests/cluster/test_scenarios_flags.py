@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from flags.buckets import within
 from tests.cluster.scenario import API, Shop
 from tests.testbed.linnet import eventually
 from tests.testbed.unleash import ADMIN, BACKEND, Unleash
 from tests.witness.audit import Audit
+from tests.witness.exposure import Exposure
 from tests.witness.flaglog import FlagLog
 from tests.witness.requests import app_records
 
@@ -129,17 +131,29 @@ def test_the_same_version_with_the_flag_off_is_promoted(front: Shop, unleash: Un
 
 
 def test_a_good_version_keeps_its_flag_and_loses_its_gate(front: Shop, unleash: Unleash) -> None:
-    """Gated until every pod is new: no request of a stable pod had the flag before the swap, all may have it afterwards."""
-    flagged = Flagged(front, unleash).open()
-    front.load(80)
+    """Gated until every pod is new; and at the promotion nobody of the reached half loses the flag again, at 50 requests a second.
+
+    By the app's own log. Until the gate goes a request has the flag where it meets the canary, which a route by weight decides anew each
+    time; from then on it is the user alone who decides.
+    """
+    steps = [FLAGGED[0] | {"flags": [{"name": "new-checkout", "percent": 50}]}, FLAGGED[1]]
+    flagged = Flagged(front, unleash).open(steps)
+    front.load(50)
     front.push("v2", FLAG_KEY=flagged.flag)
     front.await_verdict("Pass", 150)
+    answers = len(flagged.answered())
+    eventually(lambda: len(flagged.answered()) > answers + 100, "requests after the promotion", 30)
     front.assert_no_switch_hurt(front.stop_load())
     ours = flagged.ours()
-    assert (ours["parameters"]["rollout"], ours["constraints"], ours["parameters"]["linnet"]) == ("100", [], "released")
+    assert (ours["parameters"]["rollout"], ours["constraints"], ours["parameters"]["linnet"]) == ("50", [], "released")
     swap = next(e for e in flagged.log().raises() if e.before and e.before["constraints"] and e.after and not e.after["constraints"])
-    early = [r for r in flagged.answered() if r["flag"] and r["track"] != "canary" and r["time"] < swap.time]
-    assert not early, f"the flag was on outside the canary before the gate went: {early[:3]}"
+    seen = Exposure([r for r in flagged.answered() if r["user"]], reached=lambda user: within(flagged.flag, user, 50))
+    assert seen.users_reached > 50
+    assert not seen.unreached_with_flag()
+    assert not seen.with_flag_outside("canary", before=swap.time), "the flag was on outside the canary before the gate went"
+    assert not seen.lost(), "a user had the flag on every version and lost it again"
+    returned = min(at for at, weight in flagged.weight_writes() if at > swap.time and weight < 50)
+    assert not seen.without_flag(since=returned), "the traffic returned to pods that did not have the flag yet"
 
 
 def test_a_token_that_is_revoked_in_mid_release_holds_no_traffic(front: Shop, unleash: Unleash) -> None:

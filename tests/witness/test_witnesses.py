@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.witness.audit import Audit
+from tests.witness.exposure import Exposure
 from tests.witness.requests import compare
 
 
@@ -93,3 +94,20 @@ def test_the_request_witness_finds_each_kind_of_disagreement() -> None:
     assert found.repeated == ["twice"]
     assert not found.whole
     assert compare(sent[:1], served[:1]).whole
+
+
+def test_a_flag_that_is_lost_shows_in_the_app_s_own_log() -> None:
+    """By pod for what SDKs learn at their own times, by user for who should not have it, by time for what should have ended."""
+
+    def answer(at: int, user: str, pod: str, track: str, *, flag: bool) -> dict[str, Any]:
+        return {"time": at, "user": user, "pod": pod, "track": track, "flag": flag}
+
+    fine = [answer(1, "in", "c", "canary", flag=True), answer(2, "in", "s", "", flag=False), answer(3, "in", "s", "", flag=True)]
+    seen = Exposure([*fine, answer(3, "out", "s", "", flag=False)], reached=lambda user: user == "in")
+    assert (seen.users_reached, seen.lost(), seen.without_flag(since=3), seen.unreached_with_flag()) == (1, [], [], [])
+    assert not seen.with_flag_outside("canary", before=3)
+    late = answer(4, "in", "s", "", flag=False)
+    worse = Exposure([late, *fine, answer(4, "out", "s", "", flag=True)], reached=lambda user: user == "in")
+    assert (worse.lost(), worse.without_flag(since=3)) == ([late], [late])
+    assert [r["user"] for r in worse.unreached_with_flag()] == ["out"]
+    assert len(worse.with_flag_outside("canary", before=4)) == 1

@@ -82,6 +82,7 @@ FULL_CANARY: dict[str, Any] = {
             "cohorts": [{"name": "beta", "segment": "b", "constraints": [{"attribute": "plan", "operator": "IN", "values": ["beta"]}]}],
             "onDrift": "Hold",
             "onPromotion": "Keep",
+            "removeAfter": "720h",
         }
     ],
     "analysis": {

@@ -15,7 +15,7 @@ from daemon.rollout.clock import epoch
 from flags.errors import Retryable
 from flags.flagd_rules import Variants, rule_for
 from flags.model import Desired
-from tests.unit.control.world import CONFIGMAPS, DEPLOYMENTS, Object, World, flag_file, flag_source
+from tests.unit.control.world import CANARIES, CONFIGMAPS, DEPLOYMENTS, Object, World, flag_file, flag_source
 
 RULE = "linnet-new"
 
@@ -135,7 +135,7 @@ async def test_a_write_counts_once_it_has_settled(world: World) -> None:
     await exposed(world)
 
 
-@pytest.mark.parametrize("what", ["Keep", "Open", "Remove"])
+@pytest.mark.parametrize("what", ["Keep", "Open", "Remove", "HandOver"])
 async def test_what_a_flag_becomes_at_promotion(world: World, what: str) -> None:
     """Kept as far as it got, open to everyone, or as it was found; the gate and our mark are gone in any case."""
     await opened(world, onPromotion=what)
@@ -151,7 +151,21 @@ async def test_what_a_flag_becomes_at_promotion(world: World, what: str) -> None
     else:
         text = json.dumps(file(world)["$evaluators"][RULE])
         assert "track" not in text
-        assert ("fractional" in text) == (what == "Keep"), "a share of everyone, or everyone"
+        assert ("fractional" in text) == (what in ("Keep", "HandOver")), "a share of everyone, or everyone"
+
+
+async def test_people_are_reminded_of_a_flag_that_outlives_its_release(world: World) -> None:
+    """A condition and news, once it is due; both end when the flag leaves the spec. Without `removeAfter` there is neither."""
+    await opened(world, removeAfter="1s")
+    world.release("app:v2")
+    await exposed(world)
+    assert condition(world, "FlagRemovalDue") is None
+    world.say("promote")
+    assert "take it out of the code, then out of spec.flags" in await world.told("FlagDue")
+    await world.until(lambda: condition(world, "FlagRemovalDue"), "the condition is there")
+    world.patch(CANARIES, "web", {"spec": {"flags": [], "steps": [{"weight": 20}]}})
+    await world.until(lambda: condition(world, "FlagRemovalDue") is None, "the condition is gone")
+    assert len(world.events("FlagDue")) == 1
 
 
 async def test_a_flag_and_its_file_are_as_before_after_a_rollback(world: World) -> None:

@@ -184,7 +184,7 @@ def test_cohorts_go_first() -> None:
     assert w.status.sentence.endswith("flag new-checkout 20 %, 100 % for beta.")
 
 
-@pytest.mark.parametrize("choice", ["Keep", "Open", "Remove"])
+@pytest.mark.parametrize("choice", ["Keep", "Open", "Remove", "HandOver"])
 def test_what_the_flag_becomes(choice: str) -> None:
     """The owner's choice: as reached, for everybody, or as it was found."""
     w = Alone(spec(10, on_promotion=choice)).run()
