@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analyzers.sources import cloudwatch, datadog, graphite, influxdb, prometheus, scrape
+from analyzers.sources import cloudwatch, datadog, dynatrace, graphite, influxdb, newrelic, prometheus, scrape, splunk
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 
 
@@ -89,6 +89,24 @@ SERVERS: Final = (
         model="botocore's service model: the same request, the same reading of the answer, the same signature",
         note="Metrics Insights or metric math (a list of each series' newest number), or a JSON list of MetricDataQueries (results with `Values`)",
     ),
+    Server(
+        name="New Relic",
+        type="NewRelic",
+        model="NerdGraph's schema, as newrelic-sb-sdk publishes it, has all that is asked for; rows (NrdbResult) have no schema",
+        note="NRQL with its own `SINCE`; one row is a map, several are a list of maps",
+    ),
+    Server(
+        name="Dynatrace",
+        type="Dynatrace",
+        model="Dynatrace's dt sends the same request and reads the same answer",
+        note="a metric selector (one number for each series), or `metricSelector=...&resolution=...&from=...`",
+    ),
+    Server(
+        name="Splunk Observability",
+        type="Splunk",
+        model="signalflow-client-python sends the same request and reads the same answer",
+        note="a SignalFlow program; the newest number of each series that it publishes",
+    ),
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )
 
@@ -109,4 +127,11 @@ SOURCES: Final[Mapping[str, SourceType]] = {
         instead=SUMS,
         probe='SELECT COUNT(CallCount) FROM SCHEMA("AWS/Usage", Class, Resource, Service, Type)',
     ),
+    "NewRelic": SourceType(
+        options=newrelic.NewRelicOptions, values=newrelic.build, instead=SUMS, probe="SELECT count(*) FROM Metric SINCE 1 minute ago"
+    ),
+    "Dynatrace": SourceType(
+        options=dynatrace.DynatraceOptions, values=dynatrace.build, instead=SUMS, probe="builtin:host.cpu.usage:splitBy():avg"
+    ),
+    "Splunk": SourceType(options=splunk.SplunkOptions, values=splunk.build, instead=SUMS, probe="const(1).publish()"),
 }

@@ -104,6 +104,9 @@ class Provider(Model, frozen=True, kw_only=True):
     datadog: QueryCheck | None = None
     influxdb: QueryCheck | None = None
     cloud_watch: QueryCheck | None = None
+    new_relic: QueryCheck | None = None
+    dynatrace: QueryCheck | None = None
+    splunk: QueryCheck | None = None
     web: WebCheck | None = None
     job: Annotated[dict[str, Any] | None, planned("A Job whose exit code is the answer.")] = None
 
@@ -119,6 +122,9 @@ QUERIED: Final = {
     "Datadog": "datadog",
     "InfluxDB": "influxdb",
     "CloudWatch": "cloud_watch",
+    "NewRelic": "new_relic",
+    "Dynatrace": "dynatrace",
+    "Splunk": "splunk",
 }
 """Types of MetricSource that answer queries, to the providers that ask them."""
 PROVIDERS: Final = (*QUERIED.values(), "web")

@@ -134,7 +134,15 @@ _RELEASE: Final = (
     ),
 )
 
-NEEDS: Final = {"Scrape": "its port", "Datadog": "its keys", "InfluxDB": "its url, org and token", "CloudWatch": "its sigV4"}
+NEEDS: Final = {
+    "Scrape": "its port",
+    "Datadog": "its keys",
+    "InfluxDB": "its url, org and token",
+    "CloudWatch": "its sigV4",
+    "NewRelic": "its accountId and key",
+    "Dynatrace": "its url and token",
+    "Splunk": "its realm and token",
+}
 """What the block of a MetricSource cannot do without."""
 
 _PROVIDERS: Final = tuple(fields.wire(name) for name in analysis.PROVIDERS)

@@ -110,6 +110,31 @@ class CloudWatchSource(Model, frozen=True, kw_only=True):
     window: Annotated[Duration | None, doc("How far back is looked, in whole minutes up to the one that ended last. Default 5m.")] = None
 
 
+class NewRelicSource(Model, frozen=True, kw_only=True):
+    """New Relic, asked in NRQL through NerdGraph. For templates."""
+
+    account_id: Annotated[int, doc("The account whose data are asked.", ge=1)]
+    api_key_secret_ref: Annotated[SecretRef, doc("A user key (NRAK-...).")]
+    url: Annotated[Url | None, doc("Default https://api.newrelic.com/graphql; https://api.eu.newrelic.com/graphql for the EU.")] = None
+
+
+class DynatraceSource(Model, frozen=True, kw_only=True):
+    """Dynatrace, asked by the Metrics API v2. For templates."""
+
+    url: Annotated[Url, doc("The environment, such as https://abc12345.live.dynatrace.com.")]
+    token_secret_ref: Annotated[SecretRef, doc("An API token that may metrics.read.")]
+    window: Annotated[Duration | None, doc("How far back is looked where the query does not say. Default 5m.")] = None
+
+
+class SplunkSource(Model, frozen=True, kw_only=True):
+    """Splunk Observability Cloud (SignalFx), asked in SignalFlow. For templates."""
+
+    realm: Annotated[Word, doc("Such as us0 or eu0.")]
+    token_secret_ref: Annotated[SecretRef, doc("An organisation's access token with the API scope.")]
+    url: Annotated[Url | None, doc("Default https://stream.REALM.signalfx.com.")] = None
+    window: Annotated[Duration | None, doc("How far back the program runs. Default 5m.")] = None
+
+
 class ScrapeSource(Model, frozen=True, kw_only=True):
     """The pods' own metrics page, read by Linnet: no Prometheus needed."""
 
@@ -120,7 +145,8 @@ class ScrapeSource(Model, frozen=True, kw_only=True):
 
 class MetricSourceSpec(Model, frozen=True, kw_only=True):
     type: Annotated[
-        Literal["Prometheus", "Scrape", "Graphite", "Datadog", "InfluxDB", "CloudWatch"], doc("Which of the fields below is used.")
+        Literal["Prometheus", "Scrape", "Graphite", "Datadog", "InfluxDB", "CloudWatch", "NewRelic", "Dynatrace", "Splunk"],
+        doc("Which of the fields below is used."),
     ]
     prometheus: PrometheusSource | None = None
     scrape: ScrapeSource | None = None
@@ -128,6 +154,9 @@ class MetricSourceSpec(Model, frozen=True, kw_only=True):
     datadog: DatadogSource | None = None
     influxdb: InfluxDBSource | None = None
     cloud_watch: CloudWatchSource | None = None
+    new_relic: NewRelicSource | None = None
+    dynatrace: DynatraceSource | None = None
+    splunk: SplunkSource | None = None
     ingestion_delay: Annotated[Duration | None, doc("How late samples may arrive: 0s, or 30s behind remote write. Default 0s.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
 
@@ -144,6 +173,9 @@ METRIC_SOURCES: Final = {
     "Datadog": "datadog",
     "InfluxDB": "influxdb",
     "CloudWatch": "cloud_watch",
+    "NewRelic": "new_relic",
+    "Dynatrace": "dynatrace",
+    "Splunk": "splunk",
 }
 """Types of a MetricSource to their blocks."""
 

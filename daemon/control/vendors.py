@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from analyzers.errors import ConfigError
-from analyzers.sources import cloudwatch, datadog
+from analyzers.sources import cloudwatch, datadog, dynatrace, newrelic, splunk
 from analyzers.sources.cloudwatch import CloudWatchOptions
 from analyzers.sources.datadog import DatadogOptions
+from analyzers.sources.dynatrace import DynatraceOptions
 from analyzers.sources.influxdb import InfluxDBOptions
+from analyzers.sources.newrelic import NewRelicOptions
 from analyzers.sources.sigv4 import SigV4
+from analyzers.sources.splunk import SplunkOptions
 from daemon.api import sources as api
 from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
@@ -59,6 +62,24 @@ async def _cloud_watch(item: ours.MetricSource, secrets: SecretReader) -> CloudW
     return CloudWatchOptions(login=login, url=block.url or "", window=_window(block.window, cloudwatch.WINDOW))
 
 
+async def _new_relic(item: ours.MetricSource, secrets: SecretReader) -> NewRelicOptions:
+    block = _there(item, item.spec.new_relic)
+    key = await secrets.read(item.namespace, block.api_key_secret_ref)
+    return NewRelicOptions(account_id=block.account_id, api_key=key, url=block.url or newrelic.URL)
+
+
+async def _dynatrace(item: ours.MetricSource, secrets: SecretReader) -> DynatraceOptions:
+    block = _there(item, item.spec.dynatrace)
+    token = await secrets.read(item.namespace, block.token_secret_ref)
+    return DynatraceOptions(url=block.url, token=token, window=_window(block.window, dynatrace.WINDOW))
+
+
+async def _splunk(item: ours.MetricSource, secrets: SecretReader) -> SplunkOptions:
+    block = _there(item, item.spec.splunk)
+    token = await secrets.read(item.namespace, block.token_secret_ref)
+    return SplunkOptions(realm=block.realm, token=token, url=block.url or "", window=_window(block.window, splunk.WINDOW))
+
+
 def _window(said: str | None, usual: float) -> float:
     return parse_duration(said) if said else usual
 
@@ -67,4 +88,7 @@ VENDORS: Final[Mapping[str, Callable[[ours.MetricSource, SecretReader], Awaitabl
     "Datadog": _datadog,
     "InfluxDB": _influxdb,
     "CloudWatch": _cloud_watch,
+    "NewRelic": _new_relic,
+    "Dynatrace": _dynatrace,
+    "Splunk": _splunk,
 }

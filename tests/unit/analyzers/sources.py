@@ -18,12 +18,15 @@ from analyzers.metrics import Selector, parse_selector
 from analyzers.sources import SOURCES
 from analyzers.sources.cloudwatch import CloudWatchOptions
 from analyzers.sources.datadog import DatadogOptions
+from analyzers.sources.dynatrace import DynatraceOptions
 from analyzers.sources.graphite import GraphiteOptions
 from analyzers.sources.influxdb import InfluxDBOptions
+from analyzers.sources.newrelic import NewRelicOptions
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import HttpClient, MetricSource, Outcome, Query, Target, ValueOutcome, ValueSource
 from analyzers.sources.scrape import ScrapeOptions
 from analyzers.sources.sigv4 import SigV4
+from analyzers.sources.splunk import SplunkOptions
 
 AT = 1_760_000_010.0
 TOTAL = parse_selector("requests_total")
@@ -201,11 +204,56 @@ def metric_data_values(values: Sequence[float]) -> bytes:
     return metric_data({str(i): [v, 7.0] for i, v in enumerate(values)})
 
 
+def nrql(rows: Sequence[Mapping[str, Any]], messages: Sequence[str] = (), errors: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """What NerdGraph answers; errors beside the data, as GraphQL has them."""
+    found = {"results": list(rows), "metadata": {"messages": list(messages), "facets": None}}
+    answer: dict[str, Any] = {"data": {"actor": {"account": {"nrql": found}}}}
+    return json.dumps(answer | ({"errors": list(errors)} if errors else {})).encode()
+
+
+def selected(values: Sequence[float], **more: Any) -> bytes:
+    """One series of Dynatrace for each value, which is its newest; the interval that has just begun holds nothing yet."""
+    stamps = [(AT - 60 * i) * 1000 for i in (2, 1, 0)]
+    data = [
+        {"dimensions": [str(i)], "dimensionMap": {"d": str(i)}, "timestamps": stamps, "values": [7.0, v, None]}
+        for i, v in enumerate(values)
+    ]
+    result = [{"metricId": "shop.errors", "data": data, "dataPointCountRatio": 0.1, "dimensionCountRatio": 0.1}]
+    return json.dumps({"totalCount": len(data), "nextPageKey": None, "resolution": "1m", "result": result, **more}).encode()
+
+
+def stream(values: Sequence[float], *more: tuple[str, Any], ended: bool = True) -> bytes:
+    """What a SignalFlow program publishes: two batches, the second with the newest of each series."""
+    ids = [f"AAAA{i:06}" for i in range(len(values))]
+    events: list[tuple[str, Any]] = [
+        ("control-message", {"event": "STREAM_START", "timestampMs": 1}),
+        ("control-message", {"event": "JOB_START", "handle": "H", "timestampMs": 2}),
+        *(("metadata", {"tsId": i, "properties": {"sf_key": []}}) for i in ids[:2]),
+        ("data", {"logicalTimestampMs": int(AT - 60) * 1000, "data": [{"tsId": i, "value": 7.0} for i in ids]}),
+        (
+            "message",
+            {
+                "logicalTimestampMs": int(AT - 60) * 1000,
+                "message": {"messageCode": "JOB_RUNNING_RESOLUTION", "contents": {"resolutionMs": 1000}},
+            },
+        ),
+        ("data", {"logicalTimestampMs": int(AT - 30) * 1000, "data": [{"tsId": i, "value": v} for i, v in zip(ids, values, strict=True)]}),
+        *more,
+        *([("control-message", {"event": "END_OF_CHANNEL", "timestampMs": 3})] if ended else []),
+    ]
+    return "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events).encode()
+
+
 AWS = SigV4(region="eu-west-1", access_key="AKID", secret_key="secret", service="monitoring")
 
 
 def _one_or_many(values: list[float]) -> Any:
     return values if len(values) > 1 else values[0] if values else None
+
+
+def _rows(values: list[float]) -> Any:
+    rows = [{"result": v} for v in values]
+    return rows if len(rows) != 1 else rows[0]
 
 
 BROKEN = "\r\n#datatype,string,string\r\n#group,true,true\r\n#default,,\r\n,error,reference\r\n,engine: shard 3 is gone,897\r\n"
@@ -317,6 +365,63 @@ ADAPTERS = [
             metric_data({"a": [1.0]}, Messages=[{"Code": "MaxMetricsExceeded", "Value": "results may be incomplete"}]),
         ],
         query='SELECT SUM(Errors) FROM "Shop" GROUP BY Service',
+    ),
+    Adapter(
+        name="NewRelic",
+        options=lambda url: NewRelicOptions(url=f"{url}/graphql", account_id=7, api_key="NRAK"),
+        tell=lambda values: nrql([{"result": v} for v in values]),
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'{"data": {"actor": {"account": null}}}',
+            b'{"data": {"actor": {"account": {"nrql": {"results": [1]}}}}}',
+            nrql([{"result": 1.0}], errors=[{"message": "NRQL Syntax Error", "extensions": {"errorClass": "INVALID_INPUT"}}]),
+        ],
+        unfinished=[
+            nrql([{"result": 1.0}], messages=["Inspected count limit exceeded"]),
+            nrql([{"result": 1.0}], errors=[{"message": "too long", "extensions": {"errorClass": "TIMEOUT"}}]),
+        ],
+        query="SELECT count(*) FROM Transaction SINCE 5 minutes ago",
+        shape=_rows,
+    ),
+    Adapter(
+        name="Dynatrace",
+        options=lambda url: DynatraceOptions(url=url, token="dt0c01"),
+        tell=selected,
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'{"result": [{"data": [{"values": ["many"]}]}]}',
+            b'{"result": [{"data": [[1]]}]}',
+        ],
+        unfinished=[
+            selected([1.0], warnings=["The limit of 100 dimensions was reached"]),
+            selected([1.0]).replace(b'"dimensionCountRatio"', b'"warnings": ["x"], "dimensionCountRatio"'),
+        ],
+        query="builtin:service.errors.total.count:splitBy():sum",
+    ),
+    Adapter(
+        name="Splunk",
+        options=lambda url: SplunkOptions(realm="eu0", url=url, token="t"),
+        tell=stream,
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            stream([1.0]).replace(b"1.0", b'"many"'),
+            stream([], ("error", {"errors": [{"code": "ANALYTICS_PROGRAM_NAME_ERROR", "context": {"message": "no such name"}}]})),
+            b"event: data\ndata: [1]\n\n",
+        ],
+        unfinished=[
+            stream([1.0], ended=False),
+            stream([1.0], ("control-message", {"event": "CHANNEL_ABORT", "abortInfo": {"sf_job_abortReason": "too many"}}), ended=False),
+            stream(
+                [1.0], ("message", {"message": {"messageCode": "FIND_LIMITED_RESULT_SET", "contents": {"matchedSize": 9, "limitSize": 1}}})
+            ),
+        ],
+        query="data('shop.errors').sum().publish()",
     ),
 ]
 COUNTERS = [CounterUse(a) for a in ADAPTERS if a.speak is not None]

@@ -191,7 +191,7 @@ async def test_ten_thousand_series_are_counted(use: CounterUse, server: Server, 
 async def test_ten_thousand_values_are_a_measurement(use: ValueUse, server: Server, http: Http) -> None:
     """One more is a query that was meant otherwise."""
     server.body = use.tell([1.0] * 10_000)
-    assert await use.ask(server, http) == Value(value=[1.0] * 10_000)
+    assert await use.ask(server, http) == Value(value=use.adapter.shape([1.0] * 10_000))
     server.body = use.tell([1.0] * 10_001)
     outcome = await use.ask(server, http)
     assert isinstance(outcome, Failure)

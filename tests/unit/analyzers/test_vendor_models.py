@@ -53,6 +53,9 @@ def test_every_vendor_model_is_held_here() -> None:
         "InfluxDB 2",
         "Amazon Managed Prometheus",
         "Amazon CloudWatch",
+        "New Relic",
+        "Dynatrace",
+        "Splunk Observability",
     }
 
 

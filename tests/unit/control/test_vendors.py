@@ -27,6 +27,9 @@ AWS: Object = {
 }
 BLOCKS: dict[str, Object] = {
     "CloudWatch": {"sigV4": AWS},
+    "NewRelic": {"accountId": 7, "apiKeySecretRef": ref("nr")},
+    "Dynatrace": {"url": "https://a.live.dynatrace.com", "tokenSecretRef": ref("dt")},
+    "Splunk": {"realm": "eu0", "tokenSecretRef": ref("sf")},
 }
 """The least that each type needs, and what it may have of Secrets."""
 Reads = Callable[[Any], Any]
@@ -35,6 +38,13 @@ FIELDS: list[tuple[str, Object, Reads, Any]] = [
     ("CloudWatch", {"window": "10m"}, lambda o: o.window, 600.0),
     ("CloudWatch", {"sigV4": {**AWS, "region": "us-east-1"}}, lambda o: o.endpoint, "https://monitoring.us-east-1.amazonaws.com/"),
     ("CloudWatch", {"sigV4": {**AWS, "service": "other"}}, lambda o: o.login.service, "other"),
+    ("NewRelic", {"accountId": 8}, lambda o: o.account_id, 8),
+    ("NewRelic", {"url": "https://api.eu.newrelic.com/graphql"}, lambda o: o.url, "https://api.eu.newrelic.com/graphql"),
+    ("Dynatrace", {"url": "https://dt.example/e/1"}, lambda o: o.url, "https://dt.example/e/1"),
+    ("Dynatrace", {"window": "10m"}, lambda o: o.window, 600.0),
+    ("Splunk", {"realm": "us1"}, lambda o: o.endpoint, "https://stream.us1.signalfx.com"),
+    ("Splunk", {"url": "https://sf.example"}, lambda o: o.endpoint, "https://sf.example"),
+    ("Splunk", {"window": "10m"}, lambda o: o.window, 600.0),
 ]
 
 
