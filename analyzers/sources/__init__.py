@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analyzers.sources import cloudwatch, datadog, dynatrace, graphite, influxdb, newrelic, prometheus, scrape, splunk
+from analyzers.sources import cloudwatch, datadog, dynatrace, google, graphite, influxdb, newrelic, prometheus, scrape, splunk
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 
 
@@ -107,6 +107,12 @@ SERVERS: Final = (
         model="signalflow-client-python sends the same request and reads the same answer",
         note="a SignalFlow program; the newest number of each series that it publishes",
     ),
+    Server(
+        name="Google Cloud Monitoring",
+        type="GoogleCloudMonitoring",
+        model="Google's discovery document makes the same request, google-auth the same claim; answers are read as Prometheus' own",
+        note="PromQL over any metric of the project, by a service account's key; the metadata server is not asked",
+    ),
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )
 
@@ -134,4 +140,5 @@ SOURCES: Final[Mapping[str, SourceType]] = {
         options=dynatrace.DynatraceOptions, values=dynatrace.build, instead=SUMS, probe="builtin:host.cpu.usage:splitBy():avg"
     ),
     "Splunk": SourceType(options=splunk.SplunkOptions, values=splunk.build, instead=SUMS, probe="const(1).publish()"),
+    "GoogleCloudMonitoring": SourceType(options=google.GoogleOptions, values=google.build, instead=SUMS, probe="vector(1)"),
 }

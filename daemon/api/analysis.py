@@ -107,6 +107,7 @@ class Provider(Model, frozen=True, kw_only=True):
     new_relic: QueryCheck | None = None
     dynatrace: QueryCheck | None = None
     splunk: QueryCheck | None = None
+    google_cloud_monitoring: QueryCheck | None = None
     web: WebCheck | None = None
     job: Annotated[dict[str, Any] | None, planned("A Job whose exit code is the answer.")] = None
 
@@ -125,6 +126,7 @@ QUERIED: Final = {
     "NewRelic": "new_relic",
     "Dynatrace": "dynatrace",
     "Splunk": "splunk",
+    "GoogleCloudMonitoring": "google_cloud_monitoring",
 }
 """Types of MetricSource that answer queries, to the providers that ask them."""
 PROVIDERS: Final = (*QUERIED.values(), "web")

@@ -142,6 +142,7 @@ NEEDS: Final = {
     "NewRelic": "its accountId and key",
     "Dynatrace": "its url and token",
     "Splunk": "its realm and token",
+    "GoogleCloudMonitoring": "its project and key",
 }
 """What the block of a MetricSource cannot do without."""
 

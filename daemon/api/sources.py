@@ -17,6 +17,7 @@ FlagPattern = Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=
 AllowedNamespaces = Annotated[list[NamespacePattern], msgspec.Meta(max_length=256)]
 SecretKey = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$")]
 Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+ProjectId = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9][a-z0-9.:-]*$")]
 MetricsPath = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=r"^/[^\s#]*$")]
 HeaderValue = Annotated[str, msgspec.Meta(max_length=1024)]
 
@@ -135,6 +136,14 @@ class SplunkSource(Model, frozen=True, kw_only=True):
     window: Annotated[Duration | None, doc("How far back the program runs. Default 5m.")] = None
 
 
+class GoogleSource(Model, frozen=True, kw_only=True):
+    """Google Cloud Monitoring, asked in PromQL. For templates."""
+
+    project: Annotated[ProjectId, doc("Id or number of the project whose metrics are read.")]
+    key_secret_ref: Annotated[SecretRef, doc("A service account's key in JSON; the account needs roles/monitoring.viewer.")]
+    url: Annotated[Url | None, doc("Default https://monitoring.googleapis.com.")] = None
+
+
 class ScrapeSource(Model, frozen=True, kw_only=True):
     """The pods' own metrics page, read by Linnet: no Prometheus needed."""
 
@@ -145,7 +154,18 @@ class ScrapeSource(Model, frozen=True, kw_only=True):
 
 class MetricSourceSpec(Model, frozen=True, kw_only=True):
     type: Annotated[
-        Literal["Prometheus", "Scrape", "Graphite", "Datadog", "InfluxDB", "CloudWatch", "NewRelic", "Dynatrace", "Splunk"],
+        Literal[
+            "Prometheus",
+            "Scrape",
+            "Graphite",
+            "Datadog",
+            "InfluxDB",
+            "CloudWatch",
+            "NewRelic",
+            "Dynatrace",
+            "Splunk",
+            "GoogleCloudMonitoring",
+        ],
         doc("Which of the fields below is used."),
     ]
     prometheus: PrometheusSource | None = None
@@ -157,6 +177,7 @@ class MetricSourceSpec(Model, frozen=True, kw_only=True):
     new_relic: NewRelicSource | None = None
     dynatrace: DynatraceSource | None = None
     splunk: SplunkSource | None = None
+    google_cloud_monitoring: GoogleSource | None = None
     ingestion_delay: Annotated[Duration | None, doc("How late samples may arrive: 0s, or 30s behind remote write. Default 0s.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
 
@@ -176,6 +197,7 @@ METRIC_SOURCES: Final = {
     "NewRelic": "new_relic",
     "Dynatrace": "dynatrace",
     "Splunk": "splunk",
+    "GoogleCloudMonitoring": "google_cloud_monitoring",
 }
 """Types of a MetricSource to their blocks."""
 

@@ -181,7 +181,7 @@ def _sources() -> str:
     text = f"{NOTE}# Metric sources and presets\n\nWhat is `live` was tried on a running server or the library named; what is `unverified` was not, and `linnet doctor` repeats it.\n\n## Servers\n\n"
     rows = [(s.name, f"`{s.type}`", ", ".join(SOURCES[s.type].uses), s.standing, s.tried or s.model, s.note) for s in SERVERS]
     text += _table(("server", "`spec.type`", "for", "standing", "on what", "how"), rows)
-    text += "What templates ask is not compared between versions: such servers keep sums, no counters of each pod. Others are refused by name: Google Cloud Monitoring, Kayenta.\n\n"
+    text += "What templates ask is not compared between versions: such servers keep sums, no counters of each pod. Others are refused by name: Kayenta.\n\n"
     text += "## Presets\n\nFor `analysis.metrics[].preset`. The first convention of which the stable pods have samples is taken. `linnet presets` prints them as\nPromQL.\n\n"
     for name, preset in PRESETS.items():
         counters = [

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from analyzers.errors import ConfigError
-from analyzers.sources import cloudwatch, datadog, dynatrace, newrelic, splunk
+from analyzers.sources import cloudwatch, datadog, dynatrace, google, newrelic, splunk
 from analyzers.sources.cloudwatch import CloudWatchOptions
 from analyzers.sources.datadog import DatadogOptions
 from analyzers.sources.dynatrace import DynatraceOptions
+from analyzers.sources.google import GoogleOptions
 from analyzers.sources.influxdb import InfluxDBOptions
 from analyzers.sources.newrelic import NewRelicOptions
 from analyzers.sources.sigv4 import SigV4
@@ -80,6 +81,12 @@ async def _splunk(item: ours.MetricSource, secrets: SecretReader) -> SplunkOptio
     return SplunkOptions(realm=block.realm, token=token, url=block.url or "", window=_window(block.window, splunk.WINDOW))
 
 
+async def _google(item: ours.MetricSource, secrets: SecretReader) -> GoogleOptions:
+    block = _there(item, item.spec.google_cloud_monitoring)
+    key = await secrets.read(item.namespace, block.key_secret_ref)
+    return GoogleOptions(project=block.project, key=key, url=block.url or google.URL)
+
+
 def _window(said: str | None, usual: float) -> float:
     return parse_duration(said) if said else usual
 
@@ -91,4 +98,5 @@ VENDORS: Final[Mapping[str, Callable[[ours.MetricSource, SecretReader], Awaitabl
     "NewRelic": _new_relic,
     "Dynatrace": _dynatrace,
     "Splunk": _splunk,
+    "GoogleCloudMonitoring": _google,
 }

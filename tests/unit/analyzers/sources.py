@@ -6,6 +6,7 @@ An adapter knows how its source speaks: how a page or an answer with these sampl
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,12 +14,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from analyzers.metrics import Selector, parse_selector
 from analyzers.sources import SOURCES
 from analyzers.sources.cloudwatch import CloudWatchOptions
 from analyzers.sources.datadog import DatadogOptions
 from analyzers.sources.dynatrace import DynatraceOptions
+from analyzers.sources.google import GoogleOptions
 from analyzers.sources.graphite import GraphiteOptions
 from analyzers.sources.influxdb import InfluxDBOptions
 from analyzers.sources.newrelic import NewRelicOptions
@@ -244,6 +248,25 @@ def stream(values: Sequence[float], *more: tuple[str, Any], ended: bool = True) 
     return "".join(f"event: {name}\ndata: {json.dumps(data)}\n\n" for name, data in events).encode()
 
 
+@functools.cache
+def private_key() -> str:
+    """Of a service account; made anew in each run."""
+    made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made.private_bytes(*form).decode()
+
+
+def google_key(token_url: str) -> str:
+    """A key as Google issues it."""
+    known = {"type": "service_account", "project_id": "shop", "private_key_id": "kid", "client_email": "linnet@shop.iam"}
+    return json.dumps({**known, "private_key": private_key(), "token_uri": token_url})
+
+
+def signed_in(values: Sequence[float], **more: Any) -> bytes:
+    """The answer to the sign-in and to the query, in one."""
+    return json.dumps({**json.loads(vector(values)), "access_token": "ya29", **more}).encode()
+
+
 AWS = SigV4(region="eu-west-1", access_key="AKID", secret_key="secret", service="monitoring")
 
 
@@ -422,6 +445,19 @@ ADAPTERS = [
             ),
         ],
         query="data('shop.errors').sum().publish()",
+    ),
+    Adapter(
+        name="GoogleCloudMonitoring",
+        options=lambda url: GoogleOptions(project="shop", key=google_key(f"{url}/token"), url=url),
+        tell=signed_in,
+        untold=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'{"access_token": "ya29"}',
+            signed_in([1.0]).replace(b'"1.0"', b'"many"'),
+        ],
+        unfinished=[signed_in([1.0], warnings=["some locations did not answer"])],
     ),
 ]
 COUNTERS = [CounterUse(a) for a in ADAPTERS if a.speak is not None]

@@ -56,6 +56,7 @@ def test_every_vendor_model_is_held_here() -> None:
         "New Relic",
         "Dynatrace",
         "Splunk Observability",
+        "Google Cloud Monitoring",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.unit.analyzers.sources import flux, metric_data_values, nrql, selected, stream
+from tests.unit.analyzers.sources import flux, google_key, metric_data_values, nrql, selected, signed_in, stream
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.control.world import RUNS, STEPS, World, a_world, deployment, linnet, route, service
 from tests.unit.control.world import canary as a_canary
@@ -286,6 +287,12 @@ QUERIED = [
     ("CloudWatch", "cloudWatch", json.loads(metric_data_values([0.2])), ("POST /", '"Expression":"errors / requests"')),
     ("NewRelic", "newRelic", json.loads(nrql([{"x": 1}, {"x": 2}])), ("POST /", '"nrql":"errors / requests"')),
     ("Dynatrace", "dynatrace", json.loads(selected([0.2])), ("GET /api/v2/metrics/query?", "metricSelector=errors+/+requests")),
+    (
+        "GoogleCloudMonitoring",
+        "googleCloudMonitoring",
+        json.loads(signed_in([0.2])),
+        ("POST /v1/projects/shop/location/global/prometheus/api/v1/query", '"query":"errors / requests"'),
+    ),
     ("Splunk", "splunk", stream([0.2]), ("POST /v2/signalflow/execute?", "errors / requests")),
 ]
 MINE: Object = {"name": "mine", "key": "t"}
@@ -297,6 +304,7 @@ LOGINS: dict[str, Object] = {
     "NewRelic": {"accountId": 7, "apiKeySecretRef": MINE},
     "Dynatrace": {"tokenSecretRef": MINE},
     "Splunk": {"realm": "eu0", "tokenSecretRef": MINE},
+    "GoogleCloudMonitoring": {"project": "shop", "keySecretRef": MINE},
 }
 
 
@@ -310,7 +318,9 @@ async def test_a_query_is_asked_of_the_source_that_it_names(
     checked = template(smoke, provider=provider, successCondition=CONDITIONS.get(kind, "result[0] < 0.05"))
     server = {"url": f"http://127.0.0.1:{smoke.port}", **LOGINS.get(kind, {})}
     source = linnet("MetricSource", "named", {"type": kind, block: server})
-    world.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": SHOP}, "data": {"t": "YWJjZGVm"}})
+    secret = google_key(f"http://127.0.0.1:{smoke.port}/token") if kind.startswith("Google") else "abcdef"
+    data = {"t": base64.b64encode(secret.encode()).decode()}
+    world.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine", "namespace": SHOP}, "data": data})
     await open_shop(world, source, checked, judged())
     world.release("app:v2")
     told = await world.told("RolledBack")

@@ -30,6 +30,7 @@ BLOCKS: dict[str, Object] = {
     "NewRelic": {"accountId": 7, "apiKeySecretRef": ref("nr")},
     "Dynatrace": {"url": "https://a.live.dynatrace.com", "tokenSecretRef": ref("dt")},
     "Splunk": {"realm": "eu0", "tokenSecretRef": ref("sf")},
+    "GoogleCloudMonitoring": {"project": "shop", "keySecretRef": ref("gcp")},
 }
 """The least that each type needs, and what it may have of Secrets."""
 Reads = Callable[[Any], Any]
@@ -45,6 +46,8 @@ FIELDS: list[tuple[str, Object, Reads, Any]] = [
     ("Splunk", {"realm": "us1"}, lambda o: o.endpoint, "https://stream.us1.signalfx.com"),
     ("Splunk", {"url": "https://sf.example"}, lambda o: o.endpoint, "https://sf.example"),
     ("Splunk", {"window": "10m"}, lambda o: o.window, 600.0),
+    ("GoogleCloudMonitoring", {"project": "example.com:other"}, lambda o: o.project, "example.com:other"),
+    ("GoogleCloudMonitoring", {"url": "https://restricted.example"}, lambda o: o.url, "https://restricted.example"),
 ]
 
 
