@@ -17,6 +17,7 @@ KNOWN: Final[Mapping[str, str]] = {
     "GRPCRoute": GATEWAY_API,
     "TraefikService": "traefik.io",
     "HTTPProxy": "projectcontour.io",
+    "Ingress": "networking.k8s.io",
 }
 
 RouteKind = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[A-Z][A-Za-z0-9]*$")]

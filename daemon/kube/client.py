@@ -158,14 +158,22 @@ class Client:
         )
 
     async def create(
-        self, resource: Resource[T], namespace: str | None, body: Body, *, deadline: float | None = None, attempts: int | None = None
+        self,
+        resource: Resource[T],
+        namespace: str | None,
+        body: Body,
+        *,
+        dry_run: bool | None = None,
+        deadline: float | None = None,
+        attempts: int | None = None,
     ) -> T:
-        """AlreadyExists when the name is taken: a foreign object is never touched."""
+        """AlreadyExists when the name is taken: a foreign object is never touched. `dry_run`: nothing is stored, this once."""
         path = resource.collection(namespace)
         content = _with_kind(resource, body)
+        params = self._write() | ({"dryRun": "All"} if dry_run else {})
         return decode(
             resource.model,
-            await self.transport.request("POST", path, params=self._write(), body=content, deadline=deadline, attempts=attempts),
+            await self.transport.request("POST", path, params=params, body=content, deadline=deadline, attempts=attempts),
         )
 
     async def replace(self, resource: Resource[T], body: T, *, deadline: float | None = None, attempts: int | None = None) -> T:

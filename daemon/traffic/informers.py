@@ -49,7 +49,8 @@ class RouteInformers:
     def _kind(self, resource: Routes) -> _Kind:
         found = self._kinds.get(resource)
         if found is None:
-            informer = Informer(self._client, resource, namespaces=self._namespaces, indexes={"namespace": by_namespace})
+            namespaces = self._namespaces if resource.namespaced else ()
+            informer = Informer(self._client, resource, namespaces=namespaces, indexes={"namespace": by_namespace})
             found = self._kinds[resource] = _Kind(informer)
             self._stops += [informer.store.add_handler(handler) for handler in self._handlers]
             self._unwatched.put_nowait(found)
@@ -127,7 +128,7 @@ class RouteInformers:
 
     async def _served(self, kind: _Kind) -> bool:
         resource = kind.informer.resource
-        namespace = self._namespaces[0] if self._namespaces else None
+        namespace = self._namespaces[0] if self._namespaces and resource.namespaced else None
         try:
             await self._client.page(resource.with_model(PartialObject), namespace, limit=1)
         except errors.NotFound:

@@ -9,7 +9,6 @@ from daemon.api import names
 from daemon.api.routers import KNOWN, CustomRouter
 from daemon.api.status import RestoreEntry
 from daemon.kube.client import Client
-from daemon.kube.store import Store
 from daemon.rollout.model import Problem
 from daemon.traffic import generic
 from daemon.traffic.dialect import Dialect
@@ -17,11 +16,12 @@ from daemon.traffic.grpcroute import GRPC_ROUTE
 from daemon.traffic.httpproxy import HTTP_PROXY
 from daemon.traffic.httproute import HTTP_ROUTE
 from daemon.traffic.informers import RouteInformers, Routes
-from daemon.traffic.router import RouteObject, Router, RouterError, Scope
+from daemon.traffic.ingress import INGRESS_CLASSES, INGRESSES, IngressRouter
+from daemon.traffic.router import Router, RouterError, Scope
 from daemon.traffic.traefikservice import TRAEFIK_SERVICE
 from daemon.traffic.weighted import WeightedRouter
 
-Build = Callable[[Client, Store[RouteObject]], Router]
+Build = Callable[[Client, RouteInformers], Router]
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,12 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def weighted(dialect: Dialect) -> Entry:
-    return Entry(resource=dialect.resource, build=lambda client, store: WeightedRouter(client, store, dialect))
+    return Entry(resource=dialect.resource, build=lambda client, routes: WeightedRouter(client, routes.store(dialect.resource), dialect))
+
+
+def _ingress(client: Client, routes: RouteInformers) -> Router:
+    classes = routes.store(INGRESS_CLASSES)
+    return IngressRouter(client, routes.store(INGRESSES), classes, lambda: routes.trouble(INGRESS_CLASSES))
 
 
 ROUTERS: Final[Mapping[str, Entry]] = {
@@ -40,6 +45,7 @@ ROUTERS: Final[Mapping[str, Entry]] = {
     "GRPCRoute": weighted(GRPC_ROUTE),
     "TraefikService": weighted(TRAEFIK_SERVICE),
     "HTTPProxy": weighted(HTTP_PROXY),
+    "Ingress": Entry(resource=INGRESSES, build=_ingress),
 }
 DISCOVERED: Final = ("HTTPRoute", "GRPCRoute")  # a Canary that names no route is given those of these kinds that name its Service
 
@@ -56,7 +62,7 @@ class Routers:
         entry = _entry(scope)
         custom, router = self._made.get(entry.resource, (None, None))
         if router is None or custom != scope.custom:
-            router = entry.build(self._client, self._informers.store(entry.resource))
+            router = entry.build(self._client, self._informers)
             self._made[entry.resource] = (scope.custom, router)
         return router
 

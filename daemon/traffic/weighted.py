@@ -8,21 +8,19 @@ a JSON Patch that tests the backend it is about and changes only its leaf. Both 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from daemon.api.status import RestoreEntry
 from daemon.kube import errors, owners
 from daemon.kube.client import Client
-from daemon.kube.objects import untyped
 from daemon.kube.patch import Operation, parts_of
 from daemon.kube.store import Store
 from daemon.rollout.model import Problem, RouteView
 from daemon.traffic.dialect import Dialect, recorded, service_of, share, splits_of, unweigh, weigh
 from daemon.traffic.router import RouteObject, RouterError, Scope
+from daemon.traffic.settling import Settling, last_manager
 
 REPORTED_WITHIN: Final = 0.5  # seconds in which a gateway usually reports on a route
-LONG_AGO: Final = 60.0  # seconds after which no difference of clocks makes a write look recent
 
 
 class WeightedRouter:
@@ -33,8 +31,7 @@ class WeightedRouter:
         self._client = client
         self._store = store
         self._dialect = dialect
-        self._clock = clock
-        self._first_seen: dict[tuple[str, str], tuple[int, float]] = {}  # of routes without a status: generation, since when
+        self._settling = Settling(dialect.settle, clock)
 
     def _get(self, scope: Scope) -> RouteObject:
         route = self._store.get(scope.namespace, scope.name)
@@ -165,52 +162,18 @@ class WeightedRouter:
         """What its status says of this generation; without a status, whether the time has passed that its gateway needs."""
         if self._dialect.accepted is not None:
             return self._dialect.accepted(route)
-        now, generation = self._clock(), route.metadata.generation
-        known, since = self._first_seen.get(route.key, (-1, now))
-        if known != generation:
-            since = now
-            self._first_seen[route.key] = (generation, now)
-        settle = self._dialect.settle
-        if now - since >= settle or now - _last_write(route) >= max(settle, LONG_AGO):
-            return True, ""
-        return False, f"a {self.kind} reports nothing: {settle:g} s are waited for the gateway to take it"
+        return self._settling.of(route.key, route.metadata.generation, route)
 
     def _last_manager(self, route: RouteObject) -> str:
         """Who wrote the backends last, us aside."""
-        own = self._client.field_manager
         prefixes = [_until_list(parts_of(pattern)) for pattern in self._dialect.backends]
-        owning = [
-            e
-            for e in _managed(route)
-            if e.get("manager") != own and not e.get("subresource") and any(_owns(e.get("fieldsV1") or {}, p) for p in prefixes)
-        ]
-        owning.sort(key=lambda e: e.get("time") or "")
-        return str(owning[-1]["manager"]) if owning else ""
+        return last_manager(route, self._client.field_manager, prefixes)
 
 
 def _entries(undo: Sequence[RestoreEntry], scope: Scope) -> list[RestoreEntry]:
     return [e for e in undo if e.kind == scope.kind and e.name == scope.name]
 
 
-def _managed(route: RouteObject) -> list[dict[str, Any]]:
-    return untyped(route.metadata.managed_fields) or []
-
-
-def _last_write(route: RouteObject) -> float:
-    """When anybody last wrote into the object, by the API server's clock; 0 where that is not said."""
-    times = [str(e["time"]) for e in _managed(route) if e.get("time")]
-    return datetime.fromisoformat(max(times)).timestamp() if times else 0.0
-
-
 def _until_list(parts: Sequence[str]) -> list[str]:
     """The part of a pattern before its first list: lists are owned whole."""
     return list(parts[: parts.index("*")] if "*" in parts else parts)
-
-
-def _owns(fields: dict[str, Any], parts: Sequence[str]) -> bool:
-    here = fields
-    for part in parts:
-        if f"f:{part}" not in here:
-            return False
-        here = here[f"f:{part}"]
-    return True

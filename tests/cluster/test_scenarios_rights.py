@@ -33,6 +33,8 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     **{("get", group, resource): RESTORED_AFTER_A_RACE for group, resource in ROUTES if resource != "httproutes"},
     **{("patch", group, resource): NAMED for group, resource in ROUTES if resource != "httproutes"},
     **{(verb, group, resource): NAMED for verb in ("list", "watch") for group, resource in ROUTES if "gateway" not in group},
+    **{(verb, "networking.k8s.io", "ingresses"): NAMED for verb in ("list", "watch", "create", "patch", "delete")},
+    **{(verb, "networking.k8s.io", "ingressclasses"): NAMED for verb in ("list", "watch")},
     ("list", "linnet.dev", "analysisruns"): PRUNING,
     ("delete", "linnet.dev", "analysisruns"): PRUNING,
 }

@@ -36,7 +36,7 @@ class Client:
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
                 status, body = await self._ask(path)
-        except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError) as e:
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, LookupError) as e:
             seen.failures.append(f"{path}: {type(e).__name__}: {e}")
             return
         if status == 200:
@@ -47,21 +47,24 @@ class Client:
     async def _ask(self, path: str) -> tuple[int, str]:
         kept = bool(self._free)
         reader, writer = self._free.pop() if kept else await asyncio.open_connection(*self._at)
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        stays = False
         try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        except asyncio.IncompleteReadError:
-            writer.close()
-            if not kept:
+            kept = False  # what comes from here on is an answer, and is not asked for twice
+            fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+            body = await reader.readexactly(int(fields.get("content-length", "0")))
+            stays = fields.get("connection") != "close"
+            return int(head.split(" ", 2)[1]), body.decode()
+        except asyncio.IncompleteReadError as e:
+            if not kept or e.partial:
                 raise
-            return await self._ask(path)
-        fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-        body = await reader.readexactly(int(fields.get("content-length", "0")))
-        if fields.get("connection") == "close":
-            writer.close()
-        else:
-            self._free.append((reader, writer))
-        return int(head.split(" ", 2)[1]), body.decode()
+        finally:
+            if stays:
+                self._free.append((reader, writer))
+            else:
+                writer.close()  # whatever ended it, cancellation too: no transport is left to the collector
+        return await self._ask(path)
 
     def close(self) -> None:
         for _, writer in self._free:

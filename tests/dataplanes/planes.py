@@ -24,6 +24,7 @@ class Plane:
     objects: Callable[[str, str], list[Object]]  # namespace, host
     custom: CustomRouter | None = None
     stops: bool = False  # its controller is another process than its proxy
+    apart: str = ""  # the object of ours that holds the split, where the owner's is never written
 
 
 def backend(name: str) -> Object:
@@ -66,6 +67,17 @@ def _traefik_service(namespace: str, host: str) -> list[Object]:
     ]
 
 
+def _ingress(namespace: str, host: str) -> list[Object]:
+    port = {"service": {"name": STABLE, "port": {"number": 80}}}
+    path = {"path": "/", "pathType": "Prefix", "backend": port}
+    made = _made(
+        "networking.k8s.io/v1", "Ingress", {"ingressClassName": "nginx", "rules": [{"host": host, "http": {"paths": [path]}}]}, namespace
+    )
+    made["metadata"]["annotations"] = {"nginx.ingress.kubernetes.io/proxy-read-timeout": "10"}
+    controller = {"metadata": {"name": "nginx"}, "spec": {"controller": "k8s.io/ingress-nginx"}}
+    return [{"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass"} | controller, made]
+
+
 # Described under another name than the module's, these are the same objects of the same kinds.
 AS_PROXY: Final = CustomRouter(
     group="projectcontour.io",
@@ -95,6 +107,7 @@ PLANES: Final = (
         objects=_traefik_service,
         custom=AS_TRAEFIK,
     ),
+    Plane(name="Ingress on Traefik", router="Ingress", gateway="own_gateway", objects=_ingress, apart=f"web-{CANARY}"),
     Plane(name="HTTPProxy on Contour", router="HTTPProxy", gateway="contour", objects=_http_proxy, stops=True),
     Plane(name="HTTPProxy on Contour, described", router="HTTPProxy", gateway="contour", objects=_http_proxy, custom=AS_PROXY, stops=True),
     Plane(name="HTTPRoute on Contour", router="HTTPRoute", gateway="contour", objects=_http_route(dict(CONTOUR)), stops=True),

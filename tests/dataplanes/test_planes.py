@@ -34,8 +34,9 @@ from tests.testbed.gateway import Gateway, start_own_gateway
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.dataplane,
-    # A watch that is cancelled while it connects leaves its socket to the collector.
+    # A watch that is cancelled while it connects leaves its socket, or the transport around it, to the collector.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <function _SelectorTransport:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 ADDRESSES = {STABLE: "10.99.200.1", CANARY: "10.99.200.2"}
@@ -91,6 +92,7 @@ class Stand:
         self.resource = routers.resource(self.scope)
         self.store = informers.store(self.resource)
         self.router = routers.of(self.scope)
+        self.routers = routers
         self.host = f"{namespace}.{HOST}"
         self.objects = plane.objects(namespace, self.host)
         self.undo: Any = ()
@@ -134,10 +136,18 @@ class Stand:
         return seen
 
     async def share(self, weight: int, requests: int) -> None:
-        """Within three standard errors of what was asked for."""
+        """Within three standard errors of what was asked for.
+
+        A balancer that draws lots is outside of them in one look of 370, so a deviation has to show in a second, independent look too.
+        """
         await self.weigh(weight)
-        canary, p = (await self.ask(requests)).versions[CANARY], weight / 100
-        assert abs(canary - requests * p) <= 3 * math.sqrt(requests * p * (1 - p)), f"{canary} of {requests} at {weight} %"
+        p = weight / 100
+        looks: list[int] = []
+        while len(looks) < 2:
+            looks.append((await self.ask(requests)).versions[CANARY])
+            if abs(looks[-1] - requests * p) <= 3 * math.sqrt(requests * p * (1 - p)):
+                return
+        raise AssertionError(f"{looks} of {requests} at {weight} %")
 
 
 @asynccontextmanager
@@ -151,6 +161,9 @@ async def a_stand(plane: Plane, cluster: ControlPlane, url: str, namespace: str)
             cluster.apply(*(o for name in ADDRESSES for o in _service(name, namespace)))
             stand.apply()
             await informers.read([stand.resource], 30)
+            async with asyncio.timeout(30):
+                while stand.routers.problems(stand.scope):
+                    await asyncio.sleep(0.05)
             await stand.until(lambda v: v is not None and v.accepted, "the owner's own route is taken")
             await _answers(stand)
             yield stand
@@ -227,12 +240,15 @@ async def _taken_back(stand: Stand) -> None:
     stand.undo = stand.router.record(stand.scope)
     await stand.weigh(40)
     assert (await stand.ask(100)).versions[CANARY] > 10
-    body = copy.deepcopy(stand.objects[-1])
-    stand.cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=healer", "-f", "-", input=_yaml(body))
+    if stand.plane.apart:  # nothing of ours is in the owner's object: it is ours that goes, and a deletion leaves no name
+        await asyncio.to_thread(stand.cluster.kubectl, "delete", stand.plane.router, stand.plane.apart, "-n", stand.namespace)
+    else:
+        body = copy.deepcopy(stand.objects[-1])
+        stand.cluster.kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=healer", "-f", "-", input=_yaml(body))
     await stand.until(lambda v: v is not None and v.weight is None, "the backend is gone")
     found = stand.view()
     assert found is not None
-    assert found.manager == "healer"
+    assert found.manager == ("" if stand.plane.apart else "healer")
     await stand.until(lambda v: v is not None and v.accepted, "the healer's is taken")
     await asyncio.sleep(DRAIN)
     assert (await stand.ask(100)).versions == {STABLE: 100}

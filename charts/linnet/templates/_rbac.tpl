@@ -72,6 +72,10 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [projectcontour.io]
   resources: [httpproxies]
   verbs: [get, list, watch, patch]
+# An Ingress is never written: the canary's is one of ours beside it.
+- apiGroups: [networking.k8s.io]
+  resources: [ingresses]
+  verbs: [list, watch, create, patch, delete]
 # What happened, on the Canary and on the Deployment.
 - apiGroups: [events.k8s.io]
   resources: [events]
@@ -105,12 +109,16 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
   verbs: [get]
 {{- end -}}
 
-{{/* Cluster-wide only: are the policies of the hold there? (`linnet doctor`, in `helm test`) */}}
+{{/* Cluster-wide only: are the policies of the hold there? (`linnet doctor`, in `helm test`) And kinds without a namespace. */}}
 {{- define "linnet.clusterRules" -}}
 - apiGroups: [admissionregistration.k8s.io]
   resources: [mutatingadmissionpolicies, validatingadmissionpolicies, mutatingadmissionpolicybindings, validatingadmissionpolicybindings]
   resourceNames: [linnet-hold, linnet-release]
   verbs: [get]
+# Whether the controller of an Ingress obeys canary annotations.
+- apiGroups: [networking.k8s.io]
+  resources: [ingressclasses]
+  verbs: [list, watch]
 {{- end -}}
 
 {{/* In the release's namespace, where it is none of the namespaces that Linnet works in: the catalogue and its credentials. */}}
