@@ -11,8 +11,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import OpenFeatureError
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+
+from daemon.sandbox.unleash_flags import UnleashFlags
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -36,6 +38,11 @@ class Flags:
         self._key = key
         self._core = FlagdCore()
         self._seen: tuple[int, int] | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """A file needs nothing that runs."""
+        yield
 
     def on(self, user: str, track: str) -> bool:
         self._refresh()
@@ -63,10 +70,10 @@ class Flags:
 class Shop:
     """The service."""
 
-    def __init__(self, *, version: str, track: str, flags: Flags, error_percent: float) -> None:
+    def __init__(self, *, version: str, track: str, flags: Flags | UnleashFlags, error_percent: float) -> None:
         self._version = version
         self._track = track
-        self._flags = flags
+        self.flags = flags
         self._error_percent = error_percent
         self.leaving = False
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -89,7 +96,7 @@ class Shop:
             return await handler(request)
         began = time.perf_counter()
         user = request.headers.get("X-User-Id") or request.cookies.get("user", "")
-        flag = self._flags.on(user, self._track)
+        flag = self.flags.on(user, self._track)
         request["flag"] = flag
         try:
             response = await handler(request)
@@ -144,6 +151,7 @@ async def serve(shop: Shop, host: str, port: int, *, startup: float, drain: floa
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave.set)
     async with AsyncExitStack() as stack:
+        await stack.enter_async_context(shop.flags.running())
         runner = web.AppRunner(shop.application(), access_log=None, shutdown_timeout=5.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
@@ -161,6 +169,8 @@ async def serve(shop: Shop, host: str, port: int, *, startup: float, drain: floa
 @click.option(
     "--flags", "flags_file", envvar="FLAGS_FILE", type=click.Path(path_type=Path), help="A flagd file; without it the flag is off."
 )
+@click.option("--unleash-url", envvar="UNLEASH_URL", help="An Unleash to ask instead of a file.")
+@click.option("--unleash-token", envvar="UNLEASH_TOKEN", default="", help="A backend token of it.")
 @click.option(
     "--flag", envvar="SHOP_FLAG", default="new-checkout", show_default=True, help="The flag that this build's new checkout is behind."
 )
@@ -169,10 +179,21 @@ async def serve(shop: Shop, host: str, port: int, *, startup: float, drain: floa
 )
 @click.option("--startup", envvar="SHOP_STARTUP_SECONDS", type=click.FloatRange(0), default=0.0, help="Seconds before it listens.")
 @click.option("--drain", envvar="SHOP_DRAIN_SECONDS", type=click.FloatRange(0), default=1.0, help="Seconds to serve on after SIGTERM.")
-def main(*, host: str, port: int, flags_file: Path | None, flag: str, startup: float, drain: float, **build: Any) -> None:
+def main(
+    *,
+    host: str,
+    port: int,
+    flags_file: Path | None,
+    unleash_url: str | None,
+    unleash_token: str,
+    flag: str,
+    startup: float,
+    drain: float,
+    **build: Any,
+) -> None:
     """The sandbox's demo shop."""
-    shop = Shop(flags=Flags(flags_file, flag), **build)
-    asyncio.run(serve(shop, host, port, startup=startup, drain=drain))
+    flags = UnleashFlags(unleash_url, unleash_token, flag) if unleash_url else Flags(flags_file, flag)
+    asyncio.run(serve(Shop(flags=flags, **build), host, port, startup=startup, drain=drain))
 
 
 if __name__ == "__main__":

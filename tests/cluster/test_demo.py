@@ -22,7 +22,9 @@ import pytest
 
 from daemon.sandbox import nanny
 from tests.testbed.build import bin_dir
+from tests.testbed.unleash import ADMIN, BACKEND, Unleash, missing
 from tests.unit.demo.test_commands import mark_of
+from tests.witness.flaglog import FlagLog
 
 pytestmark = [pytest.mark.demo, pytest.mark.timeout(600)]
 
@@ -33,15 +35,28 @@ VARIATIONS: dict[str, list[str]] = {
     "swapped": ["--order", "bad,good"],
     "flag-off": ["--bad-flag", "off"],
 }
+TOKENS = {"LINNET_DEMO_UNLEASH_TOKEN": ADMIN, "LINNET_DEMO_UNLEASH_CLIENT_TOKEN": BACKEND["development"]}
 Played = tuple[int, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def plays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Played]]:
-    """All variations, begun at the first question, two at a time."""
+def unleash() -> Iterator[Unleash | None]:
+    """A real one on the loopback, for the variation that releases its flags; None where none can run."""
+    server = None if missing() else Unleash(port=42421, host="127.0.0.1")
+    try:
+        yield server.start() if server else None
+    finally:
+        if server:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def plays(tmp_path_factory: pytest.TempPathFactory, unleash: Unleash | None) -> Iterator[Callable[[str], Played]]:
+    """All variations, begun at the first question, two at a time; the swapped one with flags of Unleash's where there is one."""
     folder = tmp_path_factory.mktemp("demo")
+    variations = VARIATIONS | ({"swapped": [*VARIATIONS["swapped"], "--unleash", unleash.url]} if unleash else {})
     with ThreadPoolExecutor(2) as pool:
-        begun = {name: pool.submit(play, folder / name, arguments) for name, arguments in VARIATIONS.items()}
+        begun = {name: pool.submit(play, folder / name, arguments) for name, arguments in variations.items()}
         yield lambda name: begun[name].result()
 
 
@@ -49,7 +64,8 @@ def play(folder: Path, arguments: list[str]) -> Played:
     """Exit code and object of one performance, which left no file behind."""
     folder.mkdir()
     command = [*DEMO, "--once", "--json", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env={**os.environ, "TMPDIR": str(folder)})
+    variables = {**os.environ, "TMPDIR": str(folder), **TOKENS}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=variables)
     assert done.returncode in (0, 1), f"exit code {done.returncode}: {done.stderr}"
     assert done.stderr == ""
     assert list(folder.iterdir()) == []
@@ -116,6 +132,18 @@ def test_the_order_of_the_releases_does_not_matter(plays: Callable[[str], Played
     code, found = plays("swapped")
     assert code == 0
     assert outcomes(found) == [("bad", "RolledBack"), ("good", "Promoted")]
+
+
+def test_the_flags_may_be_those_of_a_real_unleash(plays: Callable[[str], Played], unleash: Unleash | None) -> None:
+    """Unleash's own log has each flag's rise and the bad one's fall, and both are archived after the play."""
+    if unleash is None:
+        pytest.skip(str(missing()))
+    _, found = plays("swapped")
+    for release, falls in zip(found["releases"], (1, 0), strict=True):
+        log = FlagLog.read(unleash.url, ADMIN, release["flag"])
+        assert log.raises()
+        assert len(log.zeroes()) == falls, log.order()
+        assert log.entries[-1].kind == "feature-archived"
 
 
 def test_a_bad_build_behind_a_closed_flag_is_promoted(plays: Callable[[str], Played]) -> None:

@@ -228,6 +228,14 @@ MUTANTS = (
         test="tests/unit/rollout/test_ways_back.py::test_what_sets_a_promise_aside_needs_a_person_a_reason_and_an_expiry",
     ),
     Mutant(
+        name="a-reminder-in-every-pass",
+        protects="people are reminded once a day",
+        path="daemon/rollout/reminders.py",
+        old="reminder.told_at is None or since(reminder.told_at, turn.now) >= DAILY",
+        new="reminder.told_at is None or since(reminder.told_at, turn.now) >= 0",
+        test="tests/unit/rollout/test_reminders.py::test_a_flag_is_reminded_of_once_a_day_from_its_time_on",
+    ),
+    Mutant(
         name="a-kill-that-ends-what-moves-no-flag",
         protects="the kill switch is about flags alone",
         path="daemon/rollout/killing.py",

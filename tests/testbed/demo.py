@@ -83,7 +83,7 @@ def _install(plane: ControlPlane, linnet: Linnet, proxied: Mapping[str, str]) ->
 
 
 def _furnish(plane: ControlPlane, options: DemoOptions) -> None:
-    plane.apply(*objects.catalogue())
+    plane.apply(*objects.catalogue(options))
     plane.kubectl("wait", "--for=create", "serviceaccount/default", "-n", "shop", "--timeout=30s")
     plane.apply(*objects.shop(options, "web", GATEWAY_NAMESPACE))
 

@@ -51,12 +51,12 @@ class Answer(NamedTuple):
 class Unleash:
     """A running server; `admin` is how a person works with it."""
 
-    def __init__(self, port: int = PORT) -> None:
+    def __init__(self, port: int = PORT, *, host: str = "0.0.0.0") -> None:
         self.url = f"http://{ADDRESS}:{port}"
         self.directory = Path(tempfile.mkdtemp(prefix="linnet-unleash-"))
         self.directory.chmod(0o755)
         self.database = Postgres(self.directory)
-        self._port = port
+        self._port, self._host = port, host
         self._process: Process | None = None
 
     def start(self) -> Unleash:
@@ -175,7 +175,7 @@ class Unleash:
         return {
             "DATABASE_URL": f"postgres://{USER}@127.0.0.1:{self.database.port}/{USER}",
             "DATABASE_SSL": "false",
-            "HTTP_HOST": "0.0.0.0",
+            "HTTP_HOST": self._host,
             "HTTP_PORT": str(self._port),
             "UNLEASH_URL": self.url,
             "INIT_ADMIN_API_TOKENS": ADMIN,

@@ -20,7 +20,7 @@ from daemon.cli.trouble import CANNOT, INTERRUPTED, explained
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from daemon.cli.demo.script import DemoOptions
+    from daemon.cli.demo.script import DemoOptions, UnleashPlace
     from daemon.cli.demo.stage import Stage
 
     Setting = Callable[[DemoOptions], AbstractAsyncContextManager[Stage]]
@@ -50,7 +50,17 @@ if TYPE_CHECKING:
 @click.option("--rate", type=click.FloatRange(20, 2000), default=200.0, show_default=True, help="Requests a second.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the API server; a free one by default.")
 @click.option("--gateway-port", type=click.IntRange(0, 65535), default=0, help="Port of the gateway; a free one by default.")
-def demo(*, once: bool, keep: bool, as_json: bool, order: str, bad_flag: str, **rest: Any) -> None:
+@click.option(
+    "--unleash", "unleash_url", metavar="URL", help="An Unleash that is running: the flags are made there, and archived after the play."
+)
+@click.option("--unleash-environment", default="development", show_default=True, help="Its environment.")
+@click.option(
+    "--unleash-token", envvar="LINNET_DEMO_UNLEASH_TOKEN", help="An Editor's token of it; better by its variable.", show_envvar=True
+)
+@click.option(
+    "--unleash-client-token", envvar="LINNET_DEMO_UNLEASH_CLIENT_TOKEN", help="A backend token of that environment.", show_envvar=True
+)
+def demo(*, once: bool, keep: bool, as_json: bool, order: str, bad_flag: str, unleash_url: str | None, **rest: Any) -> None:
     """Play two releases on this machine: a good one, and one that fails behind its flag.
 
     A small cluster (see linnet sandbox --help), a real Traefik, a shop under load and the real daemon as a process of its own. It takes
@@ -66,7 +76,25 @@ def demo(*, once: bool, keep: bool, as_json: bool, order: str, bad_flag: str, **
     if keep and as_json:
         raise click.UsageError("--json prints its object at the end, and --keep has none: leave one out")
     kinds: tuple[Kind, ...] = ("good", "bad") if order == "good,bad" else ("bad", "good")
-    perform(DemoOptions(order=kinds, bad_flag=bad_flag == "on", **rest), mode="json" if as_json else "keep" if keep else "show")
+    given = {name: rest.pop(name) for name in ("unleash_environment", "unleash_token", "unleash_client_token")}
+    place = _unleash(unleash_url, **given) if unleash_url else None
+    perform(
+        DemoOptions(order=kinds, bad_flag=bad_flag == "on", unleash=place, **rest), mode="json" if as_json else "keep" if keep else "show"
+    )
+
+
+def _unleash(url: str, *, unleash_environment: str, unleash_token: str | None, unleash_client_token: str | None) -> UnleashPlace:
+    import secrets
+
+    from daemon.cli.demo.script import UnleashPlace
+
+    if not unleash_token or not unleash_client_token:
+        raise click.UsageError(
+            "--unleash needs LINNET_DEMO_UNLEASH_TOKEN, an Editor's, and LINNET_DEMO_UNLEASH_CLIENT_TOKEN, a backend token"
+        )
+    return UnleashPlace(
+        url=url, token=unleash_token, client_token=unleash_client_token, environment=unleash_environment, run=secrets.token_hex(2)
+    )
 
 
 def perform(options: DemoOptions, *, mode: Literal["json", "keep", "show"], setting: Setting | None = None) -> None:

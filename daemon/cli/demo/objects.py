@@ -6,7 +6,20 @@ from typing import Any
 
 from daemon.api import crds, names
 from daemon.api.kinds import KINDS
-from daemon.cli.demo.script import APP, CATALOGUE, DRAIN, FIRST_TAG, HOST, NAMESPACE, STEPS, WARM_UP, DemoOptions, Release, releases
+from daemon.cli.demo.script import (
+    APP,
+    CATALOGUE,
+    DRAIN,
+    FIRST_TAG,
+    HOST,
+    NAMESPACE,
+    STEPS,
+    WARM_UP,
+    DemoOptions,
+    Release,
+    UnleashPlace,
+    releases,
+)
 from daemon.sandbox.podspec import Image
 
 Object = dict[str, Any]
@@ -41,7 +54,7 @@ def _plain(api: str, kind: str, name: str, namespace: str | None = None, **body:
     return {"apiVersion": api, "kind": kind, "metadata": metadata, **body}
 
 
-def catalogue() -> list[Object]:
+def catalogue(options: DemoOptions) -> list[Object]:
     """The profile (steps and times), the sources of metrics and flags, and who is told."""
     steps = [{"weight": weight, "dwell": {"minDuration": f"{seconds}s"}} for weight, seconds in STEPS]
     profile = {
@@ -50,15 +63,34 @@ def catalogue() -> list[Object]:
         "traffic": {"drain": f"{DRAIN}s"},
         "analysis": {"interval": "1s", "warmUp": f"{WARM_UP}s"},
     }
-    flagd = {"configMapRef": {"name": "flags", "key": "flags.json"}, "settle": "1s"}
     encoded = {name: base64.b64encode(url.encode()).decode() for name, url in WEBHOOKS.items()}
     return [
         _plain("v1", "Namespace", NAMESPACE),
         _ours("CanaryProfile", "demo", profile),
         _ours("MetricSource", "default", {"type": "Scrape", "scrape": {"port": "http", "interval": "1s"}}),
-        _ours("FlagSource", "default", {"type": "Flagd", "flagd": flagd}),
+        *_flag_source(options.unleash),
         _plain("v1", "Secret", "webhooks", NAMESPACE, type="Opaque", data=encoded),
         *(_ours("Notifier", name, {"urlSecretRef": {"name": "webhooks", "key": name}}) for name in WEBHOOKS),
+    ]
+
+
+def _flag_source(place: UnleashPlace | None) -> list[Object]:
+    if place is None:
+        flagd = {"configMapRef": {"name": "flags", "key": "flags.json"}, "settle": "1s"}
+        return [_ours("FlagSource", "default", {"type": "Flagd", "flagd": flagd})]
+    tokens = {"token": place.token, "backend": place.client_token}
+    unleash = {
+        "url": place.url,
+        "project": place.project,
+        "environment": place.environment,
+        "tokenSecretRef": {"name": "unleash", "key": "token"},
+        "witnessTokenSecretRef": {"name": "unleash", "key": "backend"},
+        "settle": "2s",
+    }
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in tokens.items()}
+    return [
+        _plain("v1", "Secret", "unleash", NAMESPACE, type="Opaque", data=data),
+        _ours("FlagSource", "default", {"type": "Unleash", "unleash": unleash}),
     ]
 
 
@@ -81,7 +113,7 @@ def shop(options: DemoOptions, gateway: str, gateway_namespace: str) -> list[Obj
             NAMESPACE,
             spec={"parentRefs": parents, "hostnames": [HOST], "rules": rules},
         ),
-        _deployment(),
+        _deployment(options.unleash),
     ]
 
 
@@ -90,7 +122,14 @@ def _flags(options: DemoOptions) -> Object:
     return {release.flag: off for release in releases(options)}
 
 
-def _deployment() -> Object:
+def _flag_env(place: UnleashPlace | None) -> list[Object]:
+    if place is None:
+        return [{"name": "FLAGS_FILE", "value": "/etc/flags/flags.json"}]
+    token = {"secretKeyRef": {"name": "unleash", "key": "backend"}}
+    return [{"name": "UNLEASH_URL", "value": place.url}, {"name": "UNLEASH_TOKEN", "valueFrom": token}]
+
+
+def _deployment(place: UnleashPlace | None) -> Object:
     labels = {"app": APP}
     container = {
         "name": APP,
@@ -99,7 +138,7 @@ def _deployment() -> Object:
         "env": [
             {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
             {"name": "TRACK", "valueFrom": {"fieldRef": {"fieldPath": f"metadata.labels['{names.TRACK}']"}}},
-            {"name": "FLAGS_FILE", "value": "/etc/flags/flags.json"},
+            *_flag_env(place),
         ],
         "volumeMounts": [{"name": "flags", "mountPath": "/etc/flags"}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},

@@ -22,6 +22,20 @@ DRAIN: Final = 3  # seconds; the demo's gateway acts within a tenth of one
 STEPS: Final = ((10, 3), (50, 5))  # weight in percent, least seconds
 
 
+class UnleashPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """An Unleash that is there already. `run` makes the flags' names new: a promoted flag of an earlier play is taken."""
+
+    url: str
+    token: str
+    client_token: str
+    environment: str = "development"
+    project: str = "default"
+    run: str = ""
+
+    def __repr__(self) -> str:
+        return f"UnleashPlace(url={self.url!r})"  # tokens get into no message
+
+
 class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a user may change; margins and risks are not among it."""
 
@@ -32,6 +46,7 @@ class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
     patience: float = 240.0  # seconds for one release
     port: int = 0
     gateway_port: int = 0
+    unleash: UnleashPlace | None = None
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +83,7 @@ def releases(options: DemoOptions) -> tuple[Release, ...]:
             Release(
                 kind=kind,
                 tag=f"v{number}",
-                flag=FLAGS[kind],
+                flag=FLAGS[kind] if options.unleash is None else f"{FLAGS[kind]}-{options.unleash.run}",
                 announced=options.bad_flag or not bad,
                 error_percent=options.bad_error_percent if bad else 0.0,
                 expected="RolledBack" if bad else "Promoted",
@@ -85,7 +100,11 @@ def hurried(options: DemoOptions) -> tuple[str, ...]:
         f"warm-up {WARM_UP} s, not 60 s",
         f"pods outlive their share by {DRAIN} s, not 10 s",
         f"steps {ladder} (`ramp: Steps`); by default the evidence climbs to 5, 15 and 50 %, for 15 min in all at least",
-        "flags count as seen 1 s after a write, not 90 s: ConfigMaps are projected at once here, within that time on a cluster",
+        (
+            "flags count as seen 1 s after a write, not 90 s: ConfigMaps are projected at once here, within that time on a cluster"
+            if options.unleash is None
+            else "flags count as seen 2 s after an SDK of Unleash has them, not 30 s: the shop's own asks each second, not every 15"
+        ),
         f"{options.rate:g} requests/s, so that seconds bring the evidence of minutes",
     )
 

@@ -16,7 +16,8 @@ import msgspec
 
 from daemon.api.crds import HOLD_POLICIES
 from daemon.cli.demo import objects
-from daemon.cli.demo.script import CATALOGUE, DemoOptions
+from daemon.cli.demo.script import CATALOGUE, DemoOptions, releases
+from daemon.cli.demo.unleash import flags_on
 from daemon.cli.trouble import DemoError
 from daemon.kube import config as kube_config
 from daemon.kube.client import Client
@@ -58,10 +59,11 @@ async def stage(options: DemoOptions) -> AsyncIterator[Stage]:
         port=options.port,
         gateway_port=options.gateway_port,
         images=objects.images(options),
-        objects=(*objects.definitions(), *hold_policies(HOLD_POLICIES, [LINNET]), *objects.catalogue()),
+        objects=(*objects.definitions(), *hold_policies(HOLD_POLICIES, [LINNET]), *objects.catalogue(options)),
         first_pause=2.0,
     )
     async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(flags_on(options.unleash, [release.flag for release in releases(options)]))
         sandbox = await stack.enter_async_context(Sandbox.running(chosen))
         assert sandbox.gateway is not None
         sandbox.apply(*objects.shop(options, sandbox.gateway.name, sandbox.gateway.namespace))

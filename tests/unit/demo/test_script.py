@@ -11,13 +11,29 @@ from daemon.api.defaults import effective, merge
 from daemon.api.kinds import CanaryProfileSpec
 from daemon.api.validation import validate
 from daemon.cli.demo import objects
-from daemon.cli.demo.script import KEPT, DemoOptions, hurried, releases
+from daemon.cli.demo.script import KEPT, DemoOptions, UnleashPlace, hurried, releases
 from daemon.notify.targets import parse
 
 
 def of_kind(kind: str, name: str) -> dict[str, Any]:
-    found = [*objects.catalogue(), *objects.shop(DemoOptions(), "web", "gateway")]
+    found = [*objects.catalogue(DemoOptions()), *objects.shop(DemoOptions(), "web", "gateway")]
     return next(o for o in found if (o["kind"], o["metadata"]["name"]) == (kind, name))
+
+
+def test_with_an_unleash_the_flags_are_its_own_and_no_token_is_shown() -> None:
+    """New names for each run; the shop gets the backend token from the Secret, and no file."""
+    place = UnleashPlace(url="http://127.0.0.1:4242", token="admin-secret", client_token="backend-secret", run="1a2b")
+    options = DemoOptions(unleash=place)
+    assert [release.flag for release in releases(options)] == ["new-checkout-1a2b", "express-pay-1a2b"]
+    found = {
+        o["kind"]: o for o in [*objects.catalogue(options), *objects.shop(options, "web", "gateway")] if o["metadata"]["name"] != "webhooks"
+    }
+    assert found["FlagSource"]["spec"]["unleash"]["environment"] == "development"
+    env = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {e["name"] for e in env} >= {"UNLEASH_URL", "UNLEASH_TOKEN"}
+    assert "secret" not in repr(options)
+    assert "secret" not in str(found["Deployment"]).replace("secretKeyRef", "")
+    assert any("SDK of Unleash" in line for line in hurried(options))
 
 
 def spec() -> CanarySpec:
