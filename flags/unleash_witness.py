@@ -19,6 +19,7 @@ from flags.buckets import bucket
 from flags.errors import Retryable
 from flags.model import EVERYONE, Desired
 from flags.unleash_admin import UnleashSource
+from flags.unleash_memory import Memory
 from flags.unleash_rules import Arm, sticky_field
 from flags.unleash_view import WORD
 
@@ -133,34 +134,10 @@ def _context(field: str, probe: str, properties: Mapping[str, str]) -> Context:
     return {"properties": {**properties, field: probe}}
 
 
-class _Memory:
-    """The SDK's cache without files: the container's root is read-only."""
-
-    bootstrapped = False
-
-    def __init__(self) -> None:
-        self._held: dict[str, Any] = {}
-
-    def set(self, key: str, value: Any) -> None:
-        self._held[key] = value
-
-    def mset(self, data: dict[str, Any]) -> None:
-        self._held.update(data)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._held.get(key, default)
-
-    def exists(self, key: str) -> bool:
-        return key in self._held
-
-    def destroy(self) -> None:
-        self._held.clear()
-
-
 class _Sdk:
     """A running AsyncUnleashClient; its polling belongs to it and ends with `close`."""
 
-    def __init__(self, client: "AsyncUnleashClient", memory: _Memory) -> None:
+    def __init__(self, client: "AsyncUnleashClient", memory: Memory) -> None:
         self._client = client
         self._memory = memory
         self._decoded: tuple[str, dict[str, dict[str, Any]]] = ("", {})
@@ -170,7 +147,7 @@ class _Sdk:
     async def start(cls, url: str, token: str) -> "_Sdk":
         """Raises Retryable where Unleash does not answer; the SDK itself would pretend to be ready."""
         client_class, silently = await asyncio.to_thread(_imported)
-        memory = _Memory()
+        memory = Memory()
         client = client_class(
             url=f"{url}/api",
             app_name="linnet-witness",

@@ -1,9 +1,10 @@
 """The demo shop's flag asked from an Unleash, by Unleash's own SDK as an app would use it: polled in the background, evaluated in memory."""
 
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
+
+from flags.unleash_memory import Memory
 
 REFRESH: Final = 1  # seconds; an app would take 15
 
@@ -18,21 +19,20 @@ class UnleashFlags:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """The SDK polls while the block runs."""
-        from UnleashClient.cache import FileCache
         from UnleashClient.clients.async_unleash_client import AsyncUnleashClient
 
-        with tempfile.TemporaryDirectory() as folder:
-            client = AsyncUnleashClient(
-                url=f"{self._url.rstrip('/')}/api",
-                app_name="shop",
-                refresh_interval=REFRESH,
-                metrics_interval=REFRESH,
-                request_timeout=2,
-                custom_headers={"Authorization": self._token},
-                cache=FileCache("shop", directory=folder),
-            )
-            async with client as self._client:
-                yield
+        sdk: Any = AsyncUnleashClient  # its cache is asked for by class, and used by its methods alone
+        client = sdk(
+            url=f"{self._url.rstrip('/')}/api",
+            app_name="shop",
+            refresh_interval=REFRESH,
+            metrics_interval=REFRESH,
+            request_timeout=2,
+            custom_headers={"Authorization": self._token},
+            cache=Memory(),
+        )
+        async with client as self._client:
+            yield
 
     def on(self, user: str, track: str) -> bool:
         if self._client is None:
