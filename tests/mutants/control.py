@@ -6,6 +6,7 @@ from tests.mutants.model import Mutant
 
 _HOLD = "tests/unit/workloads/test_protection_hold.py"
 _ROUTE = "tests/unit/traffic/test_routers.py::TestRouters"
+_INGRESS = "tests/unit/traffic/test_ingress.py"
 
 MUTANTS = (
     Mutant(
@@ -71,6 +72,38 @@ MUTANTS = (
         old="    if now.get(field) == before.get(field):\n        return []\n",
         new="    return []\n",
         test=f"{_ROUTE}::test_restoring_leaves_no_trace",
+    ),
+    Mutant(
+        name="any-controller-obeys-annotations",
+        protects="no request at weight 0",
+        path="daemon/traffic/ingress.py",
+        old="        if controller in OBEYING:\n",
+        new="        if controller:\n",
+        test=f"{_INGRESS}::test_a_class_has_to_obey_the_annotations",
+    ),
+    Mutant(
+        name="a-foreign-ingress-is-taken-over",
+        protects="P8 foreign objects",
+        path="daemon/traffic/ingress.py",
+        old="    return item.metadata.label(names.ROLE) == ROLE\n",
+        new="    return True\n",
+        test=f"{_INGRESS}::test_a_foreign_object_of_the_name_is_left_alone",
+    ),
+    Mutant(
+        name="our-ingress-without-its-test",
+        protects="JSON Patch test",
+        path="daemon/traffic/ingress.py",
+        old="[test(at, marks), replace(at, wanted)] if marks",
+        new="[replace(at, wanted)] if marks",
+        test=f"{_INGRESS}::test_a_stale_look_at_our_own_is_an_error_that_is_tried_again",
+    ),
+    Mutant(
+        name="our-ingress-outlives-its-release",
+        protects="P1 route restore",
+        path="daemon/traffic/ingress.py",
+        old="            await self._client.delete(INGRESSES, scope.namespace, twin.name, uid=twin.metadata.uid)\n",
+        new="            pass\n",
+        test=f"{_INGRESS}::test_the_owner_s_object_is_never_written",
     ),
     Mutant(
         name="flags-before-the-weight",
