@@ -21,7 +21,7 @@ from flags.flagd_owners import give_back
 from flags.flagd_places import ConfigMapPlace, FeatureFlagPlace, Place
 from flags.flagd_rules import OPERATORS, evaluator_name, rule_for, targeting_for
 from flags.flagd_view import Original, View, annotation_for, digest, operations, original_from, original_of, put_rule, view, writer_of
-from flags.model import Capabilities, Converged, Desired, FlagRef, Owner, Result, Share, State, Waiting
+from flags.model import Capabilities, Changes, Converged, Desired, FlagRef, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, ObjectStore
 
 _ATTEMPTS = 3
@@ -90,6 +90,12 @@ class FlagdProvider:
             original=None if seen.mark == self._mark else original_of(seen),
             cohorts=() if seen.wrote is None else tuple(Share(cohort=c.name, percent=c.percent) for c in seen.wrote.cohorts),
         )
+
+    async def changes(self, since: str) -> Changes:
+        """All flags are in one object: it changed, or none of them did."""
+        async with _deadline("changes", FlagRef(key="*", source="")):
+            version = _revision(await self._store.get(self._ref))
+        return Changes(cursor=version, everything=version != since)
 
     async def check(self, flag: FlagRef, desired: Desired) -> None:
         """Everything that would keep us from taking the flag."""

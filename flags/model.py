@@ -118,6 +118,14 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     why: str
 
 
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """Which flags of a source changed since the last question. `cursor` is for the next one; `everything` where names cannot be told."""
+
+    cursor: str
+    flags: frozenset[str] = frozenset()
+    everything: bool = False
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider can do, so that validation can refuse a spec before the first write.
 

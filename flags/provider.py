@@ -5,11 +5,11 @@ Methods are idempotent: after a crash the caller repeats the last one.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from flags.model import Capabilities, Converged, Desired, FlagRef, Result, State, Waiting
+from flags.model import Capabilities, Changes, Converged, Desired, FlagRef, Result, State, Waiting
 
 DEADLINE = 5.0
 
@@ -54,6 +54,15 @@ class FlagProvider(Protocol):
 
         With `hand_over` nothing there says any more that it ever was Linnet's; without, a title may tell where it came from.
         """
+        ...
+
+
+@runtime_checkable
+class ChangeFeed(Protocol):
+    """What a provider has besides where one request tells which of all flags of its source changed: the others need no reading."""
+
+    async def changes(self, since: str) -> Changes:
+        """Since the `cursor` of an earlier answer; empty is the first question."""
         ...
 
 

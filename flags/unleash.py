@@ -13,10 +13,11 @@ from contextlib import AbstractAsyncContextManager
 from flags.admission import admit
 from flags.calls import within
 from flags.errors import Conflict, Drifted, FlagError, Forbidden, Invalid, Missing
-from flags.model import EVERYONE, Capabilities, Converged, Desired, FlagRef, Gate, Owner, Result, Share, State, Waiting
+from flags.model import EVERYONE, Capabilities, Changes, Converged, Desired, FlagRef, Gate, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, HttpClient
 from flags.unleash_admin import Admin, UnleashSource
 from flags.unleash_checks import Drift, drift, inherited, refuse_exposed, refuse_other, refuse_plan, refuse_rights
+from flags.unleash_feed import WIDE, WINDOW, changes, unseen
 from flags.unleash_rules import (
     OPERATORS,
     STICKINESS,
@@ -91,6 +92,14 @@ class UnleashProvider:
             original=None if own else original_of(seen),
             cohorts=tuple(Share(cohort=s.role, percent=_reaching(s, seen)) for s in own if s.role != EVERYONE),
         )
+
+    async def changes(self, since: str) -> Changes:
+        """From the event log; further back where much happened."""
+        async with self._deadline("changes", FlagRef(key="*", source="")):
+            events = await self._admin.events(WINDOW)
+            if since and unseen(since, events) is None:
+                events = await self._admin.events(WIDE)
+        return changes(since, events, self._source.project, self._source.environment)
 
     async def check(self, flag: FlagRef, desired: Desired) -> None:
         """Everything that would keep us from taking the flag."""

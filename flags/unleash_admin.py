@@ -88,6 +88,11 @@ class Admin:
         found = answer["events"]
         return str(found[0]["createdBy"]) if found else None
 
+    async def events(self, limit: int) -> list[dict[str, Any]]:
+        """The newest events of the whole Unleash: those of segments belong to no project."""
+        found: list[dict[str, Any]] = (await self._call("GET", f"/api/admin/search/events?limit={limit}", "read the event log"))["events"]
+        return found
+
     def _feature(self, flag: str) -> str:
         return f"/api/admin/projects/{quote(self._source.project, safe='')}/features/{quote(flag, safe='')}"
 

@@ -14,6 +14,7 @@ import msgspec
 
 from daemon.api.status import FlagStatus
 from daemon.control.flagsources import FlagSources
+from daemon.control.flagwatch import FlagWatch
 from daemon.control.resolve import FlagUse, Resolved
 from daemon.control.standing import Standing, flag_plan, standing, taken_from_us, written
 from daemon.kube.store import Key
@@ -24,7 +25,7 @@ from daemon.rollout.shares import WHOLE
 from daemon.rollout.steps import plan_of
 from flags.errors import Drifted, Exposed, FlagError, Missing, Retryable
 from flags.model import Converged, Desired, FlagRef, Owner, Share, Waiting
-from flags.provider import DEADLINE, FlagProvider
+from flags.provider import DEADLINE, ChangeFeed, FlagProvider
 
 log = logging.getLogger("linnet.flagging")
 
@@ -36,13 +37,18 @@ T = TypeVar("T")
 
 
 class _Reading(msgspec.Struct, frozen=True):
-    at: float
-    views: tuple[FlagView, ...]
+    """A flag as it was read; `position` is where its source's changes stood before, None where the source cannot tell of any."""
 
-    def fresh(self, now: float) -> bool:
-        """Whether nothing can be new: neither a person's hand, nor an SDK that has seen a write by now."""
-        waited_for = any(v.error or not (v.seen or (v.settles_at or 0.0) > now) for v in self.views)
-        return now - self.at <= FRESH and not waited_for
+    at: float
+    view: FlagView
+    position: int | None
+    meant: object  # what the spec and the status said of the flag
+
+    def waits(self, now: float) -> bool:
+        """Whether something is due that no source tells of: an SDK that has seen a write by now, an answer, a hand taken away."""
+        view = self.view
+        unwritten = view.percent is None and view.drift is None and not view.open
+        return bool(view.error) or not (view.seen or unwritten or (view.settles_at or 0.0) > now)
 
 
 class _Checked(msgspec.Struct, frozen=True):
@@ -57,7 +63,8 @@ class FlagBoard:
         self._sources = sources
         self._cluster = cluster
         self._clock = clock
-        self._readings: dict[Key, _Reading] = {}
+        self._watch = FlagWatch(clock)
+        self._readings: dict[Key, dict[str, _Reading]] = {}
         self._checked: dict[Key, _Checked] = {}
         self._open: dict[Key, set[str]] = {}  # flags that everybody has anyway; asked again after a restart
         self._stood: dict[tuple[Key, str], Standing] = {}  # the last reading
@@ -142,18 +149,52 @@ class FlagBoard:
 
     async def views(self, resolved: Resolved) -> tuple[FlagView, ...]:
         """Every flag as its source has it; an error is part of the view, never an exception."""
-        key = resolved.canary.key
-        reading = self._readings.get(key)
-        if reading is None or not reading.fresh(self._clock()):
-            found: dict[str, FlagView] = {}
+        key, now = resolved.canary.key, self._clock()
+        readings = self._readings.setdefault(key, {})
+        positions, failed = await self._positions(resolved)
+        plans = {plan.name: plan for plan in plan_of(resolved.spec, gitops=False).flags}
+        meant = {u.name: (plans.get(u.name), _status(resolved, u.name)) for u in resolved.flags}
+        again = [
+            u for u in resolved.flags if u.source.key not in failed and not self._holds(readings.get(u.name), u, meant, positions, now)
+        ]
+        found = {u.name: _failed(resolved, u, failed[u.source.key]) for u in resolved.flags if u.source.key in failed}
 
-            async def look(use: FlagUse) -> None:
-                found[use.name] = await self._view(resolved, use)
+        async def look(use: FlagUse) -> None:
+            found[use.name] = await self._view(resolved, use)
 
-            await self._by_source(resolved.flags, look)
-            views = (found.get(u.name) or _failed(resolved, u, _unanswered(u)) for u in resolved.flags)
-            reading = self._readings[key] = _Reading(self._clock(), tuple(views))
-        return reading.views
+        await self._by_source(again, look)
+        for use in again:
+            view = found.setdefault(use.name, _failed(resolved, use, _unanswered(use)))
+            readings[use.name] = _Reading(now, view, positions.get(use.source.key), meant[use.name])
+        return tuple(found[u.name] if u.name in found else readings[u.name].view for u in resolved.flags)
+
+    async def _positions(self, resolved: Resolved) -> tuple[dict[Key, int | None], dict[Key, FlagError]]:
+        """Where the changes of each source stand; and the sources that do not answer, each asked once for all its flags."""
+        positions: dict[Key, int | None] = {}
+        failed: dict[Key, FlagError] = {}
+
+        async def ask(use: FlagUse) -> None:
+            try:
+                provider = await self._provider(resolved, use)
+                feed = provider.changes if isinstance(provider, ChangeFeed) else None
+                positions[use.source.key] = await self._call(use, lambda: self._watch.position(use.source, feed, FRESH))
+            except Retryable as problem:
+                failed[use.source.key] = problem
+            except FlagError:
+                positions[use.source.key] = None  # each flag says what is wrong
+
+        await self._by_source(list({u.source.key: u for u in resolved.flags}.values()), ask)
+        return positions, failed
+
+    def _holds(
+        self, reading: _Reading | None, use: FlagUse, meant: Mapping[str, object], positions: Mapping[Key, int | None], now: float
+    ) -> bool:
+        """Whether the flag need not be read again."""
+        if reading is None or reading.waits(now) or reading.meant != meant[use.name]:
+            return False
+        if reading.position is None or positions.get(use.source.key) is None:
+            return now - reading.at <= FRESH
+        return not self._watch.changed(use.source, use.key, reading.position)
 
     async def _view(self, resolved: Resolved, use: FlagUse) -> FlagView:
         before = _status(resolved, use.name)
