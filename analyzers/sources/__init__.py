@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from analyzers.sources import cloudwatch, datadog, dynatrace, google, graphite, influxdb, newrelic, prometheus, scrape, splunk
+from analyzers.sources import cloudwatch, counts, datadog, dynatrace, google, graphite, influxdb, newrelic, prometheus, scrape, splunk
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
 
 
@@ -113,6 +113,12 @@ SERVERS: Final = (
         model="Google's discovery document makes the same request, google-auth the same claim; answers are read as Prometheus' own",
         note="PromQL over any metric of the project, by a service account's key; the metadata server is not asked",
     ),
+    Server(
+        name="JSON over HTTP",
+        type="Web",
+        tried="an HTTP server that counts visits and orders of both versions",
+        note="counts of each version that only grow: numbers, or records with a count and what tells them apart",
+    ),
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )
 
@@ -121,6 +127,9 @@ SOURCES: Final[Mapping[str, SourceType]] = {
     "Prometheus": SourceType(options=prometheus.PrometheusOptions, counters=prometheus.build, values=prometheus.build),
     "Scrape": SourceType(
         options=scrape.ScrapeOptions, counters=scrape.build, instead="it reads counters and answers no queries; name another one"
+    ),
+    "Web": SourceType(
+        options=counts.CountsOptions, counters=counts.build, instead="templates ask JSON over HTTP by a provider of their own: web"
     ),
     "Graphite": SourceType(options=graphite.GraphiteOptions, values=graphite.build, instead=SUMS, probe="constantLine(1)"),
     "Datadog": SourceType(options=datadog.DatadogOptions, values=datadog.build, instead=SUMS, probe="avg:system.load.1{*}"),

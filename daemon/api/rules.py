@@ -143,6 +143,7 @@ NEEDS: Final = {
     "Dynatrace": "its url and token",
     "Splunk": "its realm and token",
     "GoogleCloudMonitoring": "its project and key",
+    "Web": "its url and counters",
 }
 """What the block of a MetricSource cannot do without."""
 
@@ -410,6 +411,7 @@ LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
     ("Analysis", "metrics"): ("name",),
     ("Analysis", "templates"): ("name",),
     ("AnalysisTemplateSpec", "metrics"): ("name",),
+    ("WebSource", "counters"): ("name",),
     ("AnalysisTemplateSpec", "args"): ("name",),
     ("TemplateUse", "args"): ("name",),
     ("StepAnalysis", "args"): ("name",),

@@ -19,6 +19,7 @@ SecretKey = Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"
 Url = Annotated[str, msgspec.Meta(min_length=8, max_length=2048, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
 ProjectId = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9][a-z0-9.:-]*$")]
 MetricsPath = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=r"^/[^\s#]*$")]
+TemplatePath = Annotated[str, msgspec.Meta(min_length=2, max_length=1024, pattern=r"^/[^\s#]*$")]
 HeaderValue = Annotated[str, msgspec.Meta(max_length=1024)]
 
 ADMITS = "Namespaces whose Canaries may use this object from the catalogue namespace; '*' is all, nothing is none."
@@ -144,6 +145,34 @@ class GoogleSource(Model, frozen=True, kw_only=True):
     url: Annotated[Url | None, doc("Default https://monitoring.googleapis.com.")] = None
 
 
+class WebCounter(Model, frozen=True, kw_only=True):
+    """A count that only grows, of each version."""
+
+    name: Annotated[
+        Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")],
+        doc("What a metric's selector calls it, such as orders."),
+    ]
+    json_path: Annotated[
+        Annotated[str, msgspec.Meta(max_length=512)] | None,
+        doc(
+            "To a number, such as {$.canary.orders} with the word arm in double braces for canary, or to records. Default: all of the answer."
+        ),
+    ] = None
+    value: Annotated[
+        Word | None, doc("Field of a record that is the count. Its fields that are texts are labels for selectors. Default value.")
+    ] = None
+
+
+class WebSource(HttpServer, frozen=True, kw_only=True):
+    """Counts in JSON over HTTP: what a business knows of each version. For the judge; templates have a provider of their own, web.
+
+    The words arm (stable or canary) and those of a metric's armLabels, in double braces, are filled in for each version.
+    """
+
+    path: Annotated[TemplatePath | None, doc("Below url, asked with GET; the word arm in double braces is filled in.")] = None
+    counters: Annotated[list[WebCounter], msgspec.Meta(min_length=1, max_length=16)]
+
+
 class ScrapeSource(Model, frozen=True, kw_only=True):
     """The pods' own metrics page, read by Linnet: no Prometheus needed."""
 
@@ -165,6 +194,7 @@ class MetricSourceSpec(Model, frozen=True, kw_only=True):
             "Dynatrace",
             "Splunk",
             "GoogleCloudMonitoring",
+            "Web",
         ],
         doc("Which of the fields below is used."),
     ]
@@ -178,6 +208,7 @@ class MetricSourceSpec(Model, frozen=True, kw_only=True):
     dynatrace: DynatraceSource | None = None
     splunk: SplunkSource | None = None
     google_cloud_monitoring: GoogleSource | None = None
+    web: WebSource | None = None
     ingestion_delay: Annotated[Duration | None, doc("How late samples may arrive: 0s, or 30s behind remote write. Default 0s.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
 
@@ -198,6 +229,7 @@ METRIC_SOURCES: Final = {
     "Dynatrace": "dynatrace",
     "Splunk": "splunk",
     "GoogleCloudMonitoring": "google_cloud_monitoring",
+    "Web": "web",
 }
 """Types of a MetricSource to their blocks."""
 
@@ -247,7 +279,6 @@ class UnleashSource(Model, frozen=True, kw_only=True):
     ] = None
 
 
-TemplatePath = Annotated[str, msgspec.Meta(min_length=2, max_length=1024, pattern=r"^/[^\s#]*$")]
 TemplateBody = Annotated[str, msgspec.Meta(min_length=2, max_length=16384)]
 Pointer = Annotated[str, msgspec.Meta(min_length=2, max_length=256, pattern=r"^(/[^/]*)+$")]
 

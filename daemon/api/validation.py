@@ -9,6 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
+from analyzers.sources.counts import HOLE
+from analyzers.templates import paths
+from analyzers.templates.errors import PathError
 from daemon.api import bluegreen, names, rules, templates
 from daemon.api.analysis import AnalysisTemplateSpec, Arg, TemplateUse
 from daemon.api.canary import Analysis, CanarySpec, Flag, Metric, NotifyRoute, Outcome, Outcomes, ReleaseSpec, Step, Traffic, WorkloadRef
@@ -20,7 +23,7 @@ from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_nam
 from daemon.api.quantities import parse_duration, parse_margin
 from daemon.api.routers import KNOWN
 from daemon.api.shares import cohort_faults, share_faults
-from daemon.api.sources import METRIC_SOURCES, FlagSourceSpec, HttpAuth, HttpServer, MetricSourceSpec, NotifierSpec
+from daemon.api.sources import METRIC_SOURCES, FlagSourceSpec, HttpAuth, HttpServer, MetricSourceSpec, NotifierSpec, WebSource
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
 from flags.errors import Invalid
 from flags.generic_view import checked
@@ -407,9 +410,19 @@ def _metric_source(spec: MetricSourceSpec, path: str) -> Errors:
         yield _error(f"{path}.prometheus.sigV4", None, "sigV4 signs instead of auth; keep one")
     for name in METRIC_SOURCES.values():
         yield from _positive(getattr(getattr(spec, name), "window", None), f"{path}.{wire(name)}.window")
+    if spec.web is not None:
+        yield from _counters(spec.web, f"{path}.web")
     if spec.scrape is not None:
         yield from _port(spec.scrape.port, f"{path}.scrape.port")
         yield from _positive(spec.scrape.interval, f"{path}.scrape.interval")
+
+
+def _counters(block: WebSource, path: str) -> Errors:
+    for index, counter in enumerate(block.counters):
+        try:
+            paths.parse(HOLE.sub("x", counter.json_path or ""))
+        except PathError as error:
+            yield _error(f"{path}.counters[{index}].jsonPath", counter.json_path, str(error))
 
 
 def _matching(chosen: str, blocks: dict[str, tuple[str, Model | None]], path: str) -> Errors:

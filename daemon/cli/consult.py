@@ -36,6 +36,10 @@ from daemon.workloads.revisions import Templates
 
 DEADLINE: Final = 8.0  # seconds for one question to a source
 MOST_NAMES: Final = 5
+ASKED_BY_ARM: Final = {
+    "Scrape": "pods are asked directly; see each Canary",
+    "Web": "counts are asked for each version; see each Canary",
+}
 
 
 class Consultation:
@@ -64,8 +68,8 @@ class Consultation:
     async def _source(self, item: ours.MetricSource) -> list[Finding]:
         what = f"MetricSource {item.namespace}/{item.name}"
         try:
-            if item.spec.type == "Scrape":
-                return [ok(what, "pods are asked directly; see each Canary")]
+            if item.spec.type in ASKED_BY_ARM:
+                return [ok(what, ASKED_BY_ARM[item.spec.type])]
             answer = await self._answer(item)
         except (SecretMissing, KubeError, AnalysisError, ValueError) as e:
             return [bad(what, str(e), "correct the object or its Secret")]

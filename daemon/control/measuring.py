@@ -163,7 +163,13 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[A
     deployment = resolved.deployment
     if resolved.spec.flags_only and resolved.sources:
         # On the same pods: each metric's own labels tell them apart.
-        return {u.item.name: (ArmTargets(name=CANARY), ArmTargets(name=BASELINE)) for u in resolved.sources}
+        return {
+            u.item.name: (
+                ArmTargets(name=CANARY, matchers=_shared(CANARY, u.item)),
+                ArmTargets(name=BASELINE, matchers=_shared(BASELINE, u.item)),
+            )
+            for u in resolved.sources
+        }
     if deployment is None or not resolved.sources:
         return None
     canaries = [
@@ -182,7 +188,8 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[A
 
 def _flag_labels(metric: Metric, resolved: Resolved) -> ArmLabels | None:
     """As the owner wrote them; of one flag alone what Unleash's impact metrics say: the key, `enabled` or `disabled`."""
-    if metric.arm_labels is not None or not resolved.spec.flags_only or len(resolved.flags) != 1:
+    by_word = any(u.item.spec.type == "Web" and metric in u.metrics for u in resolved.sources)
+    if metric.arm_labels is not None or not resolved.spec.flags_only or len(resolved.flags) != 1 or by_word:
         return metric.arm_labels
     label = re.sub("[^A-Za-z0-9_]", "_", resolved.flags[0].key)
     return ArmLabels(stable=f'{label}="disabled"', canary=f'{label}="enabled"')
@@ -200,6 +207,8 @@ def _baseline(caches: Caches, deployment: Deployment, source: ours.MetricSource)
 
 def _arm(name: str, pods: tuple[Pod, ...], source: ours.MetricSource, pattern: str, deployment: Deployment) -> ArmTargets:
     started = {p.name: epoch(p.status.start_time) for p in pods if p.status.start_time}
+    if source.spec.type == "Web":
+        return ArmTargets(name=name, matchers=_track(name), started=started)
     matchers = (Matcher("namespace", MatchOp.EQUAL, deployment.namespace), Matcher("pod", MatchOp.REGEX, pattern))
     scrape = source.spec.scrape
     if scrape is None or source.spec.type != "Scrape":
@@ -210,6 +219,16 @@ def _arm(name: str, pods: tuple[Pod, ...], source: ours.MetricSource, pattern: s
         if p.status.pod_ip and p.status.phase == "Running" and (port := _port(p, scrape.port)) is not None
     )
     return ArmTargets(name=name, targets=targets, started=started)
+
+
+def _shared(name: str, source: ours.MetricSource) -> tuple[Matcher, ...]:
+    """Of versions that are on the same pods."""
+    return _track(name) if source.spec.type == "Web" else ()
+
+
+def _track(name: str) -> tuple[Matcher, ...]:
+    """A version as a business knows it: by the word that the app was told (`linnet.dev/track`)."""
+    return (Matcher("arm", MatchOp.EQUAL, "stable" if name == BASELINE else name),)
 
 
 def _port(pod: Pod, wanted: int | str) -> int | None:

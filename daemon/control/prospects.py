@@ -172,7 +172,8 @@ class Prospects:
                 found = await self._look(entry, source, baseline(self._ports.caches, resolved, use.item) or arm, use.metrics)
         except (AnalysisError, SecretMissing, KubeError, ValueError) as e:
             return _Counted(why=str(e), failed=True)
-        return found
+        # What a business counts are no requests.
+        return msgspec.structs.replace(found, used=None, own=False, worst=0.0) if use.item.spec.type == "Web" else found
 
     async def _look(self, entry: _Entry, source: MetricSource, arm: ArmTargets, metrics: Sequence[Metric]) -> _Counted:
         resolved = entry.resolved

@@ -382,7 +382,7 @@ def _unsuitable(item: ours.MetricSource) -> Problem | None:
     if kind.counters is not None:
         return None
     message = f"MetricSource {item.name} is of type {item.spec.type}: {kind.instead}"
-    way_out = "name a MetricSource of type Prometheus or Scrape, or judge: TemplatesOnly"
+    way_out = "name a MetricSource of type Prometheus, Scrape or Web, or judge: TemplatesOnly"
     return Problem(reason="SourceUnsuitable", message=message, way_out=way_out, unhold=True)
 
 

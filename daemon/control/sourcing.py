@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from analyzers.errors import ConfigError
 from analyzers.sources import SOURCES
+from analyzers.sources.counts import VALUE, Counter, CountsOptions
 from analyzers.sources.graphite import GraphiteOptions
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import HttpClient, MetricSource, ValueSource
@@ -94,6 +95,14 @@ async def _graphite(item: ours.MetricSource, secrets: SecretReader) -> GraphiteO
     return GraphiteOptions(**await _reached(item, item.spec.graphite, secrets))
 
 
+async def _web(item: ours.MetricSource, secrets: SecretReader) -> CountsOptions:
+    block = item.spec.web
+    delay = parse_duration(item.spec.ingestion_delay) if item.spec.ingestion_delay else 0.0
+    common = await _reached(item, block, secrets)
+    counters = {c.name: Counter(path=c.json_path or "", value=c.value or VALUE) for c in (block.counters if block else ())}
+    return CountsOptions(counters=counters, path=(block.path if block else None) or "", ingestion_delay=delay, **common)
+
+
 async def _scrape(_item: ours.MetricSource, _secrets: SecretReader) -> ScrapeOptions:
     return ScrapeOptions()
 
@@ -101,6 +110,7 @@ async def _scrape(_item: ours.MetricSource, _secrets: SecretReader) -> ScrapeOpt
 _OPTIONS: Final[Mapping[str, Callable[[ours.MetricSource, SecretReader], Awaitable[Any]]]] = {
     "Prometheus": prometheus_options,
     "Scrape": _scrape,
+    "Web": _web,
     "Graphite": _graphite,
     **VENDORS,
 }

@@ -154,6 +154,22 @@ MUTANTS = (
         test="tests/unit/analyzers/test_joining.py::test_each_source_finds_the_arms_in_its_own_way",
     ),
     Mutant(
+        name="a-count-is-a-label",
+        protects="sources: counts in JSON",
+        path="analyzers/sources/counts.py",
+        old="if k != value and isinstance(v, str)}",
+        new="if k != value and isinstance(v, str | int | float)}",
+        test="tests/unit/analyzers/test_counts.py::test_records_are_told_apart_by_their_texts",
+    ),
+    Mutant(
+        name="one-count-for-both-versions",
+        protects="sources: counts in JSON",
+        path="analyzers/sources/counts.py",
+        old="            if query.selector.accepts({**own, **labels})\n",
+        new="",
+        test="tests/unit/analyzers/test_counts.py::test_what_is_the_same_for_both_versions_is_no_evidence",
+    ),
+    Mutant(
         name="sums-over-pods-are-counted",
         protects="series: aggregated",
         path="analyzers/series.py",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from analyzers.metrics import Selector, parse_selector
 from analyzers.sources import SOURCES
 from analyzers.sources.cloudwatch import CloudWatchOptions
+from analyzers.sources.counts import Counter, CountsOptions
 from analyzers.sources.datadog import DatadogOptions
 from analyzers.sources.dynatrace import DynatraceOptions
 from analyzers.sources.google import GoogleOptions
@@ -282,6 +284,15 @@ def _rows(values: list[float]) -> Any:
 BROKEN = "\r\n#datatype,string,string\r\n#group,true,true\r\n#default,,\r\n,error,reference\r\n,engine: shard 3 is gone,897\r\n"
 
 
+def rows(counters: Counters) -> bytes:
+    """As a grouped query answers; another count of the same group is no label."""
+    found = [
+        {"pod": p, "code": c, "value": v if math.isfinite(v) else None, "cost": v * 2 if math.isfinite(v) else 0}
+        for (p, c), v in counters.items()
+    ]
+    return json.dumps({"rows": found}).encode()
+
+
 def page(counters: Counters) -> bytes:
     """One pod's: the pod is not on it, so the code tells the series apart."""
     return "".join(f'requests_total{{code="{c}"}} {v}\n' for (_, c), v in counters.items()).encode()
@@ -332,6 +343,22 @@ ADAPTERS = [
         options=lambda _: ScrapeOptions(),
         speak=page,
         rubbish=[b"<!doctype html><form>login</form>", b'requests_total{code="200"} many\n', b'requests_total{code="200" 1\n'],
+    ),
+    Adapter(
+        name="Web",
+        options=lambda url: CountsOptions(url=url, counters={"requests_total": Counter(path="{$.rows}")}),
+        speak=rows,
+        rubbish=[
+            b"<!doctype html><form>login</form>",
+            b"hello",
+            b"{}",
+            b'{"rows":"many"}',
+            b'{"rows":true}',
+            b'{"rows":-1}',
+            b'{"rows":[{"code":"200"}]}',
+            b'{"rows":[{"code":"200","value":"many"}]}',
+            b'{"rows":[{"code":"200","value":1},{"code":"500","value":-1}]}',
+        ],
     ),
     Adapter(
         name="Graphite",

@@ -384,7 +384,7 @@ async def mutual_tls(ca: trustme.CA, path: str, body: Any) -> AsyncIterator[str]
     ca.configure_trust(secure)
     secure.verify_mode = ssl.CERT_REQUIRED
     app = web.Application()
-    app.router.add_post(path, answer)
+    app.router.add_route("*", path, answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:

@@ -12,10 +12,12 @@ import pytest
 import trustme
 
 from analyzers.errors import ConfigError
-from analyzers.sources.protocol import Failure, Value
+from analyzers.metrics import parse_selector
+from analyzers.sources.protocol import Failure, Outcome, Query, Samples, Value, ValueOutcome
 from analyzers.sources.sigv4 import SigV4
 from daemon.control import objects as ours
 from daemon.control.http import Http
+from daemon.control.secrets import SecretReader
 from daemon.control.sourcing import options_of, source_of, values_of
 from daemon.control.trust import TrustError
 from daemon.kube.client import decode
@@ -44,22 +46,59 @@ async def http() -> AsyncIterator[Http]:
     await client.close()
 
 
+COUNTERS: Object = {"counters": [{"name": "orders"}]}
+PLAIN_SERVERS: list[tuple[str, str, bytes, Object]] = [
+    ("Graphite", "graphite", render([1.0]), {}),
+    ("Web", "web", b'[{"arm": "stable", "value": 1}]', COUNTERS),
+]
+each_server = pytest.mark.parametrize(("kind", "block", "body", "more"), PLAIN_SERVERS, ids=[row[0] for row in PLAIN_SERVERS])
+ORDERS = parse_selector('orders{arm="stable"}')
+
+
+async def once(one: ours.MetricSource, http: Http, secrets: SecretReader) -> Outcome | ValueOutcome:
+    """One question, as the judge asks where it can, else as a template does."""
+    if one.spec.type == "Web":
+        (found,) = await (await source_of(one, http, secrets)).fetch([Query(selector=ORDERS)], at=AT, window=60.0, deadline=5.0)
+        return found
+    return await (await values_of(one, http, secrets)).value("a.b", at=AT, deadline=5.0)
+
+
 async def ask(server: Server, http: Http, kind: str, block: str, **spec: Any) -> Any:
     """The one request that a query makes."""
     server.asked.clear()
-    source = await values_of(item(kind, block, {"url": server.url, **spec}), http, Secrets())
-    answer = await source.value("a.b", at=AT, deadline=5.0)
-    assert isinstance(answer, Value), answer
+    answer = await once(item(kind, block, {"url": server.url, **spec}), http, Secrets())
+    assert isinstance(answer, Value | Samples), answer
     (asked,) = server.asked
     return asked
 
 
 @pytest.mark.parametrize(("auth", "header"), [row[1:] for row in AUTH], ids=[row[0] for row in AUTH])
-async def test_the_secret_that_is_named_signs_a_render(server: Server, http: Http, auth: Object, header: str) -> None:
+@each_server
+async def test_the_secret_that_is_named_signs_a_render(
+    server: Server, http: Http, kind: str, block: str, body: bytes, more: Object, auth: Object, header: str
+) -> None:
     """Name and key of each Secret, each alone."""
-    server.body = render([1.0])
-    asked = await ask(server, http, "Graphite", "graphite", auth=auth)
+    server.body = body
+    asked = await ask(server, http, kind, block, auth=auth, **more)
     assert asked.headers["Authorization"] == header
+
+
+async def test_each_word_of_a_counter_decides_what_is_counted(http: Http, server: Server) -> None:
+    """Path, name, place in the answer and field, each alone."""
+    server.body = b'{"a": [{"arm": "stable", "value": 1, "n": 2}], "b": [{"arm": "stable", "value": 3}], "paid": {"stable": 4}}'
+
+    async def counted(path: str | None, **counter: str) -> tuple[str, float | None]:
+        block = {"url": server.url, "counters": [{"name": "orders", "jsonPath": "{$.a}", **counter}], **({"path": path} if path else {})}
+        server.asked.clear()
+        found = await once(item("Web", "web", block), http, Secrets())
+        return (server.asked[0].path if server.asked else ""), found.series[0].samples[0].value if isinstance(found, Samples) else None
+
+    assert await counted(None) == ("/", 1.0)
+    assert await counted("/counts?of={{arm}}") == ("/counts?of=stable", 1.0)
+    assert await counted(None, jsonPath="{$.b}") == ("/", 3.0)
+    assert await counted(None, jsonPath="{$.paid.{{arm}}}") == ("/", 4.0)
+    assert await counted(None, value="n") == ("/", 2.0)
+    assert await counted(None, name="baskets") == ("", None)
 
 
 SIGNED = {
@@ -103,16 +142,20 @@ async def test_each_part_of_sigv4_reaches_the_signature(server: Server, http: Ht
     assert asked.headers["x-amz-security-token"] == (value if field == "session_token" else "shop.aws.token")
 
 
-async def test_address_and_headers_of_a_render(server: Server, http: Http) -> None:
+@each_server
+async def test_address_and_headers_of_a_render(server: Server, http: Http, kind: str, block: str, body: bytes, more: Object) -> None:
     """A path of the address is kept; headers go with each query."""
-    server.body = render([1.0])
-    asked = await ask(server, http, "Graphite", "graphite", url=f"{server.url}/graphite", headers={"X-Org": "shop"})
-    assert asked.path == "/graphite/render"
+    server.body = body
+    asked = await ask(server, http, kind, block, url=f"{server.url}/graphite", headers={"X-Org": "shop"}, **more)
+    assert asked.path == ("/graphite/render" if kind == "Graphite" else "/graphite")
     assert asked.headers["X-Org"] == "shop"
 
 
 @pytest.mark.parametrize(("field", "named", "opens"), [row[1:] for row in CERTIFICATES], ids=[row[0] for row in CERTIFICATES])
-async def test_only_the_named_certificates_open_a_graphite(http: Http, field: str, named: str, opens: bool) -> None:
+@each_server
+async def test_only_the_named_certificates_open_a_graphite(
+    http: Http, kind: str, block: str, body: bytes, more: Object, field: str, named: str, opens: bool
+) -> None:
     """Each reference alone, by Secret and by key."""
     ours_ca, theirs = trustme.CA(), trustme.CA()
     me, stranger = ours_ca.issue_cert("linnet"), theirs.issue_cert("linnet")
@@ -125,15 +168,14 @@ async def test_only_the_named_certificates_open_a_graphite(http: Http, field: st
     values |= {"ca/pem": pem(ours_ca.cert_pem), "other-ca/pem": pem(theirs.cert_pem), "ca/other": pem(theirs.cert_pem)}
     refs = {"caSecretRef": "ca/pem", "certSecretRef": "me/cert", "keySecretRef": "me/key", **({field: named} if field else {})}
     ca, cert, key = (dict(zip(("name", "key"), refs[f].split("/"), strict=True)) for f in ("caSecretRef", "certSecretRef", "keySecretRef"))
-    async with mutual_tls(ours_ca, "/render", json.loads(render([1.0]))) as url:
-        block = {"url": url, "caSecretRef": ca, "clientCert": {"certSecretRef": cert, "keySecretRef": key}}
+    async with mutual_tls(ours_ca, "/render" if kind == "Graphite" else "/", json.loads(body)) as url:
+        spec = {"url": url, "caSecretRef": ca, "clientCert": {"certSecretRef": cert, "keySecretRef": key}, **more}
         try:
-            source = await values_of(item("Graphite", "graphite", block), http, Vault(values))
+            answer = await once(item(kind, block, spec), http, Vault(values))
         except TrustError:
             assert not opens
             return
-        answer = await source.value("a.b", at=AT, deadline=5.0)
-    assert isinstance(answer, Value if opens else Failure), answer
+    assert isinstance(answer, Value | Samples if opens else Failure), answer
 
 
 KEYS = {"apiKeySecretRef": {"name": "dd", "key": "api"}, "applicationKeySecretRef": {"name": "dd", "key": "app"}}
@@ -218,7 +260,7 @@ async def test_versions_are_not_compared_by_sums() -> None:
     (problem,) = resolved.problems
     assert problem.reason == "SourceUnsuitable"
     assert "ask it in a template" in problem.message
-    assert "Prometheus or Scrape" in problem.way_out
+    assert "Prometheus, Scrape or Web" in problem.way_out
     assert resolved.sources == ()
 
 
