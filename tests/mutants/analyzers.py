@@ -217,4 +217,28 @@ MUTANTS = (
         new="return False",
         test="tests/unit/analyzers/test_native.py::test_a_resolution_that_halves_asks_for_other_bounds",
     ),
+    Mutant(
+        name="a-partial-result-is-all",
+        protects="vendors: incomplete answers",
+        path="analyzers/sources/cloudwatch.py",
+        old='for r in last.values() if r.status_code != "Complete"',
+        new="for r in last.values() if not r.status_code",
+        test="tests/unit/analyzers/test_cloudwatch.py::test_a_result_that_stays_partial_is_no_value",
+    ),
+    Mutant(
+        name="null-is-a-row",
+        protects="vendors: no data is no zero",
+        path="analyzers/sources/newrelic.py",
+        old="if all(value is None for row in rows",
+        new="if all(value is row for row in rows",
+        test="tests/unit/analyzers/test_saas_models.py::test_rows_without_numbers_are_nothing",
+    ),
+    Mutant(
+        name="a-claim-for-everything",
+        protects="vendors: least rights of a token",
+        path="analyzers/sources/google.py",
+        old='SCOPE: Final = "https://www.googleapis.com/auth/monitoring.read"',
+        new='SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"',
+        test="tests/unit/analyzers/test_google.py::test_the_token_may_only_read_metrics",
+    ),
 )

@@ -112,3 +112,9 @@ def test_keys_are_not_shown() -> None:
     key = msgspec.json.decode(google_key("https://t"), type=Key)
     assert "PRIVATE" not in repr(key) + repr(GoogleOptions(project="shop", key=google_key("https://t")))
     assert claim_of(key, AT).count(".") == 2
+
+
+def test_the_token_may_only_read_metrics() -> None:
+    """Whatever else the account may do."""
+    claim = claim_of(msgspec.json.decode(google_key("https://t"), type=Key), AT)
+    assert jwt.decode(claim, options={"verify_signature": False})["scope"] == "https://www.googleapis.com/auth/monitoring.read"

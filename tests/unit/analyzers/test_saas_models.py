@@ -174,9 +174,11 @@ async def test_splunk_s_client_sends_the_same_and_reads_the_same(server: Server,
     server.body, server.headers = stream([0.25, 3.0]), {"Content-Type": "text/event-stream"}
     ours = await splunk.build(splunk.SplunkOptions(realm="eu0", token="t", url=server.url), http).value(program, at=AT, deadline=5.0)
 
+    transport: Any = SSETransport
+
     def ask() -> dict[str, float]:
         newest: dict[str, float] = {}
-        with SignalFlowClient("t", endpoint=server.url, transport=SSETransport) as client:
+        with SignalFlowClient("t", endpoint=server.url, transport=transport) as client:
             computation = client.execute(program, start=int((AT - 300) * 1000), stop=int(AT * 1000), immediate=True)
             for message in computation.stream():
                 newest |= message.data if isinstance(message, messages.DataMessage) else {}
