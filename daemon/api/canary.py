@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from daemon.api.analysis import StepAnalysis, TemplateUse
+from daemon.api.calendar import ReleaseWindow
 from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, ObjectName, Percent, Query, Risk, Word, doc, planned
 from daemon.api.routers import CustomRouter, RouteRef
 
@@ -296,6 +297,10 @@ class ReleaseSpec(Model, frozen=True, kw_only=True):
     steps: Annotated[list[Step], msgspec.Meta(max_length=32)] | None = None
     flags: Annotated[Annotated[list[Flag], msgspec.Meta(max_length=8)] | None, doc("Flags that move with the traffic.")] = None
     analysis: Analysis | None = None
+    windows: Annotated[
+        Annotated[list[ReleaseWindow], msgspec.Meta(max_length=16)] | None,
+        doc("Hours in which releases may go on; a move that no window speaks of is free. Aborts and rollbacks never wait."),
+    ] = None
     progress_deadline: Annotated[Duration | None, doc("Longest wait for pods, routes or flags to follow. Default 10m.")] = None
     on_rollback: Literal["Auto", "Restore", "Hold"] | None = None
     notify: Annotated[list[NotifyRoute], msgspec.Meta(max_length=8)] | None = None

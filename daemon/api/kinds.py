@@ -1,4 +1,4 @@
-"""The seven kinds as whole objects, and the one list of them that CRDs, validation, clients and documentation go through."""
+"""The eight kinds as whole objects, and the one list of them that CRDs, validation, clients and documentation go through."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
@@ -7,6 +7,7 @@ import msgspec
 
 from daemon.api import names
 from daemon.api.analysis import AnalysisRunSpec, AnalysisRunStatus, AnalysisTemplateSpec
+from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import CanarySpec, ReleaseSpec
 from daemon.api.errors import ApiError
 from daemon.api.fields import LocalRef, Model, doc
@@ -81,6 +82,11 @@ class FlagSource(Resource, frozen=True, kw_only=True):
 class Notifier(Resource, frozen=True, kw_only=True):
     spec: NotifierSpec
     kind: str = "Notifier"
+
+
+class Freeze(Resource, frozen=True, kw_only=True):
+    spec: FreezeSpec
+    kind: str = "Freeze"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +184,18 @@ KINDS: Final = (
         ),
     ),
     Kind(name="Notifier", plural="notifiers", resource=Notifier, spec=NotifierSpec, columns=(AGE,)),
+    Kind(
+        name="Freeze",
+        plural="freezes",
+        resource=Freeze,
+        spec=FreezeSpec,
+        columns=(
+            Column(name="From", path=".spec.from"),
+            Column(name="Until", path=".spec.until"),
+            Column(name="Reason", path=".spec.reason"),
+            AGE,
+        ),
+    ),
 )
 
 BY_NAME: Final = {kind.name: kind for kind in KINDS}

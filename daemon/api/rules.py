@@ -7,7 +7,7 @@ same in Python for the merged spec, where profile and object have met; one table
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
-from daemon.api import analysis, fields, names, routers, sources
+from daemon.api import analysis, calendar, fields, names, routers, sources
 from daemon.api.routers import KNOWN
 
 Key = tuple[str, str]
@@ -49,6 +49,8 @@ _MEANINGS: Final = (
     (routers.ApiVersion, "a version such as v1 or v1beta1"),
     (routers.FieldPath, "names with / between them, such as spec/rules/*/backendRefs"),
     (routers.FieldName, "the name of one field"),
+    (calendar.WallTime, "a wall time such as 09:00, or 24:00 for the end of the day"),
+    (calendar.Instant, "a time with its offset, such as 2026-12-24T18:00:00+01:00 or 2026-12-24T17:00:00Z"),
     (analysis.HeaderName, "the name of a header: letters, digits, '-' and '_'"),
 )
 MEANING: Final[dict[str, str]] = {get_args(alias)[1].pattern: meaning for alias, meaning in _MEANINGS}
@@ -82,6 +84,7 @@ PORT: Final = Rule(
     rule="type(self) == int ? (int(self) >= 1 && int(self) <= 65535) : string(self).matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
     message="must be a port number from 1 to 65535 or a port's name",
 )
+DAY: Final = Rule(rule="timestamp(self) > timestamp('2000-01-01T00:00:00Z')", message="is no day of the calendar of this century")
 FACTOR: Final = Rule(
     rule="!self.matches('^0+([.][0-9]*)?x')",
     message="a factor below 1x would refuse even a canary as good as stable; write 1.1x or 10% for 'a tenth worse'",
@@ -331,6 +334,25 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
         Rule(rule="self.type != 'HTTP' || has(self.http)", message="type HTTP needs http with its url, read and set", field=".http"),
         Rule(rule="self.type == 'HTTP' || !has(self.http)", message="goes with type HTTP; remove it or change type", field=".http"),
     ),
+    "ReleaseWindow": (
+        Rule(
+            rule="(has(self.opens) ? self.opens : '00:00') != (has(self.closes) ? self.closes : '24:00')",
+            message="it closes when it opens, so it never opens; leave opens and closes out for whole days",
+            field=".closes",
+        ),
+        Rule(
+            rule="!has(self.opens) || self.opens != '24:00'",
+            message="24:00 is the end of a day; a window that opens then opens on the next day at 00:00",
+            field=".opens",
+        ),
+    ),
+    "FreezeSpec": (
+        Rule(
+            rule="!has(self.from) || !has(self.until) || timestamp(self.from) < timestamp(self.until)",
+            message="is not after from, so it never holds; give it a later end, or leave it out",
+            field=".until",
+        ),
+    ),
     "Provider": (
         Rule(
             rule=f"{_count(_PROVIDERS)} == 1 || has(self.job)",
@@ -396,6 +418,8 @@ FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
     ("TemplateUse", "interval"): (POSITIVE,),
     ("Analysis", "deadline"): (POSITIVE,),
     ("Outcome", "thenAfter"): (POSITIVE,),
+    ("FreezeSpec", "from"): (DAY,),
+    ("FreezeSpec", "until"): (DAY,),
     ("Metric", "rollbackIfWorseBy"): (FACTOR,),
     ("Metric", "promoteIfWithin"): (FACTOR,),
 }
@@ -423,6 +447,9 @@ LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
 SETS: Final[frozenset[Key]] = frozenset(
     {
         ("NotifyRoute", "events"),
+        ("ReleaseWindow", "days"),
+        ("ReleaseWindow", "moves"),
+        ("FreezeSpec", "namespaces"),
         ("MetricSourceSpec", "allowedNamespaces"),
         ("FlagSourceSpec", "allowedNamespaces"),
         ("FlagSourceSpec", "allowedFlags"),

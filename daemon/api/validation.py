@@ -14,6 +14,7 @@ from analyzers.templates import paths
 from analyzers.templates.errors import PathError
 from daemon.api import bluegreen, names, rules, templates
 from daemon.api.analysis import AnalysisTemplateSpec, Arg, TemplateUse
+from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import Analysis, CanarySpec, Flag, Metric, NotifyRoute, Outcome, Outcomes, ReleaseSpec, Step, Traffic, WorkloadRef
 from daemon.api.errors import ApiError, FieldError, InvalidObjectError
 from daemon.api.fields import Model, wire
@@ -25,6 +26,7 @@ from daemon.api.routers import KNOWN
 from daemon.api.shares import cohort_faults, share_faults
 from daemon.api.sources import METRIC_SOURCES, FlagSourceSpec, HttpAuth, HttpServer, MetricSourceSpec, NotifierSpec, WebSource
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
+from daemon.api.windows import freeze_faults, window_faults
 from flags.errors import Invalid
 from flags.generic_view import checked
 
@@ -52,6 +54,7 @@ def validate(spec: Model, *, path: str = "spec") -> list[FieldError]:
         MetricSourceSpec: _metric_source,
         FlagSourceSpec: _flag_source,
         AnalysisTemplateSpec: _template,
+        FreezeSpec: freeze_faults,
         NotifierSpec: lambda _spec, _path: iter(()),
     }
     check = checks.get(type(spec))
@@ -149,6 +152,7 @@ def _release(spec: ReleaseSpec, path: str) -> Errors:
         yield from _analysis(spec.analysis, f"{path}.analysis")
         if spec.analysis.judge == "TemplatesOnly":
             yield from _templates_only(spec.analysis, spec.steps or [], path)
+    yield from window_faults(spec.windows or [], f"{path}.windows")
     yield from _positive(spec.progress_deadline, f"{path}.progressDeadline")
     yield from _notify(spec.notify or [], f"{path}.notify")
 

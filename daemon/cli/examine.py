@@ -35,7 +35,7 @@ async def _get(cluster: Cluster, path: str) -> dict[str, Any] | None:
 
 
 async def kinds(cluster: Cluster) -> list[Finding]:
-    """Are all seven kinds served in the version we speak?"""
+    """Are all eight kinds served in the version we speak?"""
     from daemon.api import names
     from daemon.api.kinds import KINDS
 

@@ -48,7 +48,11 @@ _SEEN: Final = ("list", "watch")  # kept by an informer, never read one by one
 
 # As in charts/linnet/templates/_rbac.tpl, `linnet.rules`; a test compares the two.
 RULES: Final = (
-    Rule(group="linnet.dev", resources=("canaryprofiles", "metricsources", "flagsources", "notifiers", "analysistemplates"), verbs=_SEEN),
+    Rule(
+        group="linnet.dev",
+        resources=("canaryprofiles", "metricsources", "flagsources", "notifiers", "freezes", "analysistemplates"),
+        verbs=_SEEN,
+    ),
     Rule(group="linnet.dev", resources=("canaries",), verbs=(*_SEEN, "create", "patch", "delete")),
     Rule(group="linnet.dev", resources=("canaries/status",), verbs=("patch",)),
     Rule(group="linnet.dev", resources=("analysisruns",), verbs=("get", "list", "create", "patch", "delete")),

@@ -60,6 +60,7 @@ class Caches:
         self.metric_sources: Informer[ours.MetricSource] = Informer(client, ours.METRIC_SOURCES, namespaces=wide)
         self.flag_sources: Informer[ours.FlagSource] = Informer(client, ours.FLAG_SOURCES, namespaces=wide)
         self.notifiers: Informer[ours.Notifier] = Informer(client, ours.NOTIFIERS, namespaces=wide)
+        self.freezes: Informer[ours.Freeze] = Informer(client, ours.FREEZES, namespaces=wide)
         self.templates: Informer[ours.AnalysisTemplate] = Informer(client, ours.ANALYSIS_TEMPLATES, namespaces=wide)
         self.deployments: Informer[Deployment] = Informer(client, res.DEPLOYMENTS, namespaces=scope, indexes={"ours": _by_our_owner})
         self.replica_sets: Informer[ReplicaSet] = Informer(
@@ -90,6 +91,7 @@ class Caches:
             self.metric_sources,
             self.flag_sources,
             self.notifiers,
+            self.freezes,
             self.templates,
             self.deployments,
             self.replica_sets,

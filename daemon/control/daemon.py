@@ -29,6 +29,7 @@ from daemon.control.gates import GateProbe
 from daemon.control.guard import Guard, GuardedHttp
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
+from daemon.control.leave import Leave
 from daemon.control.metrics import Metrics
 from daemon.control.observe import Observer
 from daemon.control.permits import HoldProbe
@@ -214,11 +215,12 @@ class _Leader:
         self._witnesses = Witnesses()
         flags = FlagBoard(FlagSources(client, http, secrets, self._witnesses), self._daemon.options.cluster_name)
         revisions = Revisions(client, caches.revisions.store, templates, time.time)
+        leave = Leave(caches, catalogue.namespace)
         return Reconciler(
             client=client,
             caches=caches,
             resolver=Resolver(caches, catalogue, templates),
-            observer=Observer(caches, revisions, templates, flags, self._judges, GateProbe(client, caches, templates), self._checks),
+            observer=Observer(caches, revisions, templates, flags, self._judges, GateProbe(client, caches, templates), self._checks, leave),
             executor=Executor(client, caches, revisions, templates, flags),
             judges=self._judges,
             checks=self._checks,

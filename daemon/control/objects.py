@@ -4,6 +4,7 @@ from typing import Final
 
 from daemon.api import names
 from daemon.api.analysis import AnalysisRunSpec, AnalysisRunStatus, AnalysisTemplateSpec
+from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import CanarySpec
 from daemon.api.fields import LocalRef
 from daemon.api.kinds import CanaryProfileSpec
@@ -34,6 +35,10 @@ class Notifier(KubeObject, frozen=True, kw_only=True):
     spec: NotifierSpec
 
 
+class Freeze(KubeObject, frozen=True, kw_only=True):
+    spec: FreezeSpec
+
+
 class AnalysisTemplate(KubeObject, frozen=True, kw_only=True):
     spec: AnalysisTemplateSpec
 
@@ -48,5 +53,6 @@ PROFILES: Final = custom(names.GROUP, names.VERSION, "canaryprofiles", "CanaryPr
 METRIC_SOURCES: Final = custom(names.GROUP, names.VERSION, "metricsources", "MetricSource", MetricSource)
 FLAG_SOURCES: Final = custom(names.GROUP, names.VERSION, "flagsources", "FlagSource", FlagSource)
 NOTIFIERS: Final = custom(names.GROUP, names.VERSION, "notifiers", "Notifier", Notifier)
+FREEZES: Final = custom(names.GROUP, names.VERSION, "freezes", "Freeze", Freeze)
 ANALYSIS_TEMPLATES: Final = custom(names.GROUP, names.VERSION, "analysistemplates", "AnalysisTemplate", AnalysisTemplate)
 ANALYSIS_RUNS: Final = custom(names.GROUP, names.VERSION, "analysisruns", "AnalysisRun", AnalysisRun)

@@ -9,9 +9,9 @@ from daemon.api.status import RestoreEntry
 from daemon.control.caches import Caches
 from daemon.control.checking import CheckBoard
 from daemon.control.flagging import FlagBoard
-from daemon.control.following import following
 from daemon.control.gates import GateProbe
 from daemon.control.judging import JudgeBoard
+from daemon.control.leave import Leave
 from daemon.control.resolve import Resolved
 from daemon.kube.objects import Deployment, ObjectMeta
 from daemon.rollout import commands
@@ -36,6 +36,7 @@ class Observer:
         judges: JudgeBoard,
         gates: GateProbe,
         checks: CheckBoard | None = None,
+        leave: Leave | None = None,
     ) -> None:
         self._caches = caches
         self._revisions = revisions
@@ -45,6 +46,7 @@ class Observer:
         self._judges = judges
         self._gates = gates
         self._checks = checks
+        self._leave = leave
         self._managers: dict[tuple[str, str], tuple[str, str]] = {}  # of a Deployment: version, GitOps tool
 
     async def observe(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
@@ -69,7 +71,7 @@ class Observer:
             judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,
             checks=self._checks.views(canary.key, rollout.revision) if self._checks is not None and rollout is not None else (),
             command=command_of(resolved.canary.metadata),
-            permits=tuple(p for p in (following(resolved),) if p is not None),
+            permits=self._leave.permits(resolved) if self._leave is not None else (),
             problems=self._problems(resolved),
             records=self._revisions.records(namespace, deployment.name) if deployment else (),
             restore=undo,

@@ -38,6 +38,7 @@ from daemon.rollout import lockstep, reminders
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.decide import decide
 from daemon.rollout.flagsonly import startable
+from daemon.rollout.leave import OWNED
 from daemon.rollout.model import Actions, Decision, Observed, RestoreFloor, RestoreRoutes
 from daemon.traffic.router import RouterError
 from daemon.workloads.errors import WorkloadError
@@ -197,7 +198,8 @@ class Reconciler:
             conditions=[
                 *conditions(
                     canary.status.conditions,
-                    phase=status.phase,
+                    # A release that waits for leave is one, though nothing of it is there yet.
+                    phase="Starting" if status.phase == "Idle" and waiting is not None and waiting.reason in OWNED else status.phase,
                     verdict=status.verdict,
                     sentence=sentence or (waiting.message if waiting else "") or plan,
                     generation=canary.metadata.generation,

@@ -34,6 +34,7 @@ class Wakeups:
             caches.metric_sources,
             caches.flag_sources,
             caches.templates,
+            caches.freezes,
         )
         return [
             self._on(caches.canaries, self._canary),

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from daemon.rollout import approval, driving, killing, memory, progress, promotion, ramp, rollback, undo
+from daemon.rollout import approval, driving, killing, leave, memory, progress, promotion, ramp, rollback, undo
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import Command, ForgetFailure, StoreTemplate
 from daemon.rollout.turn import Turn
@@ -49,7 +49,9 @@ def _refusal(turn: Turn, command: Command) -> str:
     phases = _LEGAL[command.verb]
     if turn.status.phase not in phases:
         return _impossible(turn.status.phase, command.verb) + _hint(turn, command)
-    return _unaccountable(turn, command) or memory.no_shortcut(turn, command.verb) or _pointless(turn, command)
+    return (
+        _unaccountable(turn, command) or memory.no_shortcut(turn, command.verb) or leave.refusal(turn, command) or _pointless(turn, command)
+    )
 
 
 def _unaccountable(turn: Turn, command: Command) -> str:

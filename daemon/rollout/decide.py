@@ -26,6 +26,7 @@ from daemon.rollout import (
     drift,
     exposures,
     flagsonly,
+    leave,
     leaving,
     memory,
     progress,
@@ -42,7 +43,6 @@ from daemon.rollout.model import (
     ForgetFailure,
     Observed,
     PauseWorkload,
-    Permit,
     Problem,
     ReleaseHold,
     RememberFailure,
@@ -85,6 +85,7 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
         commands.obey(turn)
         _run(turn)
         _keep_memory(turn)
+    leave.settle(turn)
     reminders.remind(turn)
     exposures.note(turn)
     report.list_arms(turn)
@@ -231,7 +232,7 @@ def _idle(turn: Turn) -> None:
     elif _failed(turn):
         memory.meet(turn)
         turn.enter("Held")
-    elif not _refused(turn) and _may_start(turn):
+    elif not _refused(turn) and leave.may_start(turn):
         progress.begin(turn)
         undo.taken_up(turn)
 
@@ -280,25 +281,6 @@ def _mixed(turn: Turn) -> bool:
     promotion.lock_step(turn, kept, [r for r in workload.active if r is not kept])
     turn.look_at(turn.now + 1)
     return True
-
-
-def _may_start(turn: Turn) -> bool:
-    withheld = next((p for p in turn.seen.permits if (not p.start or p.must_abort) and not _outlived(turn, p)), None)
-    if withheld is None:
-        return True
-    reason, way_out = (
-        f"Permit{withheld.source}",
-        f"linnet promote --override {turn.name} --reason WHY, or linnet hotfix {turn.name} --reason WHY",
-    )
-    if withheld.until is None:
-        turn.linger(reason, withheld.why, way_out, within=withheld.patience or turn.plan.deadline)
-    else:
-        turn.wait(reason, withheld.why, until=withheld.until, way_out=way_out)
-    return False
-
-
-def _outlived(turn: Turn, permit: Permit) -> bool:
-    return permit.patience is not None and turn.waited(f"Permit{permit.source}") >= permit.patience
 
 
 def _held(turn: Turn) -> None:

@@ -15,7 +15,7 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus, FlagPlanStatus
-from daemon.rollout import progress, returning, rollback
+from daemon.rollout import leave, progress, returning, rollback
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import DropFinalizer, WorkloadView
 from daemon.rollout.turn import Turn
@@ -122,17 +122,13 @@ def _idle(turn: Turn) -> None:
         turn.enter("Idle")
     elif _failed(turn):
         turn.enter("Held")
-    else:
-        withheld = next((p for p in turn.seen.permits if not p.start or p.must_abort), None)
-        if withheld is None:
-            progress.begin(turn)
-        else:
-            turn.linger(f"Permit{withheld.source}", withheld.why, f"linnet promote --override {turn.name}", within=turn.plan.deadline)
+    elif leave.may_start(turn):
+        progress.begin(turn)
 
 
 def _starting(turn: Turn) -> None:
     """There are no pods to wait for."""
-    if not progress.derailed(turn):
+    if not progress.derailed(turn) and not leave.shut(turn, "advance"):
         turn.enter("Progressing")
         turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
 

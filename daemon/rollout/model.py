@@ -140,7 +140,7 @@ class CheckView(Fact, frozen=True, kw_only=True):
 
 
 class Permit(Fact, frozen=True, kw_only=True):
-    """Leave given or withheld by something outside this Canary: a group, a freeze, a fleet limit, the hold probe."""
+    """Leave given or withheld by something outside this Canary: a group, a freeze, a window, a limit on releases at once."""
 
     source: str
     start: bool = True
@@ -150,6 +150,8 @@ class Permit(Fact, frozen=True, kw_only=True):
     why: str = ""
     until: float | None = None
     patience: float | None = None  # seconds after which a release starts all the same
+    owned: bool = False  # its owner wrote it down: it is waited for as long as it lasts, and no plain verb steps over it
+    hotfix: bool = True  # whether a hotfix passes
 
 
 class Command(Fact, frozen=True, kw_only=True):

@@ -4,25 +4,16 @@ Each of them ends as its owner wrote, and none waits for ever (promise P6).
 """
 
 from daemon.api.status import VerdictStatus
-from daemon.rollout import promotion, ramp, rollback, sentence
+from daemon.rollout import leave, promotion, ramp, rollback, sentence
 from daemon.rollout.clock import epoch, stamp
-from daemon.rollout.model import Permit
 from daemon.rollout.steps import OutcomePlan
 from daemon.rollout.turn import Turn
 
 
 def deadline(turn: Turn) -> float | None:
+    """When the judge's time ends; a wait for the owner's own word is not of it."""
     text = turn.rollout.deadline_at
-    return None if text is None else epoch(text)
-
-
-def wait_permit(turn: Turn, withheld: Permit) -> None:
-    """Until its giver's time, or for as long as the judgement may last; leave that never comes ends the release (promise P6)."""
-    reason, why = f"Permit{withheld.source}", withheld.why or "leave is withheld"
-    turn.wait(reason, why, until=withheld.until, within=None if withheld.until else turn.plan.deadline, way_out=f"linnet abort {turn.name}")
-    late = turn.now >= withheld.until + turn.plan.deadline if withheld.until else turn.waited(reason) >= turn.plan.deadline
-    if late:
-        rollback.begin(turn, "PermitTimeout", f"{why}, for too long")
+    return None if text is None else epoch(text) + leave.overtime(turn)
 
 
 def _note_no_data(turn: Turn) -> str | None:
@@ -83,9 +74,9 @@ def carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, word
     if due == "Rollback":
         rollback.begin(turn, reason, f"{words}, and the owner's answer to that is to roll back")
     elif due == "Promote":
-        withheld = next((p for p in turn.seen.permits if not p.promote), None)
+        withheld = leave.withheld(turn, "promote")
         if withheld is not None:
-            wait_permit(turn, withheld)
+            leave.wait(turn, withheld)
             return False
         turn.roll(rollback_cause=words[:1000])
         promotion.begin(turn, "Owner")

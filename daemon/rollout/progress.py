@@ -8,7 +8,7 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import approval, checks, drift, exposure, lockstep, memory, outcomes, promotion, ramp, rollback, sentence, shares
+from daemon.rollout import approval, checks, drift, exposure, leave, lockstep, memory, outcomes, promotion, ramp, rollback, sentence, shares
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import EnsureCanary, LiftFloor, SetWeight, StoreTemplate
 from daemon.rollout.turn import Turn
@@ -108,6 +108,8 @@ def starting(turn: Turn) -> None:
         return
     if not rollout.hotfix and not checks.passed_before(turn):
         return
+    if leave.shut(turn, "advance"):
+        return
     turn.enter("Progressing")
     turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
 
@@ -160,9 +162,9 @@ def progressing(turn: Turn) -> None:
     if not free and outcomes.outcome_due(turn):
         return
     last = turn.last_step
-    withheld = next((p for p in turn.seen.permits if not (p.promote if last else p.advance)), None)
+    withheld = leave.withheld(turn, "promote" if last else "advance")
     if withheld is not None:
-        outcomes.wait_permit(turn, withheld)
+        leave.wait(turn, withheld)
         return
     if not free and not _proven(turn):
         _wait_evidence(turn)
@@ -178,9 +180,9 @@ def _climbing(turn: Turn) -> None:
     """The evidence has not yet allowed the step's whole weight, or not any more."""
     if outcomes.outcome_due(turn):
         return
-    withheld = next((p for p in turn.seen.permits if not p.advance), None)
+    withheld = leave.withheld(turn, "advance")
     if withheld is not None:
-        outcomes.wait_permit(turn, withheld)
+        leave.wait(turn, withheld)
     else:
         _wait_evidence(turn)
 
@@ -246,6 +248,10 @@ def _dwelt(turn: Turn) -> bool:
         return False
     if rollout.hotfix:
         return True
+    if leave.shut(turn, "promote" if turn.last_step else "advance"):
+        if not turn.quiet:
+            outcomes.absence_due(turn)
+        return False
     until = at + max(step.dwell, step.pause or 0.0)
     if turn.now < until:
         if not turn.quiet and outcomes.absence_due(turn):
@@ -322,11 +328,11 @@ def undecided(turn: Turn) -> None:
         return
     judge = turn.seen.judge
     if judge is not None and judge.action == "Promote" and turn.rollout.step >= len(turn.plan.steps) - 1:
-        withheld = next((p for p in turn.seen.permits if not p.promote), None)
+        withheld = leave.withheld(turn, "promote")
         if withheld is None:
             promotion.begin(turn, "Proven")
         else:
-            outcomes.wait_permit(turn, withheld)
+            leave.wait(turn, withheld)
         return
     outcome = turn.plan.inconclusive
     since = turn.status.verdict.at if turn.status.verdict else None

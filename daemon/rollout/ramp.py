@@ -9,7 +9,7 @@ alone) there is nothing to move so finely: the steps are walked as they are writ
 from collections.abc import Mapping
 from typing import Final
 
-from daemon.rollout import lockstep, sentence, shares
+from daemon.rollout import leave, lockstep, sentence, shares
 from daemon.rollout.clock import stamp
 from daemon.rollout.turn import Turn
 from flags.model import Desired
@@ -63,7 +63,7 @@ def _may_climb(turn: Turn, seen_at: int) -> bool:
     """The evidence is of the exposure that stands, and nothing beside it withholds leave."""
     judge, rollout = turn.seen.judge, turn.rollout
     stands = rollout.exposed_at is not None and rollout.weight_reached == seen_at
-    return stands and judge is not None and judge.climbs and all(p.advance for p in turn.seen.permits)
+    return stands and judge is not None and judge.climbs and leave.withheld(turn, "advance") is None
 
 
 def reached(turn: Turn) -> bool:

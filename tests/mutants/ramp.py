@@ -36,7 +36,7 @@ MUTANTS = (
         name="climbs-through-a-freeze",
         protects="ramp: permits",
         path="daemon/rollout/ramp.py",
-        old=" and all(p.advance for p in turn.seen.permits)",
+        old=' and leave.withheld(turn, "advance") is None',
         new="",
         test=f"{_RAMP}::test_a_freeze_stops_the_climb_and_not_the_fall",
     ),

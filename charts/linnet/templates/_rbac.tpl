@@ -5,7 +5,7 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 {{- define "linnet.rules" -}}
 # What users write, and the catalogue: informers.
 - apiGroups: [linnet.dev]
-  resources: [canaryprofiles, metricsources, flagsources, notifiers, analysistemplates]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
   verbs: [list, watch]
 # Adoption makes a Canary for an annotated Deployment and takes it away with the annotation; the finalizer guards the route.
 - apiGroups: [linnet.dev]
@@ -125,7 +125,7 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 {{- define "linnet.catalogueRules" -}}
 # Profiles and sources for all namespaces: informers.
 - apiGroups: [linnet.dev]
-  resources: [canaryprofiles, metricsources, flagsources, notifiers, analysistemplates]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
   verbs: [list, watch]
 # flagd's flags of a FlagSource in the catalogue.
 - apiGroups: [""]

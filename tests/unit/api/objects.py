@@ -17,6 +17,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "MetricSource": {"type": "Prometheus", "prometheus": {"url": "http://prometheus.monitoring:9090"}},
     "FlagSource": {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json"}}},
     "Notifier": {"urlSecretRef": {"name": "slack", "key": "url"}},
+    "Freeze": {"reason": "the sale"},
 }
 
 HALF = {"name": "new-checkout", "percent": 50, "cohorts": [{"name": "beta", "percent": 100}], "mayShrink": False}
@@ -127,6 +128,10 @@ FULL_CANARY: dict[str, Any] = {
             "providerError": {"action": "Wait", "thenAfter": "1h", "then": "Rollback"},
         },
     },
+    "windows": [
+        {"timeZone": "Europe/Berlin", "days": ["Mon", "Tue"], "opens": "09:00", "closes": "16:00", "moves": ["Start", "Step"]},
+        {"timeZone": "UTC", "opens": "22:00", "closes": "04:00", "moves": ["Promotion"]},
+    ],
     "progressDeadline": "10m",
     "onRollback": "Auto",
     "notify": [{"notifierRef": {"name": "slack-payments"}, "events": ["Started", "Paused", "Promoted", "RolledBack"]}],
@@ -258,6 +263,17 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
                 "conditional": "Revision",
                 "settle": "10s",
             },
+        },
+    ],
+    "Freeze": [
+        GOOD["Freeze"],
+        {
+            "reason": "the sale",
+            "from": "2026-12-24T18:00:00+01:00",
+            "until": "2026-12-27T00:00:00Z",
+            "namespaces": ["shop", "*"],
+            "selector": {"matchLabels": {"tier": "front"}},
+            "hotfixes": "Refused",
         },
     ],
     "Notifier": [GOOD["Notifier"], {"urlSecretRef": {"name": "slack", "key": "url"}, "allowedNamespaces": ["*"]}],

@@ -297,7 +297,7 @@ def p6(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
     assert waiting.message, waiting
     assert not waiting.message.rstrip().endswith(":"), waiting
     assert waiting.way_out, f"{waiting.reason} has no way out"
-    ends = waiting.until is not None or waiting.reason in WITHOUT_UNTIL
+    ends = waiting.until is not None or waiting.reason in WITHOUT_UNTIL or _owners_word(waiting.reason, seen)
     assert ends, f"{waiting.reason} has no deadline"
     if (
         waiting.until is not None
@@ -319,7 +319,13 @@ def p6_at_rest(world: World, seen: m.Observed, before: CanaryStatus, decision: m
         return
     assert waiting.way_out, f"{waiting.reason} has no way out"
     refused = any(p.reason == waiting.reason for p in seen.problems)
-    assert waiting.until is not None or refused or waiting.reason in BY_PEOPLE, f"{waiting.reason} has no deadline"
+    ends = waiting.until is not None or refused or waiting.reason in BY_PEOPLE or _owners_word(waiting.reason, seen)
+    assert ends, f"{waiting.reason} has no deadline"
+
+
+def _owners_word(reason: str, seen: m.Observed) -> bool:
+    """An end that an owner left open, in writing."""
+    return any(p.owned and p.until is None and reason == f"Permit{p.source}" for p in seen.permits)
 
 
 def p9(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
