@@ -118,4 +118,20 @@ MUTANTS = (
         new="        if True:\n",
         test="tests/unit/flags/test_generic.py::test_a_service_that_takes_a_write_and_ignores_it_is_found_out",
     ),
+    Mutant(
+        name="a-late-event-is-missed",
+        protects="drift of flags",
+        path="flags/unleash_feed.py",
+        old='event["id"] > min(known, default=0)]',
+        new='event["id"] > max(known, default=0)]',
+        test="tests/unit/flags/test_unleash_feed.py::test_an_event_that_was_numbered_early_and_committed_late_is_not_missed",
+    ),
+    Mutant(
+        name="a-segment-changes-no-flag",
+        protects="drift of flags",
+        path="flags/unleash_feed.py",
+        old="return Changes(cursor=cursor, flags=named, everything=everything)",
+        new="return Changes(cursor=cursor, flags=named)",
+        test="tests/unit/flags/test_unleash_feed.py::test_an_event_without_a_flag_may_concern_all",
+    ),
 )
