@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from analyzers.metric_judge import Gate, MetricJudge, MetricState
 from analyzers.options import JudgeConfig, MetricConfig
 from analyzers.stats.gauge import GaugeEvidence, GaugeTest
@@ -35,7 +37,8 @@ class GaugeJudge(MetricJudge[GaugeEvidence]):
         if values is None or not sound or self._broken(tick) or not gate.comparable:
             self._test.skip(1)
             return
-        use, margins = self._use(gate, well=True), self._widen(gate.units)
+        # What a request costs does change with the load, so every change of the weight has to settle first, both ways.
+        use, margins = self._use(msgspec.structs.replace(gate, blamable=gate.settled), well=True), self._widen(gate.units)
         self._test.update(
             values.canary or 0.0,
             values.baseline or 0.0,

@@ -24,7 +24,7 @@ from analyzers.stats.combine import Conclusion, Share, conclude, leader
 from analyzers.stats.split import ABSOLUTE_BAND, RELATIVE_BAND, SplitState, SplitTest, mirrored_share
 from analyzers.ticks import Action, Answer, Assignment, Code, Reason, Tick, Verdict
 
-STATE_VERSION: Final = 3
+STATE_VERSION: Final = 4
 RETREAT_AT: Final = math.log(5.0)
 """Evidence of 5 : 1 against the canary moves it to the lowest useful weight before the verdict is in."""
 LEANING: Final = 1e-6
@@ -48,6 +48,7 @@ class JudgeState(msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 0.0
     changed_index: int | None = None
     raised_index: int | None = None
+    lowered_index: int | None = None
     unseen_expected: float = 0.0
     unseen_ticks: int = 0
     seen_any: bool = False
@@ -127,6 +128,10 @@ class Judge:
         mirrored = tick.assignment is Assignment.MIRRORED
         return Gate(
             settled=settled,
+            # What ends late comes from the weight before: after a climb it is missing in the canary and too much in the baseline,
+            # which hides harm and makes none, so bad news counts at once, if hushed: what the change itself costs in two scrapes
+            # (a router, new connections, caches) can then not decide alone. After a step down it is the other way round.
+            blamable=tick.settled and not self._within(self._s.lowered_index, self._config.settle_scrapes),
             warm=warm,
             calm=not self._config.require_calm or all(m.calm for m in self._metrics.values()),
             since_change=self._since(self._s.changed_index),
@@ -180,6 +185,7 @@ class Judge:
             weight=tick.weight,
             changed_index=tick.index if changed else s.changed_index,
             raised_index=tick.index if raised else s.raised_index,
+            lowered_index=tick.index if changed and not raised else s.lowered_index,
             exposed_index=exposed,
         )
 

@@ -38,9 +38,12 @@ class MetricState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known before a tick about how it may be used."""
+    """What is known before a tick about how it may be used. `settled`: nothing of the weight before is in it; `blamable`: nothing that
+    could make the canary look worse.
+    """
 
     settled: bool
+    blamable: bool
     warm: bool
     calm: bool
     since_change: int | None
@@ -213,9 +216,11 @@ class MetricJudge(ABC, Generic[E_co]):
     def _use(self, gate: Gate, *, well: bool) -> Use:
         """A lag belongs to the weight before the change; good news only count in calm ticks, bad news always."""
         lagging = gate.since_change is not None and gate.since_change < self._config.ticks(self._metric.lag)
-        worse = gate.settled and gate.warm and not lagging and gate.bad_news
+        worse = gate.blamable and gate.warm and not lagging and gate.bad_news
         good = gate.good_news and gate.calm and (well or not self._config.require_calm)
-        return Use(worse=worse, fine=worse and good, catastrophe=not lagging, bound=not lagging and good)
+        return Use(
+            worse=worse, fine=worse and gate.settled and good, catastrophe=not lagging, bound=not lagging and good, hushed=not gate.settled
+        )
 
     def _widen(self, units: tuple[int, int] | None) -> Margins:
         """Rule 3: no test on few pods can tell a slow node from a slow release, so what pods differ by is tolerated."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from analyzers.channels import BASELINE, bound_of
 from analyzers.collector import ArmTargets
-from analyzers.history import History
+from analyzers.history import Counts, History
 from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, RatioMetric
 from analyzers.series import GAP, RawSeries, Role
 from analyzers.sources.protocol import MetricSource, Query, Samples
@@ -34,30 +35,63 @@ async def past(
     """By metric, what the source knows of the time up to `until` (epoch seconds); nothing of metrics it answers only in part."""
     if not source.backfills:
         return {}
-    ticks = min(MOST_TICKS, math.floor(SPAN / scrape_seconds))
+    grid, series = await _read(source, metrics, baseline, until=until, ticks=_ticks(SPAN, scrape_seconds), scrape_seconds=scrape_seconds)
+    found = {m.name: _history(m, series[m.name], _units(m, series[m.name]), grid) for m in metrics}
+    return {name: history for name, history in found.items() if history is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of the past in which the columns of every metric are the same pods, in the order of `units`."""
+
+    units: tuple[str, ...]
+    history: Mapping[str, History]
+
+    def only(self, units: Sequence[str]) -> Window:
+        """The same stretch, of those pods alone."""
+        places = [self.units.index(u) for u in units]
+        return Window(units=tuple(units), history={name: _columns(h, places) for name, h in self.history.items()})
+
+
+async def window(
+    source: MetricSource, metrics: Sequence[AnyMetric], arm: ArmTargets, *, until: float, seconds: float, scrape_seconds: float
+) -> Window:
+    """The pods' own counts in the `seconds` before `until`; a metric that nothing was counted of is left out."""
+    ticks = _ticks(seconds, scrape_seconds)
+    grid, series = await _read(source, metrics, arm, until=until, ticks=ticks, scrape_seconds=scrape_seconds)
+    units = sorted({u for m in metrics for u in _units(m, series[m.name])})
+    found = {m.name: _history(m, series[m.name], units, grid) for m in metrics if series[m.name]}
+    return Window(units=tuple(units), history={name: history for name, history in found.items() if history is not None})
+
+
+def _ticks(seconds: float, scrape_seconds: float) -> int:
+    return min(MOST_TICKS, math.floor(seconds / scrape_seconds))
+
+
+def _columns(history: History, places: list[int]) -> History:
+    def cut(counts: Counts | None) -> Counts | None:
+        return None if counts is None else counts[:, places]
+
+    return History(events=cut(history.events), requests=cut(history.requests), buckets=cut(history.buckets), values=cut(history.values))
+
+
+async def _read(
+    source: MetricSource, metrics: Sequence[AnyMetric], arm: ArmTargets, *, until: float, ticks: int, scrape_seconds: float
+) -> tuple[Array, dict[str, dict[str, Sequence[RawSeries]]]]:
+    """The grid, and by metric what the source had of it; nothing of a role that it answers only in part."""
     last = math.floor((until - source.ingestion_delay) / scrape_seconds) - source.settle_scrapes
     grid = np.arange(last - ticks, last + 1, dtype=np.float64) * scrape_seconds
     asked = [(m, role) for m in metrics for role in m.selectors]
-    queries = [Query(selector=m.where(role, BASELINE, baseline.matchers), targets=baseline.targets) for m, role in asked]
-    window = ticks * scrape_seconds + GAP
-    outcomes = await source.fetch(queries, at=last * scrape_seconds, window=window, deadline=DEADLINE)
-    answers = {(m.name, role): o for (m, role), o in zip(asked, outcomes, strict=True)}
-    found: dict[str, History] = {}
-    for metric in metrics:
-        series = {}
-        for role in metric.selectors:
-            outcome = answers[metric.name, role]
-            if isinstance(outcome, Samples):
-                series[role] = outcome.series
-        history = _history(metric, series, grid)
-        if history is not None:
-            found[metric.name] = history
-    return found
+    queries = [Query(selector=m.where(role, BASELINE, arm.matchers), targets=arm.targets) for m, role in asked]
+    outcomes = await source.fetch(queries, at=last * scrape_seconds, window=ticks * scrape_seconds + GAP, deadline=DEADLINE)
+    found: dict[str, dict[str, Sequence[RawSeries]]] = {m.name: {} for m in metrics}
+    for (metric, role), outcome in zip(asked, outcomes, strict=True):
+        if isinstance(outcome, Samples):
+            found[metric.name][role] = outcome.series
+    return grid, found
 
 
-def _history(metric: AnyMetric, series: Mapping[str, Sequence[RawSeries]], grid: Array) -> History | None:
-    anchor = next(iter(metric.selectors))
-    units = _units(metric, series.get(anchor, ()))
+def _history(metric: AnyMetric, series: Mapping[str, Sequence[RawSeries]], units: Sequence[str], grid: Array) -> History | None:
     if not units:
         return None
     match metric:
@@ -79,8 +113,9 @@ def _unit(metric: AnyMetric, labels: Mapping[str, str]) -> str:
     return "" if metric.arm_matchers else labels.get("pod") or labels.get("instance", "")
 
 
-def _units(metric: AnyMetric, series: Sequence[RawSeries]) -> list[str]:
-    return sorted({_unit(metric, s.labels) for s in series})
+def _units(metric: AnyMetric, series: Mapping[str, Sequence[RawSeries]]) -> list[str]:
+    anchor = next(iter(metric.selectors))
+    return sorted({_unit(metric, s.labels) for s in series.get(anchor, ())})
 
 
 def _grown(metric: AnyMetric, series: Sequence[RawSeries], units: Sequence[str], grid: Array) -> Array:

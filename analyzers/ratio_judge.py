@@ -65,7 +65,7 @@ class RatioJudge(MetricJudge[Evidence]):
             counts = (*counts[2:], *counts[:2])
         self._test.update(*counts, phi, use=use, tolerated=tolerated, unacceptable=unacceptable, expected=expected)
         self.used_now = use.worse
-        if use.worse:
+        if use.worse and gate.settled:
             self._dispersion.update(*counts)
 
     def _arms(self, tick: Tick, gate: Gate) -> tuple[ArmCounts | None, ArmCounts | None, bool]:

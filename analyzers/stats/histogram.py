@@ -220,7 +220,8 @@ class HistogramTest:
             slower = _beyond(canary), _beyond(baseline)
             phi = np.maximum(self._spread.phi, min_phi)
             if use.worse:
-                self._bet_worse((slower[0], n_c), (baseline, n_b), shape, phi, 1.0 + (tolerated or self.options.tolerated))
+                factor = 1.0 + (tolerated or self.options.tolerated)
+                self._bet_worse((slower[0], n_c), (baseline, n_b), shape, phi, factor, hushed=use.hushed)
                 self._tally(slower, (n_c, n_b))
             if use.fine:
                 self._bet_fine((slower[0], n_c), (baseline, n_b), shape, phi, 1.0 + (unacceptable or self.options.unacceptable))
@@ -330,7 +331,9 @@ class HistogramTest:
         tails: Array = (weights @ counts + 0.5) / (counts.sum() + 1.0)
         return np.clip(tails, 1e-5, 1.0 - 1e-5)
 
-    def _bet_worse(self, canary: tuple[Array, float], baseline: tuple[Array, float], shape: Array, phi: Array, factor: float) -> None:
+    def _bet_worse(
+        self, canary: tuple[Array, float], baseline: tuple[Array, float], shape: Array, phi: Array, factor: float, *, hushed: bool = False
+    ) -> None:
         weights, known = self._moved(shape, factor)
         (x_c, n_c), (counts, n_b) = canary, baseline
         p_b = self._guess(weights)[:, None]
@@ -339,8 +342,9 @@ class HistogramTest:
         bets = bernoulli_increment(x_c[:, None], n_c, x_b[:, None], n_b, p_c, p_b)
         useful = known & telling(shape) if not self._history.size else known
         bets[~useful] = 0.0
-        self._worse.take(bets.ravel(), np.repeat(phi, WORSE_ODDS.size), self.options.cap)
-        self._spread.update(x_c, n_c, _beyond(counts), n_b)
+        self._worse.take(bets.ravel(), np.repeat(phi, WORSE_ODDS.size), self.options.fine_cap if hushed else self.options.cap)
+        if not hushed:
+            self._spread.update(x_c, n_c, _beyond(counts), n_b)
 
     def _choose(self, shape: Array) -> None:
         """The watched boundaries, once: nearest to p50, p90 and p99 among those that the margin can move."""

@@ -70,12 +70,15 @@ class RatioOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tick may be used for. `bound` feeds the excess shown to people and to the ramp, which a cold pod only makes wider."""
+    """What a tick may be used for. `bound` feeds the excess shown to people and to the ramp, which a cold pod only makes wider; `hushed`:
+    its bad news may not weigh more than good news do.
+    """
 
     worse: bool = True
     fine: bool = True
     catastrophe: bool = True
     bound: bool = True
+    hushed: bool = False
 
 
 ALL: Final = Use()
@@ -164,7 +167,7 @@ class RatioTest:
         if use.catastrophe:
             self._bet(self._disaster, (x_c, n_c, x_b, n_b), phi, Margin(ratio=null.ratio, slack=self.options.catastrophe_slack))
         if use.worse:
-            self._bet(self._worse, (x_c, n_c, x_b, n_b), phi, null)
+            self._bet(self._worse, (x_c, n_c, x_b, n_b), phi, null, hushed=use.hushed)
             self._tally(x_c, n_c, x_b, n_b, phi)
         if use.bound:
             self._take_ladder(x_c, n_c, x_b, n_b, phi, expected)
@@ -172,8 +175,9 @@ class RatioTest:
             self._take_fine((x_c, n_c, x_b, n_b), phi, unacceptable or self.options.unacceptable, expected)
         self._end()
 
-    def _bet(self, mixture: Mixture, counts: tuple[int, int, int, int], phi: float, null: Margin) -> None:
-        mixture.take(count_increment(*counts, self._ratios, ratio=null.ratio, slack=null.slack), phi, self.options.cap)
+    def _bet(self, mixture: Mixture, counts: tuple[int, int, int, int], phi: float, null: Margin, *, hushed: bool = False) -> None:
+        cap = self.options.fine_cap if hushed else self.options.cap
+        mixture.take(count_increment(*counts, self._ratios, ratio=null.ratio, slack=null.slack), phi, cap)
 
     def skip(self, ticks: int = 1) -> None:
         """Ticks without usable counts: no evidence either way, but time passes."""

@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str, str]]] = {
     "explain": ("daemon.cli.evidence", "explain", "Say what a verdict rests on, with a picture."),
     "replay": ("daemon.cli.evidence", "replay", "Give a verdict again from its stored evidence."),
     "backtest": ("daemon.cli.backtest", "backtest", "Say what Linnet would have done in the last releases."),
+    "aa": ("daemon.cli.aa", "aa", "Judge a service against itself, and say how often that goes wrong."),
     "plan": ("daemon.cli.plan", "plan", "Say how long a release will take, from the service's traffic."),
     "wait": ("daemon.cli.waiting", "wait", "Wait until a release has ended."),
     "promote": ("daemon.cli.verbs", "promote", "Promote the release under way now."),

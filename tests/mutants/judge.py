@@ -249,7 +249,7 @@ MUTANTS = (
         name="latency-without-a-cap",
         protects="judge: latency cap",
         path="analyzers/stats/histogram.py",
-        old="np.repeat(phi, WORSE_ODDS.size), self.options.cap)",
+        old="np.repeat(phi, WORSE_ODDS.size), self.options.fine_cap if hushed else self.options.cap)",
         new="np.repeat(phi, WORSE_ODDS.size), 1e9)",
         test=f"{_HISTOGRAM}::test_no_tick_of_latency_adds_more_than_the_cap",
     ),

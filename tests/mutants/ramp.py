@@ -108,8 +108,8 @@ MUTANTS = (
         name="learns-from-a-part",
         protects="history is whole or none",
         path="analyzers/past.py",
-        old="            if isinstance(outcome, Samples):\n",
-        new='            if not hasattr(outcome, "message"):\n',
+        old="        if isinstance(outcome, Samples):\n",
+        new='        if not hasattr(outcome, "message"):\n',
         test="tests/unit/analyzers/test_past.py::test_nothing_is_learnt_from_a_part_or_from_a_source_without_a_past",
     ),
 )

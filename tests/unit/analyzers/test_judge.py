@@ -139,6 +139,26 @@ def test_without_the_settle_rule_each_change_of_weight_counts_against_the_canary
     assert _climbing(0).verdict is Verdict.FAIL
 
 
+def test_bad_news_right_after_a_climb_counts_but_hushed_and_after_a_step_down_not_at_all() -> None:
+    """Six scrapes of it, two for each of three climbs, stay short of a verdict; what ends late is only blamed on more traffic."""
+    judge = Judge(config(warm_up_seconds=0.0))
+    _run(judge, [tick(k, 1, (150, 0), (14_850, 15)) for k in range(6)])
+
+    def after(index: int, weight: float) -> float:
+        canary = round(15_000 * weight / 100)
+        before = judge.state.metrics["errors"].ratio
+        judge.tick(tick(index, weight, (canary, round(0.1 * canary)), (15_000 - canary, 15)))
+        now = judge.state.metrics["errors"].ratio
+        assert before is not None and now is not None
+        return max(b - a for a, b in zip(before.worse.logs, now.worse.logs, strict=True))
+
+    climbed = [after(6, 5), after(7, 5), after(8, 15), after(9, 15)]
+    assert climbed == pytest.approx([judge.config.fine_cap] * 4)
+    assert 6 * judge.config.fine_cap < math.log(1 / judge.config.alpha)
+    assert [after(10, 5), after(11, 5)] == [0.0, 0.0]
+    assert after(12, 5) == pytest.approx(judge.config.cap)
+
+
 def test_a_metric_with_a_lag_waits_after_each_change() -> None:
     """T7's mechanism: outcomes known 5 minutes later are ignored for as long after a change, and used afterwards."""
     judge = Judge(config(lag=300.0))

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from analyzers.aa import one_version
 from analyzers.channels import BASELINE
 from analyzers.collector import ArmTargets
-from analyzers.history import learn
+from analyzers.history import History, learn
 from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, MatchOp, RatioMetric, Selector, UsageMetric
 from analyzers.options import JudgeConfig
-from analyzers.past import growth, past
+from analyzers.past import Window, growth, past
 from analyzers.series import RawSeries, Sample
 from analyzers.sources.protocol import NoData, Outcome, Partial, Query, Samples
 
@@ -131,3 +133,16 @@ def test_the_growth_of_a_counter_is_what_was_counted_after_its_first_sample(step
     found = growth(RawSeries(labels={}, samples=tuple(samples)), grid)
     assert (found >= 0).all()
     assert found.sum() == pytest.approx(counted)
+
+
+def test_a_window_with_a_release_in_it_compares_nothing() -> None:
+    """Pods of two versions, a pod that came late, and a single one are no control for each other."""
+    steady, late = np.full(9, 100.0), np.array([0.0] * 6 + [100.0] * 3)
+
+    def pods(**columns: NDArray[np.float64]) -> tuple[str, ...]:
+        requests = np.stack(list(columns.values()), axis=1)
+        return one_version(Window(units=tuple(columns), history={"errors": History(events=0 * requests, requests=requests)}))
+
+    assert pods(**{"web-1-a": steady, "web-1-b": steady, "web-1-c": late}) == ("web-1-a", "web-1-b")
+    assert pods(**{"web-1-a": steady, "web-2-b": steady}) == ()
+    assert pods(**{"web-1-a": steady}) == ()

@@ -113,3 +113,65 @@ async def test_a_backtest_needs_a_release_in_the_history(shop: World) -> None:
     assert once.exit_code == 1 and "one ReplicaSet only" in once.output
     assert nowhere.exit_code == 1 and "does not exist" in nowhere.output
     assert gone.exit_code == 1 and "nothing was compared: errors" in gone.output, gone.output
+
+
+@asynccontextmanager
+async def remembering(odd: float = 0.01) -> AsyncIterator[str]:
+    """Two hours of four pods of one version, 20 requests a second each, of which 1 % fail; `odd`: the share that fails at the first pod."""
+
+    async def query(request: http.Request) -> http.Response:
+        form = await request.post()
+        at, text = float(str(form["time"])), str(form["query"])
+        window = int(text.rpartition("[")[2].partition("s")[0])
+        result: list[Any] = []
+        if "http_requests_total" in text:
+            first = int(at - window) // 15 + 1
+            for pod in range(4):
+                share = odd if pod == 0 else 0.01
+                for code, part in (("200", 1.0 - share), ("500", share)):
+                    values = [[15 * k, str(int(300 * k * part))] for k in range(first, int(at) // 15 + 1)]
+                    labels = {"__name__": "http_requests_total", "namespace": "default", "pod": f"web-5d9c-{pod}", "code": code}
+                    result.append({"metric": labels, "values": values})
+        return http.json_response({"status": "success", "data": {"resultType": "matrix", "result": result}})
+
+    app = http.Application()
+    app.router.add_post("/api/v1/query", query)
+    runner = http.AppRunner(app)
+    await runner.setup()
+    await http.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_service_judged_against_itself_is_never_rolled_back_and_tells_its_times(shop: World) -> None:
+    """Pods that are alike: no mistake in any window, a proof in most, and +5 pp found sooner than a proof takes."""
+    async with remembering() as url:
+        done = await shop.run("aa", "deploy/web", "--prometheus", url, "--since", "2h", "--worse-by", "5", "-o", "json")
+        told = await shop.run("aa", "deploy/web", "--prometheus", url, "--since", "2h", "--worse-by", "5")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    assert found["leftOut"] == 1, "the first window has none before it to learn from"
+    assert [t["canary_pods"] for t in found["trials"]] == [1, 2]
+    for trial in found["trials"]:
+        assert trial["windows"] == trial["caught"] == trial["proven"] == 3 and trial["stopped"] == 0 and trial["trusted"]
+        assert 0 < trial["caught_minutes"] < trial["proven_minutes"] < 30
+    assert "1 of 4 pods" in told.output and "0 of 3" in told.output and "do not speak against" in told.output
+
+
+async def test_a_service_whose_pods_differ_is_told_not_to_trust_a_rollback(shop: World) -> None:
+    """One pod that fails five times as often is worse than the others in every window: no chance, and the metric is named."""
+    async with remembering(odd=0.25) as url:
+        done = await shop.run("aa", "deploy/web", "--prometheus", url, "--since", "3h", "--window", "10m")
+    assert done.exit_code == 1, done.output
+    assert "no chance" in done.output and "To blame: errors" in done.output and "rollbackIfWorseBy" in done.output
+
+
+async def test_too_few_windows_or_no_pods_are_refused_with_the_way_out(shop: World) -> None:
+    """A span that holds one window, and a history in which nobody served."""
+    async with prometheus() as url:
+        short = await shop.run("aa", "deploy/web", "--prometheus", url, "--since", "30m")
+        lonely = await shop.run("aa", "deploy/web", "--prometheus", url, "--since", "20m", "--window", "5m")
+    assert short.exit_code == 1 and "holds 1 windows" in short.output, short.output
+    assert lonely.exit_code == 1 and "nothing was compared" in lonely.output, lonely.output
