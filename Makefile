@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOCK   := requirements.lock
+COMPILE = $(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 ARGS   ?=
 
 help: ## list the commands
@@ -18,8 +19,9 @@ $(VENV)/.stamp: $(LOCK) pyproject.toml
 
 venv: $(VENV)/.stamp ## .venv with everything for development, from the hashed lock
 
-lock: ## resolve the lock anew (host-free: names no registry)
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --extra demo --group dev pyproject.toml -o $(LOCK)
+lock: ## resolve both locks anew (host-free: they name no registry); the image's is a part of the other
+	$(COMPILE) --extra demo --group dev pyproject.toml -o $(LOCK)
+	$(COMPILE) --constraints $(LOCK) pyproject.toml -o requirements-image.lock
 
 demo: venv ## one good and one bad release on the embedded sandbox (ARGS="--once --json")
 	@$(BIN)/linnet demo $(ARGS)

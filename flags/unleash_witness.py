@@ -24,6 +24,7 @@ from flags.unleash_rules import Arm, sticky_field
 from flags.unleash_view import WORD
 
 if TYPE_CHECKING:
+    import aiohttp
     from UnleashClient.clients.async_unleash_client import AsyncUnleashClient
 
 PROBES: Final = tuple(f"linnet-probe-{number}" for number in range(200))
@@ -43,9 +44,15 @@ class Sight(msgspec.Struct, frozen=True):
 
 
 class Witnesses:
-    """One SDK for each Unleash and client token, started by the first question and closed when idle; `run` owns them."""
+    """One SDK for each Unleash and client token, started by the first question and closed when idle; `run` owns them.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `session` makes the connections to an Unleash: through which proxy, and trusting whom. Without it the SDK makes its own.
+    """
+
+    def __init__(
+        self, session: "Callable[[str], aiohttp.ClientSession] | None" = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._session = session
         self._clock = clock
         self._open: dict[tuple[str, str], _Sdk] = {}
         self._starting = asyncio.Lock()
@@ -77,7 +84,7 @@ class Witnesses:
         key = (source.base, source.client_token)
         async with self._starting:
             if key not in self._open:
-                self._open[key] = await _Sdk.start(source.base, source.client_token)
+                self._open[key] = await _Sdk.start(source.base, source.client_token, self._session)
         sdk = self._open[key]
         sdk.asked = self._clock()
         return sdk
@@ -144,7 +151,7 @@ class _Sdk:
         self.asked = 0.0
 
     @classmethod
-    async def start(cls, url: str, token: str) -> "_Sdk":
+    async def start(cls, url: str, token: str, session: "Callable[[str], aiohttp.ClientSession] | None") -> "_Sdk":
         """Raises Retryable where Unleash does not answer; the SDK itself would pretend to be ready."""
         client_class, silently = await asyncio.to_thread(_imported)
         memory = Memory()
@@ -161,12 +168,16 @@ class _Sdk:
             multiple_instance_mode=silently,
         )
         try:
+            if session is not None:
+                client._transport._session = session(url)  # noqa: SLF001 - the SDK takes no session, no CA and no proxy
             async with asyncio.timeout(START):
                 await client.initialize_client()
         except BaseException as error:
             await client.destroy()
             if isinstance(error, TimeoutError):
                 raise Retryable(f"the witness: Unleash at {url} did not answer within {START:g} s") from None
+            if isinstance(error, OSError):
+                raise Retryable(f"the witness: {error}") from None
             raise
         return cls(client, memory)
 

@@ -212,7 +212,7 @@ class _Leader:
             CheckPorts(catalogue=catalogue, http=http, web=self._web, secrets=secrets, runs=RunStore(client), wake=self._woken)
         )
         self._prospects = Prospects(ProspectPorts(caches=caches, http=http, secrets=secrets, wake=self._woken))
-        self._witnesses = Witnesses()
+        self._witnesses = Witnesses(http.session)
         flags = FlagBoard(FlagSources(client, http, secrets, self._witnesses), self._daemon.options.cluster_name)
         revisions = Revisions(client, caches.revisions.store, templates, time.time)
         leave = Leave(caches, catalogue.namespace)

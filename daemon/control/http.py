@@ -52,12 +52,19 @@ class Http:
         """How connections are made; a subclass may be choosier about addresses."""
         return aiohttp.TCPConnector(limit=200, limit_per_host=16, keepalive_timeout=60)
 
-    async def request(self, method: str, url: str, *, headers: Mapping[str, str], data: bytes | None, deadline: float) -> HttpReply:
-        """TimeoutError past the deadline, OSError for any failure of the transport; every status is a reply."""
+    def session(self, url: str) -> aiohttp.ClientSession:
+        """One of its own for a library that asks this server alone; the library closes it. OSError where the bundle cannot be used."""
+        return aiohttp.ClientSession(trust_env=False, proxy=proxy_for(url), connector=aiohttp.TCPConnector(ssl=self._usual()))
+
+    def _usual(self) -> ssl.SSLContext:
         try:
-            secure = self._contexts(Tls())
+            return self._contexts(Tls())
         except TrustError as e:
             raise OSError(str(e)) from e
+
+    async def request(self, method: str, url: str, *, headers: Mapping[str, str], data: bytes | None, deadline: float) -> HttpReply:
+        """TimeoutError past the deadline, OSError for any failure of the transport; every status is a reply."""
+        secure = self._usual()
         return await self.send(method, url, headers=headers, data=data, deadline=deadline, secure=secure, proxy=proxy_for(url))
 
     async def send(

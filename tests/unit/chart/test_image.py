@@ -67,15 +67,18 @@ def test_the_image_s_lock_is_a_part_of_the_lock() -> None:
 
 def test_the_image_s_lock_has_everything_the_project_needs() -> None:
     """Each dependency in pyproject.toml, and theirs, is locked; nothing for tests or the demo is."""
-    pending = [Requirement(line) for line in importlib.metadata.requires("linnet") or () if "extra ==" not in line]
-    needed: set[str] = set()
+    pending = [(Requirement(line), "") for line in importlib.metadata.requires("linnet") or () if "extra ==" not in line]
+    seen: set[tuple[str, str]] = set()
     while pending:
-        requirement = pending.pop()
+        requirement, extra = pending.pop()
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        if name in needed or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
             continue
-        needed.add(name)
-        pending += [Requirement(line) for line in importlib.metadata.requires(name) or ()]
+        for asked in {"", *requirement.extras}:
+            if (name, asked) not in seen:
+                seen.add((name, asked))
+                pending += [(Requirement(line), asked) for line in importlib.metadata.requires(name) or ()]
+    needed = {name for name, _ in seen}
     assert needed == locked_here()
 
 
