@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
+from tests.serving import serving
+
 
 class Counting:
     """Passes everything on, and keeps method and address of each request."""
@@ -24,17 +26,8 @@ class Counting:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[Counting]:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._pass)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            async with aiohttp.ClientSession() as self._session:
-                yield self
-        finally:
-            await runner.cleanup()
+        async with aiohttp.ClientSession() as self._session, serving(self._pass) as self.url:
+            yield self
 
     async def _pass(self, request: web.Request) -> web.Response:
         self.asked.append((request.method, request.path_qs))

@@ -21,6 +21,7 @@ from flags.membership import membership
 from flags.model import Cohort, Desired, Gate
 from flags.unleash_admin import UnleashSource
 from flags.unleash_witness import Witnesses
+from tests.serving import serving
 from tests.testbed.unleash import ADMIN, BACKEND, Unleash
 from tests.unit.control.cluster import ROUTES
 from tests.unit.control.world import CANARIES, Object, World, a_world, linnet
@@ -243,21 +244,13 @@ class Stale:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[Stale]:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._pass)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with aiohttp.ClientSession() as self._session:
+        async with aiohttp.ClientSession() as self._session, serving(self._pass) as self.url:
             watching = asyncio.create_task(self._watch())
             try:
                 yield self
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
-                await runner.cleanup()
 
     async def _watch(self) -> None:
         headers = {"Authorization": BACKEND[PRODUCTION]}

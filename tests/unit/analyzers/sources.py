@@ -33,6 +33,7 @@ from analyzers.sources.protocol import HttpClient, MetricSource, Outcome, Query,
 from analyzers.sources.scrape import ScrapeOptions
 from analyzers.sources.sigv4 import SigV4
 from analyzers.sources.splunk import SplunkOptions
+from tests.serving import serving
 
 AT = 1_760_000_010.0
 TOTAL = parse_selector("requests_total")
@@ -73,18 +74,13 @@ class Server:
 
 @asynccontextmanager
 async def scripted() -> AsyncIterator[Server]:
-    server, app = Server(), web.Application()
-    app.router.add_route("*", "/{tail:.*}", server.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield server
-    finally:
-        if server.held is not None:
-            server.held.set()
-        await runner.cleanup()
+    server = Server()
+    async with serving(server.answer) as server.url:
+        try:
+            yield server
+        finally:
+            if server.held is not None:
+                server.held.set()
 
 
 @dataclass(frozen=True)

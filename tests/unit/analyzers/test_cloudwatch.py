@@ -21,6 +21,7 @@ from botocore.validate import ParamValidator
 from analyzers.sources.cloudwatch import MOST_PAGES, CloudWatchOptions, build
 from analyzers.sources.protocol import Failure, FailureKind, Value
 from daemon.control.http import Http
+from tests.serving import serving
 from tests.unit.analyzers.sources import AT, AWS, Asked, metric_data, scripted
 
 LISTED = json.dumps([
@@ -45,13 +46,6 @@ def model() -> OperationModel:
     return botocore.session.get_session().get_service_model("cloudwatch").operation_model("GetMetricData")
 
 
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
-
-
 @asynccontextmanager
 async def paged(pages: Sequence[bytes]) -> AsyncIterator[tuple[str, list[Asked]]]:
     """Answers one page after another, then the last one for ever."""
@@ -61,15 +55,8 @@ async def paged(pages: Sequence[bytes]) -> AsyncIterator[tuple[str, list[Asked]]
         asked.append(Asked(request.method, request.path_qs, dict(request.headers), await request.read()))
         return web.Response(body=pages[min(len(asked), len(pages)) - 1])
 
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
-    finally:
-        await runner.cleanup()
+    async with serving(answer) as url:
+        yield url, asked
 
 
 async def measured(pages: Sequence[bytes], http: Http, query: str = QUERIES[0], window: float = 300.0) -> tuple[Any, list[Asked]]:

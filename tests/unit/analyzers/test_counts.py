@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,22 +10,9 @@ from analyzers.metrics import Matcher, MatchOp, parse_selector
 from analyzers.sources.counts import Counter, CountsOptions, build
 from analyzers.sources.protocol import Failure, FailureKind, NoData, Outcome, Query, Samples
 from daemon.control.http import Http
-from tests.unit.analyzers.sources import AT, Server, scripted
+from tests.unit.analyzers.sources import AT, Server
 
 ARMS = ("stable", "canary")
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
 
 
 async def ask(server: Server, http: Http, selector: str, *, labels: dict[str, str] | None = None, **options: Any) -> list[Outcome]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -23,13 +22,6 @@ from tests.unit.analyzers.test_cloudwatch import paged
 
 TOKEN = b'{"access_token": "ya29.secret", "expires_in": 3599, "token_type": "Bearer"}'
 QUERY = 'sum(rate(loadbalancing_googleapis_com:https_request_count{response_code_class="500"}[5m]))'
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
 
 
 async def test_google_s_discovery_document_makes_the_same_request(http: Http) -> None:

@@ -33,19 +33,9 @@ from daemon.api.rules import LATENCY_PRESETS, RELATIVE_PRESETS
 from daemon.api.validation import PRESETS as ACCEPTED
 from daemon.control.http import Http
 from daemon.sandbox.gateway import binary
+from tests.serving import serving
 
 Page = client.CollectorRegistry
-
-
-@asynccontextmanager
-async def serving(app: web.Application) -> AsyncIterator[str]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
@@ -55,10 +45,8 @@ async def exposing(registry: Page) -> AsyncIterator[str]:
     async def page(_: web.Request) -> web.Response:
         return web.Response(body=client.generate_latest(registry), headers={"Content-Type": client.CONTENT_TYPE_LATEST})
 
-    app = web.Application()
-    app.router.add_get("/metrics", page)
-    async with serving(app) as address:
-        yield address
+    async with serving(page) as url:
+        yield url.removeprefix("http://")
 
 
 @pytest.fixture
@@ -214,7 +202,7 @@ def _free_port() -> int:
 async def traefik(folder: Path, backends: Mapping[str, str]) -> AsyncIterator[tuple[str, str]]:
     """A real Traefik that splits `/` in halves between the backends: its address, and that of its metrics."""
     web_port, metrics_port = _free_port(), _free_port()
-    services = {name: {"loadBalancer": {"servers": [{"url": f"http://{address}"}]}} for name, address in backends.items()}
+    services = {name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in backends.items()}
     split = {"weighted": {"services": [{"name": name, "weight": 1} for name in backends]}}
     routers = {"web": {"rule": "PathPrefix(`/`)", "service": "split", "entryPoints": ["web"]}}
     (folder / "dynamic.yaml").write_text(yaml.safe_dump({"http": {"routers": routers, "services": {**services, "split": split}}}))

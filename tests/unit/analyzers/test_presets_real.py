@@ -33,7 +33,8 @@ from analyzers.sources.protocol import Target
 from analyzers.sources.scrape import ScrapeOptions, ScrapeSource
 from analyzers.ticks import ArmCounts, MetricCounts
 from daemon.control.http import Http
-from tests.unit.analyzers.test_presets import _free_port, exposing, serving
+from tests.serving import serving
+from tests.unit.analyzers.test_presets import _free_port, exposing
 
 CODES = (200, 200, 200, 404, 500, 503)
 SENT = {CANARY: 90, BASELINE: 210}

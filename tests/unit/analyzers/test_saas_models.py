@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,23 +20,9 @@ from signalfx.signalflow.sse import SSETransport
 from analyzers.sources import dynatrace, newrelic, splunk
 from analyzers.sources.protocol import Failure, FailureKind, HttpReply, Value
 from daemon.control.http import Http
-from tests.unit.analyzers.sources import AT, Server, nrql, scripted, selected, stream
+from tests.unit.analyzers.sources import AT, Server, nrql, selected, stream
 from tests.unit.analyzers.test_cloudwatch import paged
 from tests.unit.analyzers.test_vendor_models import said
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
-
 
 # New Relic.
 

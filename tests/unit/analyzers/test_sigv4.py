@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import AsyncIterator
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,15 +23,9 @@ from analyzers.sources.prometheus import PrometheusOptions, build
 from analyzers.sources.protocol import Value
 from analyzers.sources.sigv4 import SigV4
 from daemon.control.http import Http
-from tests.unit.analyzers.sources import AT, Asked, Server, scripted, vector
+from tests.unit.analyzers.sources import AT, Asked, Server, vector
 
 KEY, SECRET, REGION = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "eu-west-1"
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with scripted() as found:
-        yield found
 
 
 async def asked(server: Server, **more: Any) -> Asked:

@@ -10,7 +10,6 @@ import asyncio
 import datetime as dt
 import math
 import time
-from collections.abc import AsyncIterator
 from email.utils import format_datetime
 
 import pytest
@@ -21,7 +20,7 @@ from analyzers.sources.protocol import Failure, FailureKind, NoData, Partial, Sa
 from daemon.api.analysis import QUERIED
 from daemon.api.sources import METRIC_SOURCES
 from daemon.control.http import Http
-from tests.unit.analyzers.sources import ADAPTERS, COUNTERS, USES, VALUES, CounterUse, Server, Use, ValueUse, scripted
+from tests.unit.analyzers.sources import ADAPTERS, COUNTERS, USES, VALUES, CounterUse, Server, Use, ValueUse
 
 COUNTED = {("a", "200"): 97.0, ("a", "500"): 3.0}
 
@@ -33,19 +32,6 @@ def _named(use: Use) -> str:
 each_use = pytest.mark.parametrize("use", USES, ids=_named)
 each_counter = pytest.mark.parametrize("use", COUNTERS, ids=_named)
 each_value = pytest.mark.parametrize("use", VALUES, ids=_named)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
 
 
 def test_every_source_is_held_by_the_contract_in_each_of_its_uses() -> None:

@@ -17,6 +17,7 @@ from analyzers.series import Sample
 from analyzers.sources.prometheus import PrometheusOptions, PrometheusSource
 from analyzers.sources.protocol import Failure, FailureKind, HttpReply, NoData, Outcome, Partial, Query, Samples, Target
 from analyzers.sources.scrape import ScrapeOptions, ScrapeSource, parse_page, wanted_names
+from tests.serving import serving
 
 SECRET = "s3cr3t-planted"
 SELECTOR = parse_selector('requests_total{code=~"5..",pod="a\\"b"}')
@@ -65,17 +66,10 @@ class Server:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    scripted, app = Server(), web.Application()
-    app.router.add_route("*", "/{tail:.*}", scripted.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    host, port = runner.addresses[0][:2]
-    scripted.url = f"http://{host}:{port}"
-    yield scripted
-    scripted.hang.set()
-    await runner.cleanup()
+    scripted = Server()
+    async with serving(scripted.handle) as scripted.url:
+        yield scripted
+        scripted.hang.set()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import math
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,20 +22,7 @@ from analyzers.sources.influxdb import InfluxDBOptions, read_csv
 from analyzers.sources.influxdb import build as build_influxdb
 from analyzers.sources.protocol import HttpReply, Value
 from daemon.control.http import Http
-from tests.unit.analyzers.sources import AT, Asked, Server, flux, points, scripted
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
+from tests.unit.analyzers.sources import AT, Asked, Server, flux, points
 
 
 def said(request: Asked, *headers: str) -> tuple[Any, ...]:

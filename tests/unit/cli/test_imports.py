@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.serving import serving
 from tests.unit.control.cluster import CATALOGUE, SHOP
 from tests.unit.control.world import World, flag_file, flag_source, linnet
 
@@ -74,15 +75,8 @@ async def inbox() -> AsyncIterator[tuple[str, list[str]]]:
         heard.append(await request.text())
         return web.Response()
 
-    app = web.Application()
-    app.router.add_post("/hook", post)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"json://127.0.0.1:{runner.addresses[0][1]}/hook", heard
-    finally:
-        await runner.cleanup()
+    async with serving(post) as url:
+        yield f"{url.replace('http', 'json')}/hook", heard
 
 
 async def test_a_daemon_that_judged_a_whole_release_holds_nothing_heavy(tmp_path: Path) -> None:

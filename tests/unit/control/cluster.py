@@ -28,6 +28,7 @@ from daemon.sandbox.furnish import furnished
 from daemon.sandbox.kubelet import NODE
 from daemon.sandbox.server import ApiServer
 from daemon.sandbox.store import Caller, Store
+from tests.serving import serving
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -180,14 +181,9 @@ class Pages:
         app = web.Application()
         app.router.add_post("/{base:.*}api/v1/query", self.query)
         app.router.add_get("/{page:.*}", self.page)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "0.0.0.0", 0).start()  # every pod has an address of its own in 127/8
-            self.port = runner.addresses[0][1]
+        async with serving(app, host="0.0.0.0") as url:  # every pod has an address of its own in 127/8
+            self.port = int(url.rpartition(":")[2])
             yield
-        finally:
-            await runner.cleanup()
 
 
 def _page(total: int, bad: int) -> str:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from tests.serving import serving
 from tests.unit.control import world as w
 from tests.unit.control.cluster import Object
 from tests.unit.control.test_judging import ANALYSIS, START, Court, evidence
@@ -34,13 +35,8 @@ class Orders:
     async def open(self) -> AsyncIterator[str]:
         app = web.Application()
         app.router.add_get("/counts", self.counts)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
+        async with serving(app) as url:
+            yield url
 
 
 def source(url: str) -> Object:

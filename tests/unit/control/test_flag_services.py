@@ -20,6 +20,7 @@ from daemon.control.secrets import SecretMissing
 from flags.errors import FlagError
 from flags.model import Cohort, Constraint, Desired, FlagRef, Gate, Owner
 from flags.provider import FlagProvider
+from tests.serving import serving
 from tests.unit.control.cluster import SHOP
 from tests.unit.control.world import linnet
 
@@ -58,13 +59,8 @@ class Secrets:
 @pytest.fixture
 async def service() -> AsyncIterator[tuple[Recorder, str]]:
     recorder = Recorder()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", recorder.answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield recorder, f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
+    async with serving(recorder.answer) as url:
+        yield recorder, url
 
 
 BODY = '{"p": "{{percent}}", "by": "{{owner}}", "g": "{{gate}}", "c": "{{cohorts}}", "r": "{{revision}}"}'

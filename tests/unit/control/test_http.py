@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -20,28 +18,9 @@ from daemon.control import http as http_module
 from daemon.control.http import Http
 from daemon.control.proxies import proxy_for
 from daemon.control.trust import Tls, TrustError, bundle, context, tell_requests
+from tests.serving import serving
 
 PROXY = "http://proxy.corp:3128"
-
-
-@asynccontextmanager
-async def serving(answer: Any, secure: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=secure).start()
-        yield f"{'https' if secure else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
 
 
 async def get(client: Any, url: str) -> HttpReply:
@@ -109,7 +88,7 @@ async def test_a_company_s_ca_is_trusted_beside_the_public_ones(tmp_path: Path, 
     ca.issue_cert("127.0.0.1").configure_cert(secure)
     file = tmp_path / "corp.pem"
     ca.cert_pem.write_to_path(file)
-    async with serving(fine, secure) as url:
+    async with serving(fine, secure=secure) as url:
         before, after = Http(), Http()
         with pytest.raises(OSError, match="ertificate"):
             await get(before, url)
@@ -171,7 +150,7 @@ async def test_a_source_s_own_ca_is_the_only_one_for_it(http: Http) -> None:
     """The server of another CA is not believed, whoever else trusts it."""
     theirs, secure = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     theirs.issue_cert("127.0.0.1").configure_cert(secure)
-    async with serving(fine, secure) as url:
+    async with serving(fine, secure=secure) as url:
         own = http.with_tls(Tls(ca=theirs.cert_pem.bytes().decode()))
         assert (await get(own, url)).body == b"fine"
         with pytest.raises(OSError, match="ertificate"):

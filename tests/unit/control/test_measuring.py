@@ -36,6 +36,7 @@ from daemon.sandbox.store import Store
 from daemon.traffic.httproute import HTTP_ROUTE
 from daemon.traffic.router import RouteObject
 from daemon.workloads.revisions import Templates
+from tests.serving import serving
 from tests.unit.control import world as w
 from tests.unit.control.cluster import CATALOGUE, SHOP, Object, Pages
 
@@ -385,13 +386,8 @@ async def mutual_tls(ca: trustme.CA, path: str, body: Any) -> AsyncIterator[str]
     secure.verify_mode = ssl.CERT_REQUIRED
     app = web.Application()
     app.router.add_route("*", path, answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=secure).start()
-        yield f"https://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    async with serving(app, secure=secure) as url:
+        yield url
 
 
 async def test_samples_are_read_when_they_can_have_arrived(bench: Bench) -> None:

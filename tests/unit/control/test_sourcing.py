@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -21,7 +20,7 @@ from daemon.control.secrets import SecretReader
 from daemon.control.sourcing import options_of, source_of, values_of
 from daemon.control.trust import TrustError
 from daemon.kube.client import decode
-from tests.unit.analyzers.sources import AT, Server, flux, points, render, scripted, vector
+from tests.unit.analyzers.sources import AT, Server, flux, points, render, vector
 from tests.unit.control import world as w
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.control.test_measuring import AUTH, CERTIFICATES, Bench, Secrets, Vault, mutual_tls, pem
@@ -31,19 +30,6 @@ def item(kind: str, block: str, spec: Object) -> ours.MetricSource:
     raw = w.linnet("MetricSource", "one", {"type": kind, block: spec})
     raw["metadata"] |= {"namespace": SHOP}
     return decode(ours.MetricSource, msgspec.json.encode(raw))
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with scripted() as found:
-        yield found
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
 
 
 COUNTERS: Object = {"counters": [{"name": "orders"}]}

@@ -18,6 +18,7 @@ from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube import config
 from daemon.kube.client import Client
 from daemon.kube.transport import Transport
+from tests.serving import serving
 from tests.unit.control.cluster import CATALOGUE, SHOP, Cluster, Object
 from tests.unit.control.world import World, linnet
 
@@ -57,12 +58,9 @@ async def hooks() -> AsyncIterator[Hooks]:
     found = Hooks()
     app = web.Application()
     app.router.add_post("/{path:.*}", found.take)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.port = runner.addresses[0][1]
-    yield found
-    await runner.cleanup()
+    async with serving(app) as url:
+        found.port = int(url.rpartition(":")[2])
+        yield found
 
 
 def notifier(name: str, secret: str = "hooks", key: str = "url", namespace: str = SHOP, **spec: Any) -> Object:

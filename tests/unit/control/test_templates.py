@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.serving import serving
 from tests.unit.analyzers.sources import flux, google_key, metric_data_values, nrql, selected, signed_in, stream
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.control.world import RUNS, STEPS, World, a_world, deployment, linnet, route, service
@@ -41,14 +42,10 @@ class Smoke:
 
 @pytest.fixture
 async def smoke() -> AsyncIterator[Smoke]:
-    found, app = Smoke(), web.Application()
-    app.router.add_route("*", "/{tail:.*}", found.handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    found.port = int(runner.addresses[0][1])
-    yield found
-    await runner.cleanup()
+    found = Smoke()
+    async with serving(found.handle) as url:
+        found.port = int(url.rpartition(":")[2])
+        yield found
 
 
 @pytest.fixture

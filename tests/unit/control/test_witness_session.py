@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from flags.errors import Retryable
 from flags.model import Desired
 from flags.unleash_admin import UnleashSource
 from flags.unleash_witness import Witnesses
+from tests.serving import serving
 
 DESIRED = Desired(percent=10)
 
@@ -32,25 +31,6 @@ class Unleash:
         self.asked.append(str(request.url))
         flag = {"name": "checkout", "enabled": False, "strategies": [], "type": "release", "project": "default"}
         return web.Response(text=json.dumps({"version": 2, "features": [flag]}), content_type="application/json")
-
-    @asynccontextmanager
-    async def serving(self, secure: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-        app = web.Application()
-        app.router.add_route("*", "/{tail:.*}", self.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=secure).start()
-            yield f"{'https' if secure else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            await runner.cleanup()
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[Http]:
-    client = Http()
-    yield client
-    await client.close()
 
 
 async def doubt(witnesses: Witnesses, url: str) -> str:
@@ -70,7 +50,7 @@ async def test_the_witness_trusts_a_company_s_ca(http: Http, tmp_path: Path, mon
     ca.cert_pem.write_to_path(file)
     monkeypatch.setenv("LINNET_CA_BUNDLE", str(file))
     server = Unleash()
-    async with server.serving(secure) as url:
+    async with serving(server.answer, secure=secure) as url:
         try:
             alone = await doubt(Witnesses(), url)
         except Retryable as error:
@@ -85,7 +65,7 @@ async def test_the_witness_trusts_a_company_s_ca(http: Http, tmp_path: Path, mon
 async def test_the_witness_goes_through_the_proxy(http: Http, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy sees the whole address of what the SDK asks."""
     proxy = Unleash()
-    async with proxy.serving() as address:
+    async with serving(proxy.answer) as address:
         monkeypatch.setenv("http_proxy", address)
         assert "switched off" in await doubt(Witnesses(http.session), "http://unleash.test")
     assert {url.partition("?")[0] for url in proxy.asked} == {"http://unleash.test/api/client/features"}

@@ -12,6 +12,7 @@ from aiohttp import web
 from daemon.kube.client import Client
 from daemon.kube.config import ClusterConfig
 from daemon.kube.transport import DEFAULTS, Transport, TransportOptions
+from tests.serving import serving as serving_app
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,18 +44,8 @@ class Server:
 @asynccontextmanager
 async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server._serve)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.01)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
-    await site.start()
-    scheme = "http" if tls is None else "https"
-    server.url = f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with serving_app(server._serve, secure=tls) as server.url:
         yield server
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager
