@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 from tests.testbed import build, netns, strict
@@ -22,6 +23,11 @@ from tests.testbed.strict import pytest_runtest_makereport as pytest_runtest_mak
 
 # A cluster is slow to change its mind: probes, drains and back-offs take seconds each.
 TIMEOUTS = {"cluster": 300, "dataplane": 300, "unleash": 300, "browser": 180, "demo": 300}
+
+
+# How long an example takes says something of the machine and nothing of the code.
+hypothesis.settings.register_profile("linnet", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("linnet")
 
 
 def pytest_configure(config: pytest.Config) -> None:

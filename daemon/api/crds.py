@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import yaml
 
-from daemon.api import fields, names, profiles, rules
+from daemon.api import fields, lists, names, patterns, profiles, rules
 from daemon.api.kinds import KINDS, Column, Kind
 from daemon.api.schema import STRUCT, Node, tree
 from daemon.api.structure import planned_message
@@ -45,13 +45,13 @@ def structural(node: Node, *, struct: str = "", field: str = "") -> Node:
     for key in ("items", "additionalProperties"):
         if isinstance(result.get(key), dict):
             result[key] = structural(result[key])
-    if result.get("pattern") in rules.MEANING:
+    if result.get("pattern") in patterns.MEANING:
         del result["pattern"]
     if result.get("required") == []:
         del result["required"]
     if result.get("type") == "array":
         result.update(_list_type(struct, field))
-    default = rules.KEY_DEFAULTS.get((struct, field))
+    default = lists.KEY_DEFAULTS.get((struct, field))
     if default is not None:
         result["default"] = default
     validations = _validations(node, struct, field)
@@ -61,10 +61,10 @@ def structural(node: Node, *, struct: str = "", field: str = "") -> Node:
 
 
 def _list_type(struct: str, field: str) -> Node:
-    keys = rules.lookup(rules.LIST_KEYS, struct, field)
+    keys = lists.lookup(lists.LIST_KEYS, struct, field)
     if keys is not None:
         return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
-    return {"x-kubernetes-list-type": "set" if (struct, field) in rules.SETS else "atomic"}
+    return {"x-kubernetes-list-type": "set" if (struct, field) in lists.SETS else "atomic"}
 
 
 def _validations(node: Node, struct: str, field: str) -> list[rules.Rule]:
@@ -81,9 +81,9 @@ def _validations(node: Node, struct: str, field: str) -> list[rules.Rule]:
     if limit is not None:
         text = f"more than {limit}: {planned_message((struct, field))}"
         found.append(rules.Rule(rule=f"size(self) <= {limit}", message=text))
-    if node.get("pattern") in rules.MEANING:
+    if node.get("pattern") in patterns.MEANING:
         found.append(rules.of_form(node["pattern"]))
-    found.extend(rules.lookup(rules.FIELD_RULES, struct, field) or ())
+    found.extend(lists.lookup(rules.FIELD_RULES, struct, field) or ())
     found.extend(rules.STRUCT_RULES.get(str(node.get(STRUCT, "")), ()))
     return found
 

@@ -1,5 +1,6 @@
 """What is wrong with an object, said so that its author can put it right: the field, the value, the reason, the way out."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -15,6 +16,13 @@ class FieldError(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
+
+
+Errors = Iterator[FieldError]
+
+
+def fault(path: str, value: Any, message: str, reason: str = "InvalidValue") -> FieldError:
+    return FieldError(path=path, reason=reason, value=value, message=message)
 
 
 class ApiError(Exception):

@@ -5,12 +5,11 @@ same in Python for the merged spec, where profile and object have met; one table
 """
 
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from daemon.api import analysis, calendar, fields, names, routers, sources
+from daemon.api import analysis, fields, names, patterns, sources
+from daemon.api.lists import Key
 from daemon.api.routers import KNOWN
-
-Key = tuple[str, str]
 
 STEP_KINDS: Final = ("pause", "approval", "analysis", "match", "mirror", "scale", "gate")
 METRIC_KINDS: Final = ("preset", "ratio", "histogram", "gauge")
@@ -31,34 +30,9 @@ class Rule:
         return {key: value for key, value in wire.items() if value is not None}
 
 
-# What a pattern means to a person. The CRDs say it by a rule with this message instead of a bare regular expression.
-_MEANINGS: Final = (
-    (fields.Duration, "a duration such as 90s, 2m or 1h30m"),
-    (fields.Margin, "a margin such as 0.5pp, 10%, 1.1x or 1.1x+0.02pp"),
-    (fields.Name, "lower-case letters, digits and '-'"),
-    (fields.ObjectName, "lower-case letters, digits, '-' and '.'"),
-    (fields.FlagKey, "letters, digits and any of _ . ~ -"),
-    (sources.NamespacePattern, "the name of a namespace, or '*' for all"),
-    (sources.FlagPattern, "a flag's key, with '*' at its end alone"),
-    (sources.SecretKey, "a key: letters, digits and any of - . _"),
-    (sources.Url, "http:// or https:// with host and path, without query and without a password"),
-    (sources.MetricsPath, "a path that begins with /"),
-    (analysis.ArgName, "letters, digits, '-', '_' and '.'"),
-    (analysis.MetricPattern, "the name of a metric, with '*' for any characters"),
-    (routers.RouteKind, "a kind such as HTTPRoute"),
-    (routers.ApiVersion, "a version such as v1 or v1beta1"),
-    (routers.FieldPath, "names with / between them, such as spec/rules/*/backendRefs"),
-    (routers.FieldName, "the name of one field"),
-    (calendar.WallTime, "a wall time such as 09:00, or 24:00 for the end of the day"),
-    (calendar.Instant, "a time with its offset, such as 2026-12-24T18:00:00+01:00 or 2026-12-24T17:00:00Z"),
-    (analysis.HeaderName, "the name of a header: letters, digits, '-' and '_'"),
-)
-MEANING: Final[dict[str, str]] = {get_args(alias)[1].pattern: meaning for alias, meaning in _MEANINGS}
-
-
 def of_form(pattern: str) -> Rule:
     """The rule that stands for a pattern."""
-    return Rule(rule=f"self.matches(r'{pattern}')", message=f"must be {MEANING[pattern]}")
+    return Rule(rule=f"self.matches(r'{pattern}')", message=f"must be {patterns.MEANING[pattern]}")
 
 
 def _count(present: tuple[str, ...]) -> str:
@@ -423,64 +397,3 @@ FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
     ("Metric", "rollbackIfWorseBy"): (FACTOR,),
     ("Metric", "promoteIfWithin"): (FACTOR,),
 }
-
-# Named lists: entries are merged and owned one by one. All other lists of objects are atomic.
-LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
-    ("ReleaseSpec", "flags"): ("name",),
-    ("Traffic", "routes"): ("group", "kind", "name"),
-    ("Traffic", "routers"): ("group", "kind"),
-    ("Step", "flags"): ("name",),
-    ("FlagStep", "cohorts"): ("name",),
-    ("Flag", "cohorts"): ("name",),
-    ("Analysis", "metrics"): ("name",),
-    ("Analysis", "templates"): ("name",),
-    ("AnalysisTemplateSpec", "metrics"): ("name",),
-    ("WebSource", "counters"): ("name",),
-    ("AnalysisTemplateSpec", "args"): ("name",),
-    ("TemplateUse", "args"): ("name",),
-    ("StepAnalysis", "args"): ("name",),
-    ("CanaryStatus", "conditions"): ("type",),
-    ("CanaryStatus", "arms"): ("name",),
-    ("CanaryStatus", "metrics"): ("name",),
-    ("AnalysisRunStatus", "metrics"): ("name",),
-}
-SETS: Final[frozenset[Key]] = frozenset(
-    {
-        ("NotifyRoute", "events"),
-        ("ReleaseWindow", "days"),
-        ("ReleaseWindow", "moves"),
-        ("FreezeSpec", "namespaces"),
-        ("MetricSourceSpec", "allowedNamespaces"),
-        ("FlagSourceSpec", "allowedNamespaces"),
-        ("FlagSourceSpec", "allowedFlags"),
-        ("NotifierSpec", "allowedNamespaces"),
-        ("CanaryProfileSpec", "allowedNamespaces"),
-        ("AnalysisTemplateSpec", "allowedNamespaces"),
-    }
-)
-# A key of a named list must be in every entry, so these alone have a default in the schema.
-KEY_DEFAULTS: Final[dict[Key, str]] = {("RouteRef", "group"): "gateway.networking.k8s.io", ("RouteRef", "kind"): "HTTPRoute"}
-
-# What works today instead of what is planned.
-INSTEAD: Final[dict[Key, str]] = {
-    ("Step", "match"): "use a step with a small weight",
-    ("Step", "mirror"): "use a step with a small weight",
-    ("Step", "gate"): "use pause and let your job run linnet resume",
-    ("Flag", "mode"): "use Gated or Independent",
-    ("Traffic", "identity"): "use Isolated, or mode PodRatio",
-    ("Strategy", "baseline"): "use Stable",
-    ("Strategy", "placement"): "use SideBySide",
-    ("ReleaseSpec", "mode"): "use Enforce",
-    ("TemplateUse", "when"): "use Background or BeforeFirstStep",
-    ("Provider", "job"): "use web, and let a service of your own run the job",
-    ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
-    ("NotifierSpec", "template"): "leave it out; messages carry the sentence",
-}
-
-
-def lookup(table: dict[Key, Any], struct: str, field: str) -> Any:
-    """The entry for a field of a struct; both specs share the fields of `ReleaseSpec`."""
-    found = table.get((struct, field))
-    if found is None and struct in ("CanarySpec", "CanaryProfileSpec"):
-        return table.get(("ReleaseSpec", field))
-    return found

@@ -3,14 +3,11 @@
 Only the merged spec can tell: cohorts are declared with the flag, steps give them shares, and either may come from a profile.
 """
 
-from collections.abc import Iterator
-
 from daemon.api.canary import Flag, FlagStep, Step
-from daemon.api.errors import FieldError
+from daemon.api.errors import Errors, fault
 from daemon.api.structure import nearest
 
 EVERYONE = "all"  # what a share of everybody is called beside those of cohorts
-Errors = Iterator[FieldError]
 
 
 def cohort_faults(flags: list[Flag], path: str) -> Errors:
@@ -19,10 +16,10 @@ def cohort_faults(flags: list[Flag], path: str) -> Errors:
         for place, cohort in enumerate(flag.cohorts or []):
             here = f"{path}[{index}].cohorts[{place}]"
             if cohort.name == EVERYONE:
-                yield _error(f"{here}.name", cohort.name, f"{EVERYONE!r} is what the share of everybody is called; choose another name")
+                yield fault(f"{here}.name", cohort.name, f"{EVERYONE!r} is what the share of everybody is called; choose another name")
             if cohort.segment is None and not cohort.constraints:
                 text = f"nothing says who is in {cohort.name}, so it would be everybody; give it constraints, or a segment by name"
-                yield _error(here, cohort.name, text, "Required")
+                yield fault(here, cohort.name, text, "Required")
 
 
 def share_faults(flags: list[Flag], steps: list[Step], steps_path: str, flags_path: str) -> Errors:
@@ -39,7 +36,7 @@ def share_faults(flags: list[Flag], steps: list[Step], steps_path: str, flags_pa
     for index, flag in enumerate(flags):
         if flag.mode == "Independent" and flag.name not in mentioned:
             text = f"no step gives {flag.name} a share, and without a gate it would be on for everybody at once; give it one in spec.steps"
-            yield _error(f"{flags_path}[{index}].mode", flag.mode, text)
+            yield fault(f"{flags_path}[{index}].mode", flag.mode, text)
 
 
 def _undeclared(flag: Flag, one: FlagStep, path: str) -> Errors:
@@ -49,7 +46,7 @@ def _undeclared(flag: Flag, one: FlagStep, path: str) -> Errors:
             near = nearest(cohort.name, known)
             way_out = f"did you mean {near}?" if near else "declare it there, with constraints or a segment"
             text = f"flag {flag.name} of spec.flags has no cohort {cohort.name!r}; {way_out}"
-            yield _error(f"{path}.cohorts[{place}].name", cohort.name, text, "UnknownCohort")
+            yield fault(f"{path}.cohorts[{place}].name", cohort.name, text, "UnknownCohort")
 
 
 def _falling(flag: Flag, one: FlagStep, path: str, highest: dict[tuple[str, str], tuple[int, str]]) -> Errors:
@@ -63,9 +60,5 @@ def _falling(flag: Flag, one: FlagStep, path: str, highest: dict[tuple[str, str]
         before, there = highest.get((one.name, name), (0, ""))
         if percent < before and not one.may_shrink:
             text = f"{percent} is below the {before} of {there}: people would lose flag {one.name}; raise it, or say mayShrink: true"
-            yield _error(where, percent, text)
+            yield fault(where, percent, text)
         highest[one.name, name] = (percent, where)
-
-
-def _error(path: str, value: object, message: str, reason: str = "InvalidValue") -> FieldError:
-    return FieldError(path=path, reason=reason, value=value, message=message)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from daemon.api import fields, rules
+from daemon.api import fields, lists, patterns
 from daemon.api.errors import FieldError
 from daemon.api.kinds import Kind
 from daemon.api.schema import FREE, INT_OR_STRING, STRUCT, Node, tree
@@ -23,7 +23,22 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "number": (int, float),
     "boolean": (bool,),
 }
-_KEY_DEFAULTS: Final = {field: value for (_, field), value in rules.KEY_DEFAULTS.items()}
+# What works today instead of what is planned.
+INSTEAD: Final[dict[lists.Key, str]] = {
+    ("Step", "match"): "use a step with a small weight",
+    ("Step", "mirror"): "use a step with a small weight",
+    ("Step", "gate"): "use pause and let your job run linnet resume",
+    ("Flag", "mode"): "use Gated or Independent",
+    ("Traffic", "identity"): "use Isolated, or mode PodRatio",
+    ("Strategy", "baseline"): "use Stable",
+    ("Strategy", "placement"): "use SideBySide",
+    ("ReleaseSpec", "mode"): "use Enforce",
+    ("TemplateUse", "when"): "use Background or BeforeFirstStep",
+    ("Provider", "job"): "use web, and let a service of your own run the job",
+    ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
+    ("NotifierSpec", "template"): "leave it out; messages carry the sentence",
+}
+_KEY_DEFAULTS: Final = {field: value for (_, field), value in lists.KEY_DEFAULTS.items()}
 _LOGIN: Final = re.compile(r"//[^/]*@")
 _TOP: Final = ("apiVersion", "kind", "metadata")
 
@@ -47,15 +62,15 @@ def structural_errors(kind: Kind, raw: dict[str, Any]) -> list[FieldError]:
     return [error for path, node, value, key in _places(kind, raw) for error in _structural(path, node, value, key)]
 
 
-def planned_message(key: rules.Key) -> str:
+def planned_message(key: lists.Key) -> str:
     """'not in this version', with the way that works."""
-    instead = rules.lookup(rules.INSTEAD, *key)
+    instead = lists.lookup(INSTEAD, *key)
     if instead is None:
-        raise AssertionError(f"{'.'.join(key)} is planned: say in rules.INSTEAD what works instead")
+        raise AssertionError(f"{'.'.join(key)} is planned: say in INSTEAD what works instead")
     return f"not in this version; {instead}"
 
 
-Place = tuple[str, Node, Any, rules.Key]
+Place = tuple[str, Node, Any, lists.Key]
 
 
 def _places(kind: Kind, raw: dict[str, Any]) -> Iterator[Place]:
@@ -63,7 +78,7 @@ def _places(kind: Kind, raw: dict[str, Any]) -> Iterator[Place]:
     return _walk(tree(kind)["properties"]["spec"], raw.get("spec"), "spec", (kind.name, "spec"))
 
 
-def _walk(node: Node, value: Any, path: str, key: rules.Key) -> Iterator[Place]:
+def _walk(node: Node, value: Any, path: str, key: lists.Key) -> Iterator[Place]:
     """Every place of `value` that the schema knows, with its path and the struct and field that define it."""
     if value is None:
         return
@@ -103,7 +118,7 @@ def _unknown_in(path: str, node: Node, value: Any) -> list[FieldError]:
     return [_unknown(f"{path}.{name}", str(name), known) for name in value if name not in known]
 
 
-def _planned(path: str, node: Node, value: Any, key: rules.Key) -> list[FieldError]:
+def _planned(path: str, node: Node, value: Any, key: lists.Key) -> list[FieldError]:
     if node.get(fields.PLANNED):
         return [FieldError(path=path, reason="NotInThisVersion", value=value, message=planned_message(key))]
     if value in node.get(fields.PLANNED_VALUES, ()):
@@ -115,7 +130,7 @@ def _planned(path: str, node: Node, value: Any, key: rules.Key) -> list[FieldErr
     return []
 
 
-def _structural(path: str, node: Node, value: Any, key: rules.Key) -> list[FieldError]:
+def _structural(path: str, node: Node, value: Any, key: lists.Key) -> list[FieldError]:
     if node.get(fields.PLANNED):
         return []
     wrong = _wrong_type(node, value)
@@ -135,9 +150,9 @@ def _without_password(text: str) -> str:
     return _LOGIN.sub("//***@", text)
 
 
-def _duplicates(value: Any, key: rules.Key) -> Iterator[str]:
-    keys = rules.lookup(rules.LIST_KEYS, *key)
-    if not isinstance(value, list) or not (keys or key in rules.SETS):
+def _duplicates(value: Any, key: lists.Key) -> Iterator[str]:
+    keys = lists.lookup(lists.LIST_KEYS, *key)
+    if not isinstance(value, list) or not (keys or key in lists.SETS):
         return
     seen = [_identity(entry, keys) for entry in value]
     for entry in sorted({entry for entry in seen if seen.count(entry) > 1}):
@@ -166,7 +181,7 @@ def _value_problems(node: Node, value: Any) -> Iterator[str]:
         yield f"{value!r} is not one of {', '.join(allowed)}" + (f"; did you mean {near}?" if near else "")
     pattern = node.get("pattern")
     if pattern is not None and isinstance(value, str) and not re.search(pattern, value):
-        yield f"{_without_password(value)!r} must be {rules.MEANING.get(pattern, f'of the form {pattern}')}"
+        yield f"{_without_password(value)!r} must be {patterns.MEANING.get(pattern, f'of the form {pattern}')}"
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high, open_end = node.get("minimum", -math.inf), node.get("maximum", math.inf), node.get("exclusiveMinimum")
         if value < low or value > high or (open_end and value == low):

@@ -1,30 +1,27 @@
 """What is wrong with a window or a freeze: one that never opens or never holds waits for ever, or does nothing, and nobody would know."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from daemon.api.calendar import DAY_END, MIDNIGHT, FreezeSpec, ReleaseWindow
-from daemon.api.errors import FieldError
+from daemon.api.errors import Errors, fault
 from daemon.api.structure import nearest
 
 
-def window_faults(windows: list[ReleaseWindow], path: str) -> Iterator[FieldError]:
+def window_faults(windows: list[ReleaseWindow], path: str) -> Errors:
     """Windows that never open, and time zones that nobody knows."""
     for index, window in enumerate(windows):
         here = f"{path}[{index}]"
         if not known_zone(window.time_zone):
             near = nearest(window.time_zone, sorted(available_timezones()))
             hint = f"; did you mean {near}?" if near else "; write a name such as Europe/Berlin or UTC"
-            yield FieldError(
-                path=f"{here}.timeZone", reason="InvalidValue", value=window.time_zone, message=f"no time zone of that name{hint}"
-            )
+            yield fault(f"{here}.timeZone", window.time_zone, f"no time zone of that name{hint}")
         if window.opens == DAY_END:
             text = "24:00 is the end of a day; a window that opens then opens on the next day at 00:00"
-            yield FieldError(path=f"{here}.opens", reason="InvalidValue", value=window.opens, message=text)
+            yield fault(f"{here}.opens", window.opens, text)
         elif (window.opens or MIDNIGHT) == (window.closes or DAY_END):
             text = "it closes when it opens, so it never opens; leave opens and closes out for whole days"
-            yield FieldError(path=f"{here}.closes", reason="InvalidValue", value=window.closes, message=text)
+            yield fault(f"{here}.closes", window.closes, text)
 
 
 def known_zone(name: str) -> bool:
@@ -35,15 +32,15 @@ def known_zone(name: str) -> bool:
     return True
 
 
-def freeze_faults(spec: FreezeSpec, path: str) -> Iterator[FieldError]:
+def freeze_faults(spec: FreezeSpec, path: str) -> Errors:
     """A freeze that never holds."""
     times = {}
     for name, text in (("from", spec.since), ("until", spec.until)):
         try:
             times[name] = datetime.fromisoformat(text) if text else None
         except ValueError:
-            yield FieldError(path=f"{path}.{name}", reason="InvalidValue", value=text, message=f"{text} is no day of the calendar")
+            yield fault(f"{path}.{name}", text, f"{text} is no day of the calendar")
     since, until = times.get("from"), times.get("until")
     if since is not None and until is not None and until <= since:
         text = "is not after from, so it never holds; give it a later end, or leave it out"
-        yield FieldError(path=f"{path}.until", reason="InvalidValue", value=spec.until, message=text)
+        yield fault(f"{path}.until", spec.until, text)

@@ -14,7 +14,7 @@ import click
 
 from analyzers.presets import PRESETS
 from analyzers.sources import SERVERS, SOURCES
-from daemon.api import fields, names, rules
+from daemon.api import fields, lists, names, patterns
 from daemon.api.conditions import DUE, GATE, PENDING, STANDINGS
 from daemon.api.kinds import KINDS, Kind
 from daemon.api.schema import INT_OR_STRING, STRUCT, Node, tree
@@ -214,7 +214,7 @@ def _kind(kind: Kind) -> str:
     return text
 
 
-def _fields(node: Node, path: str, key: rules.Key) -> Iterator[tuple[str, str, str]]:
+def _fields(node: Node, path: str, key: lists.Key) -> Iterator[tuple[str, str, str]]:
     """A row for every field below `node`."""
     required = node.get("required", ())
     own = str(node.get(STRUCT, ""))
@@ -241,11 +241,11 @@ def _type(node: Node) -> str:
     return str(node.get("type", "any"))
 
 
-def _what(node: Node, key: rules.Key) -> str:
+def _what(node: Node, key: lists.Key) -> str:
     parts = [str(node["description"])] if node.get("description") else []
     pattern = node.get("pattern")
-    if pattern in rules.MEANING:
-        parts.append(f"{rules.MEANING[pattern][0].upper()}{rules.MEANING[pattern][1:]}.")
+    if pattern in patterns.MEANING:
+        parts.append(f"{patterns.MEANING[pattern][0].upper()}{patterns.MEANING[pattern][1:]}.")
     low, high = node.get("minimum"), node.get("maximum")
     if low is not None and high is not None and not node.get(fields.PLANNED):
         parts.append(f"{low} to {high}.")

@@ -59,7 +59,7 @@ def test_a_factor_of_one_moves_nothing() -> None:
     assert weights @ counts == pytest.approx(np.cumsum(counts[::-1])[::-1][1:])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(factor=st.floats(1.0, 4.0), seed=st.integers(0, 999))
 def test_slower_requests_never_make_the_tail_lighter(factor: Any, seed: Any) -> None:
     """For any shape and factor: the moved tail is between the tail itself and everything."""

@@ -29,8 +29,8 @@ from analyzers.presets import PRESETS, convention_of, metric_of, preset_metrics,
 from analyzers.sources.protocol import Target
 from analyzers.sources.scrape import ScrapeOptions, ScrapeSource
 from analyzers.ticks import ArmCounts, BucketCounts, MetricCounts
+from daemon.api.analysis_faults import PRESETS as ACCEPTED
 from daemon.api.rules import LATENCY_PRESETS, RELATIVE_PRESETS
-from daemon.api.validation import PRESETS as ACCEPTED
 from daemon.control.http import Http
 from daemon.sandbox.gateway import binary
 from tests.serving import serving

@@ -156,7 +156,7 @@ def test_the_bound_for_people_tightens_and_holds() -> None:
     assert seen[20] > seen[-1]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(ratio=st.floats(0.3, 10), seed=st.integers(0, 1000))
 def test_the_ratio_interval_is_in_order_and_holds_the_observed_ratio(ratio: Any, seed: Any) -> None:
     """The interval is never empty, and the pooled estimate lies inside it."""

@@ -209,7 +209,7 @@ def _freeze_all(pods: list[Pod], last: int, *, restart_at: int | None = None) ->
     return frozen
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(lives=st.tuples(LIFE, LIFE, LIFE, LIFE), born=st.integers(1, 8), gone=st.integers(6, 13))
 def test_every_request_is_in_exactly_one_tick(lives: Any, born: Any, gone: Any) -> None:
     """T10: births, restarts, late scrapes and a scale-down; the increments add up to what the scrapes have shown."""
@@ -226,7 +226,7 @@ def test_every_request_is_in_exactly_one_tick(lives: Any, born: Any, gone: Any) 
         assert (sum(c.requests for c in seen), sum(c.errors for c in seen)) == (sum(t for _, t, _ in pods), sum(e for _, _, e in pods))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(lives=st.tuples(LIFE, LIFE, LIFE), born=st.integers(1, 8), restart_at=st.integers(2, 13))
 def test_a_restart_at_any_tick_gives_the_same_increments(lives: Any, born: Any, restart_at: Any) -> None:
     """T10: the samples of the past are read again, and the log is identical."""

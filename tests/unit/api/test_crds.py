@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import re2  # type: ignore[import-untyped]
 
-from daemon.api import crds, fields, rules
+from daemon.api import crds, fields, lists, patterns, rules, structure
 from daemon.api.kinds import KINDS
 from daemon.api.schema import FREE, INT_OR_STRING, STRUCT, tree
 
@@ -76,7 +76,7 @@ def test_everything_that_can_grow_is_bounded() -> None:
 
 def test_only_keys_of_named_lists_have_defaults() -> None:
     """A default would look like the user's own word and hide the profile's."""
-    keys = {f".{field}" for _, field in rules.KEY_DEFAULTS}
+    keys = {f".{field}" for _, field in lists.KEY_DEFAULTS}
     assert {path[path.rindex(".") :] for path, node in own_nodes() if "default" in node} == keys
 
 
@@ -91,8 +91,8 @@ def test_named_lists_have_their_keys_in_every_entry() -> None:
 
 def test_every_pattern_is_in_the_subset_of_re2() -> None:
     """The API server compiles patterns with Go's engine, which has no look-around; rules match with the same."""
-    patterns = [node["pattern"] for _, node in own_nodes() if "pattern" in node] + list(rules.MEANING)
-    for pattern in patterns:
+    found = [node["pattern"] for _, node in own_nodes() if "pattern" in node] + list(patterns.MEANING)
+    for pattern in found:
         re2.compile(pattern)
 
 
@@ -114,8 +114,8 @@ def structs() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("table", [rules.FIELD_RULES, rules.LIST_KEYS, rules.INSTEAD, rules.KEY_DEFAULTS, dict.fromkeys(rules.SETS)])
-def test_tables_of_rules_name_fields_that_exist(table: dict[rules.Key, Any]) -> None:
+@pytest.mark.parametrize("table", [rules.FIELD_RULES, lists.LIST_KEYS, structure.INSTEAD, lists.KEY_DEFAULTS, dict.fromkeys(lists.SETS)])
+def test_tables_of_rules_name_fields_that_exist(table: dict[lists.Key, Any]) -> None:
     """A renamed field must not lose its rule in silence."""
     known = structs()
     assert [key for key in table if key[1] not in known.get(key[0], set())] == []
@@ -135,7 +135,7 @@ def test_what_is_planned_says_what_works_instead() -> None:
         for path, node in nodes(tree(kind)):
             for name, child in node.get("properties", {}).items():
                 if {fields.PLANNED, fields.PLANNED_VALUES, fields.BUILT_ITEMS} & set(child):
-                    assert rules.lookup(rules.INSTEAD, node[STRUCT], name), f"{path}.{name}"
+                    assert lists.lookup(structure.INSTEAD, node[STRUCT], name), f"{path}.{name}"
 
 
 def test_crds_survive_an_uninstall() -> None:

@@ -93,7 +93,7 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 TestStoreMachine = StoreMachine.TestCase
-TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestStoreMachine.settings = settings(max_examples=60, stateful_step_count=30)
 
 
 class History:
@@ -146,7 +146,7 @@ class History:
 STEPS = st.lists(st.tuples(st.sampled_from(["put", "put", "delete", "silent", "410", "cut", "junk"]), st.sampled_from("abz")), max_size=12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps=STEPS)
 def test_after_any_history_the_store_equals_the_server(steps: list[tuple[str, str]]) -> None:
     """Lost events, expiries, cuts and junk in any order: in the end the cache is right and so is what its listeners believe."""

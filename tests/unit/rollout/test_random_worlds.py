@@ -238,7 +238,6 @@ TestWorlds.settings = settings(
     max_examples=80,
     phases=(Phase.explicit, Phase.generate),  # a world of thirty steps takes longer to shrink than to read
     stateful_step_count=30,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
