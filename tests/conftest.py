@@ -8,6 +8,7 @@ is missing, the test is skipped with what to do about it; under `LINNET_REQUIRE_
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -32,6 +33,9 @@ hypothesis.settings.load_profile("linnet")
 
 def pytest_configure(config: pytest.Config) -> None:
     strict.register(config)
+    # A run in the background of a script ignores Ctrl-C, and so would every command that a test starts and interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
