@@ -126,6 +126,15 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     everything: bool = False
 
 
+class Evaluations(msgspec.Struct, frozen=True, kw_only=True):
+    """How often SDKs of one app found a flag on and off in one hour, as far as they have reported."""
+
+    app: str
+    hour: str
+    yes: int
+    no: int
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider can do, so that validation can refuse a spec before the first write.
 

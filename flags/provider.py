@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from flags.model import Capabilities, Changes, Converged, Desired, FlagRef, Result, State, Waiting
+from flags.model import Capabilities, Changes, Converged, Desired, Evaluations, FlagRef, Result, State, Waiting
 
 DEADLINE = 5.0
 
@@ -63,6 +63,15 @@ class ChangeFeed(Protocol):
 
     async def changes(self, since: str) -> Changes:
         """Since the `cursor` of an earlier answer; empty is the first question."""
+        ...
+
+
+@runtime_checkable
+class UsageMetrics(Protocol):
+    """What a provider has besides where SDKs report how often they found a flag on and off."""
+
+    async def usage(self, flag: FlagRef) -> tuple[Evaluations, ...]:
+        """Of the hour at hand and the one before; an app that reported nothing may be missing. One request."""
         ...
 
 

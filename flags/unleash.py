@@ -13,7 +13,21 @@ from contextlib import AbstractAsyncContextManager
 from flags.admission import admit
 from flags.calls import within
 from flags.errors import Conflict, Drifted, FlagError, Forbidden, Invalid, Missing
-from flags.model import EVERYONE, Capabilities, Changes, Converged, Desired, FlagRef, Gate, Owner, Result, Share, State, Waiting
+from flags.model import (
+    EVERYONE,
+    Capabilities,
+    Changes,
+    Converged,
+    Desired,
+    Evaluations,
+    FlagRef,
+    Gate,
+    Owner,
+    Result,
+    Share,
+    State,
+    Waiting,
+)
 from flags.provider import DEADLINE, HttpClient
 from flags.unleash_admin import Admin, UnleashSource
 from flags.unleash_checks import Drift, drift, inherited, refuse_exposed, refuse_other, refuse_plan, refuse_rights
@@ -32,7 +46,7 @@ from flags.unleash_rules import (
     moving,
     taking,
 )
-from flags.unleash_view import Original, Strategy, View, original_from, original_of, view
+from flags.unleash_view import Original, Strategy, View, evaluations, original_from, original_of, view
 from flags.unleash_witness import Witnesses
 
 _ATTEMPTS = 3
@@ -100,6 +114,12 @@ class UnleashProvider:
             if since and unseen(since, events) is None:
                 events = await self._admin.events(WIDE)
         return changes(since, events, self._source.project, self._source.environment)
+
+    async def usage(self, flag: FlagRef) -> tuple[Evaluations, ...]:
+        """As SDKs reported it for this environment."""
+        async with self._deadline("usage", flag):
+            rows = await self._admin.usage(flag.key)
+        return tuple(evaluations(rows, self._source.environment))
 
     async def check(self, flag: FlagRef, desired: Desired) -> None:
         """Everything that would keep us from taking the flag."""

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from flags.calls import ask, decoded
+from flags.errors import Missing
 from flags.provider import HttpClient
 from flags.unleash_errors import URL, problem
 from flags.unleash_rules import Operations
@@ -91,6 +92,15 @@ class Admin:
     async def events(self, limit: int) -> list[dict[str, Any]]:
         """The newest events of the whole Unleash: those of segments belong to no project."""
         found: list[dict[str, Any]] = (await self._call("GET", f"/api/admin/search/events?limit={limit}", "read the event log"))["events"]
+        return found
+
+    async def usage(self, flag: str) -> list[dict[str, Any]]:
+        """How often SDKs found it on and off, by app, environment and hour. The last hour alone would lose what is reported at its end."""
+        path = f"/api/admin/client-metrics/features/{quote(flag, safe='')}/raw?hoursBack=2"
+        answer = await self._call("GET", path, f"read the usage metrics of flag {flag}")
+        found = answer.get("data") if isinstance(answer, dict) else None
+        if not isinstance(found, list):
+            raise Missing(f"Unleash at {self._source.base} has no usage metrics of flag {flag}")
         return found
 
     def _feature(self, flag: str) -> str:

@@ -7,13 +7,13 @@ how far the flag reaches without us, never written.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from flags.errors import Invalid
-from flags.model import Constraint, FlagRef
+from flags.model import Constraint, Evaluations, FlagRef
 
 WORD = "linnet"
 RELEASED = "released"
@@ -176,6 +176,14 @@ def constraint(wanted: Constraint) -> dict[str, Any]:
     single = not wanted.operator.startswith(("IN", "NOT_IN", "STR_"))
     values: dict[str, Any] = {"value": wanted.values[0], "values": []} if single else {"values": list(wanted.values)}
     return {"contextName": wanted.attribute, "operator": wanted.operator, "inverted": False, "caseInsensitive": False, **values}
+
+
+def evaluations(rows: Iterable[dict[str, Any]], environment: str) -> Iterator[Evaluations]:
+    """Rows of usage metrics; those without a count stand for combinations that nobody reported."""
+    for row in rows:
+        yes, no = int(row.get("yes") or 0), int(row.get("no") or 0)
+        if row.get("environment") == environment and (yes or no):
+            yield Evaluations(app=str(row.get("appName") or "?"), hour=str(row.get("timestamp")), yes=yes, no=no)
 
 
 def title_for(namespace: str, name: str, role: str) -> str:

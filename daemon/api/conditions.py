@@ -7,13 +7,15 @@ release just applied cannot be satisfied by the one before.
 
 from typing import Final, Literal, NamedTuple
 
-from daemon.api.status import Condition, Phase, VerdictStatus, Waiting
+from daemon.api.status import Condition, FlagStatus, Phase, VerdictStatus, Waiting
 
 Status = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT: Final = 4096
 GATE: Final = "GateNotWired"  # of those Canaries alone that have gated flags
 PENDING: Final = "FlagRollbackPending"  # there only while it is true, as is the next
 DUE: Final = "FlagRemovalDue"
+UNMET: Final = "NoExposure"  # the same, as is the next
+MISMATCH: Final = "ExposureMismatch"
 
 
 class Standing(NamedTuple):
@@ -120,6 +122,18 @@ def pending_condition(previous: list[Condition], message: str, *, generation: in
 def due_condition(previous: list[Condition], message: str, *, generation: int, revision: str | None, now: str) -> Condition:
     """Flags that were promoted long ago and are still in the code."""
     return _noted(previous, DUE, "RemoveAfter", message, generation=generation, revision=revision, now=now)
+
+
+def usage_conditions(
+    previous: list[Condition], flags: list[FlagStatus], *, generation: int, revision: str | None, now: str
+) -> list[Condition]:
+    """Flags that nobody met, or not as often as was set: what is learnt of the release says little or nothing of them."""
+    found = []
+    for kind, reason in ((UNMET, "NeverOn"), (MISMATCH, "ShareFarOff")):
+        told = "; ".join(f.usage.message for f in flags if f.usage is not None and f.usage.found == kind)
+        if told:
+            found.append(_noted(previous, kind, reason, told, generation=generation, revision=revision, now=now))
+    return found
 
 
 def _noted(

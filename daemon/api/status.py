@@ -69,6 +69,15 @@ class CohortStatus(Model, frozen=True, kw_only=True):
     at_least: int | None = None  # a person raised it to this, and that was adopted
 
 
+class FlagUsage(Model, frozen=True, kw_only=True):
+    """What SDKs reported of a flag since they have its present share, where its source counts that."""
+
+    found: Literal["Unknown", "Counting", "Confirmed", "NoExposure", "ExposureMismatch"]
+    yes: int = 0  # evaluations that were on
+    no: int = 0
+    message: Text = ""
+
+
 class FlagStatus(Model, frozen=True, kw_only=True):
     name: Word
     key: FlagKey
@@ -82,6 +91,7 @@ class FlagStatus(Model, frozen=True, kw_only=True):
     at_least: int | None = None  # a person raised it to this, and that was adopted
     cohorts: list[CohortStatus] = []
     original: str | None = None  # what the provider needs to restore the flag as it was found
+    usage: FlagUsage | None = None  # None: not known
     message: Text = ""
 
 

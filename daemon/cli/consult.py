@@ -17,6 +17,8 @@ from analyzers.sources import SERVERS, SOURCES
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import Failure, MetricSource, Outcome, Query, ValueOutcome
 from daemon.api.canary import Metric
+from daemon.api.conditions import MISMATCH, UNMET
+from daemon.api.status import FlagStatus
 from daemon.cli.findings import Finding, bad, ok, warn
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
@@ -174,7 +176,20 @@ class Consultation:
                 found.append(bad(what, f"flag {view.key} of {view.source}: {view.error}", "correct the flag or its FlagSource"))
             else:
                 found.append(ok(what, f"flag {view.key} is there at {view.source}"))
-        return found
+        return found + [f for status in resolved.canary.status.flags if (f := _unmet(what, status)) is not None]
+
+
+def _unmet(what: str, flag: FlagStatus) -> Finding | None:
+    """A flag of the release under way that nobody met, or not as often as was set."""
+    usage = flag.usage
+    if usage is None or usage.found not in (UNMET, MISMATCH):
+        return None
+    if usage.found == MISMATCH:
+        return warn(what, usage.message, "look at the strategies of people, and whether the app gives its SDK what the flag sticks to")
+    way_out = (
+        "hand LINNET_TRACK to the SDK as the property track (docs: how-to/flags-unleash)" if usage.no else "see that the new code asks"
+    )
+    return warn(what, usage.message, f"{way_out}; and that its SDK reports metrics")
 
 
 def _standing(item: ours.MetricSource) -> str:

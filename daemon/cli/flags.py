@@ -33,8 +33,9 @@ OUTPUT: Final = click.option("-o", "--output", type=click.Choice(["table", "json
 def flags(access: Access, system: System, target: str, output: str, *, ask: bool) -> None:
     """Show each flag of a release, share by share.
 
-    For each flag and cohort: what the step wants, what was written, whether the SDKs have it; and from the source itself what
-    people have there beside it and who changed the flag last. Exit codes: 0, or 1 where a source could not be asked.
+    For each flag and cohort: what the step wants, what was written, whether the SDKs have it; how often they found the flag on and off
+    since then, where the source counts that (`unknown` elsewhere); and from the source itself what people have there beside it and
+    who changed the flag last. Exit codes: 0, or 1 where a source could not be asked.
     """
     run(access, lambda cluster: _show(cluster, system, target, output, ask=ask))
 
@@ -89,8 +90,25 @@ async def _show(cluster: Cluster, system: System, target: str, output: str, *, a
 def shares_of(flag: FlagStatus) -> list[Row]:
     """Everyone's share and each cohort's, as the status has them."""
     base: Row = {"flag": flag.key, "source": flag.source, "seen": flag.seen, "message": flag.message}
-    rows = [{**base, "cohort": EVERYONE, "wanted": flag.wanted, "written": flag.written}]
-    return rows + [{**base, "cohort": c.name, "wanted": c.wanted, "written": c.written} for c in flag.cohorts]
+    everyone: Row = {**base, "cohort": EVERYONE, "wanted": flag.wanted, "written": flag.written, "evaluated": evaluated(flag)}
+    if flag.usage is not None and flag.usage.message:
+        everyone["message"] = "; ".join(part for part in (flag.message, flag.usage.message) if part)
+    return [everyone] + [{**base, "cohort": c.name, "wanted": c.wanted, "written": c.written} for c in flag.cohorts]
+
+
+def evaluated(flag: FlagStatus) -> Row:
+    """What SDKs reported of a flag, whoever was asking; its source does not say for whom."""
+    usage = flag.usage
+    if usage is None or usage.found == "Unknown":
+        return {"found": "Unknown"}
+    return {"found": usage.found, "yes": usage.yes, "no": usage.no}
+
+
+def _evaluated(row: Row) -> str:
+    known = row.get("evaluated")
+    if known is None:
+        return ""
+    return "unknown" if known["found"] == "Unknown" else f"{known['yes']} / {known['no']}"
 
 
 async def _ask(cluster: Cluster, system: System, canary: Canary, rows: list[Row]) -> bool:
@@ -142,12 +160,13 @@ def _print(rows: list[Row]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("FLAG", "FOR", "WANTED", "WRITTEN", "SEEN", "OTHERS", "CHANGED BY", "MESSAGE"):
+    for head in ("FLAG", "FOR", "WANTED", "WRITTEN", "SEEN", "YES / NO", "OTHERS", "CHANGED BY", "MESSAGE"):
         table.add_column(head, no_wrap=head not in ("OTHERS", "MESSAGE"))
     for row in rows:
         written = "" if row["written"] is None else f"{row['written']} %"
         others, by = ", ".join(row.get("others", [])), row.get("changedBy", "")
-        cells = [row["flag"], row["cohort"], f"{row['wanted']} %", written, "yes" if row["seen"] else "no", others, by, row["message"]]
+        cells = [row["flag"], row["cohort"], f"{row['wanted']} %", written, "yes" if row["seen"] else "no", _evaluated(row)]
+        cells += [others, by, row["message"]]
         table.add_row(*(Text(str(cell)) for cell in cells))
     Console(soft_wrap=False, highlight=False, emoji=False).print(table)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from daemon.api.status import FlagStatus
 from daemon.control.flagsources import FlagSources
+from daemon.control.flagusage import UsageBoard
 from daemon.control.flagwatch import FlagWatch
 from daemon.control.resolve import FlagUse, Resolved
 from daemon.control.standing import Standing, flag_plan, standing, taken_from_us, written
@@ -64,6 +65,7 @@ class FlagBoard:
         self._cluster = cluster
         self._clock = clock
         self._watch = FlagWatch(clock)
+        self._usage = UsageBoard(clock)
         self._readings: dict[Key, dict[str, _Reading]] = {}
         self._checked: dict[Key, _Checked] = {}
         self._open: dict[Key, set[str]] = {}  # flags that everybody has anyway; asked again after a restart
@@ -86,6 +88,7 @@ class FlagBoard:
     def rest(self, key: Key) -> None:
         """No rollout is under way. What was found of flags before the next one stays."""
         self._readings.pop(key, None)
+        self._usage.forget(key)
         for flag in [k for k in (*self._stood, *self._landed, *self._refused) if k[0] == key]:
             self._stood.pop(flag, None)
             self._landed.pop(flag, None)
@@ -134,9 +137,10 @@ class FlagBoard:
         return None
 
     def again_in(self, key: Key) -> float | None:
-        """When to ask again for a flag that stood in the way of a release."""
+        """When to ask again for a flag that stood in the way of a release, or whether anybody meets it."""
         checked = self._checked.get(key)
-        return LOOK_AGAIN if checked is not None and checked.problems and self._clock() - checked.at < 2 * LOOK_AGAIN else None
+        blocked = checked is not None and checked.problems and self._clock() - checked.at < 2 * LOOK_AGAIN
+        return LOOK_AGAIN if blocked else self._usage.again_in(key)
 
     def opened(self, resolved: Resolved) -> tuple[FlagView, ...]:
         """The flags that everybody has already, as far as that is known before the first step."""
@@ -146,6 +150,11 @@ class FlagBoard:
         )
 
     # While there is one.
+
+    async def met(self, resolved: Resolved) -> tuple[FlagView, ...]:
+        """The views, with what SDKs report of the flags that people should meet now."""
+        views = await self.views(resolved)
+        return await self._usage.add(resolved, views, lambda use: self._provider(resolved, use))
 
     async def views(self, resolved: Resolved) -> tuple[FlagView, ...]:
         """Every flag as its source has it; an error is part of the view, never an exception."""

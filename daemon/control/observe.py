@@ -129,7 +129,7 @@ class Observer:
     async def _flag_views(self, resolved: Resolved) -> tuple[FlagView, ...]:
         if not resolved.flags or resolved.canary.status.rollout is None:
             return self._flags.opened(resolved)
-        return await self._flags.views(resolved)
+        return await self._flags.met(resolved)
 
     def _autoscaler(self, resolved: Resolved) -> AutoscalerView | None:
         item = self._caches.autoscaler_of(resolved.deployment) if resolved.deployment else None

@@ -14,8 +14,8 @@ import msgspec
 
 from analyzers.ticks import Code
 from daemon.api import names
-from daemon.api.conditions import conditions, due_condition, gate_condition, pending_condition
-from daemon.api.status import CanaryStatus, Condition, RestoreEntry, RolloutStatus, Waiting
+from daemon.api.conditions import MISMATCH, UNMET, conditions, due_condition, gate_condition, pending_condition, usage_conditions
+from daemon.api.status import CanaryStatus, Condition, FlagUsage, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.checking import CheckBoard
@@ -300,7 +300,7 @@ class Reconciler:
 
 
 def _of_flags(resolved: Resolved, status: CanaryStatus, now: float) -> list[Condition]:
-    """The conditions of those Canaries whose flags have a gate, or do not come back."""
+    """The conditions of those Canaries whose flags have a gate, do not come back, or are met by nobody."""
     before, generation = resolved.canary.status.conditions, resolved.canary.metadata.generation
     revision, at, found = status.observed_revision, stamp(now), []
     if gated(resolved.spec):
@@ -308,6 +308,8 @@ def _of_flags(resolved: Resolved, status: CanaryStatus, now: float) -> list[Cond
     late = lockstep.pending(status, now)
     if late:
         found.append(pending_condition(before, late, generation=generation, revision=revision, now=at))
+    if status.rollout is not None and status.rollout.rollback is None:
+        found += usage_conditions(before, status.flags, generation=generation, revision=revision, now=at)
     overdue = reminders.due(status, now)
     if overdue:
         found.append(due_condition(before, overdue, generation=generation, revision=revision, now=at))
@@ -338,9 +340,15 @@ def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
         arms=[],
         rollout=_kept(status.rollout, now),
         waiting=_kind_of(_waiting(status)),
+        flags=[msgspec.structs.replace(f, usage=_alarming(f.usage)) for f in status.flags],
         conditions=[msgspec.structs.replace(c, message="") for c in status.conditions],
         routes=[] if _returns(status.rollout) else [msgspec.structs.replace(r, message="") for r in status.routes],
     )
+
+
+def _alarming(usage: FlagUsage | None) -> FlagUsage | None:
+    """That all is as it should be can be read again; what people must know is told without its numbers."""
+    return FlagUsage(found=usage.found) if usage is not None and usage.found in (UNMET, MISMATCH) else None
 
 
 def _waiting(status: CanaryStatus) -> Waiting | None:

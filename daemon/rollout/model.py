@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from daemon.api.status import CanaryStatus, RestoreEntry
+from daemon.api.status import CanaryStatus, FlagUsage, RestoreEntry
 from flags.errors import Direction
 from flags.model import Share
 
@@ -86,6 +86,7 @@ class FlagView(Fact, frozen=True, kw_only=True):
     changed: str = ""  # what the person did, and who it was
     plain: bool = False  # nothing but shares, or our gate, is other than we wrote
     original: str | None = None
+    usage: FlagUsage | None = None  # news of whether anybody met it
 
 
 class AutoscalerView(Fact, frozen=True, kw_only=True):

@@ -2,7 +2,8 @@
 
 from math import exp
 
-from daemon.api.status import FlagStatus
+from daemon.api.conditions import MISMATCH, UNMET
+from daemon.api.status import FlagStatus, FlagUsage
 from daemon.rollout.clock import span
 from daemon.rollout.model import JudgeView, MetricView
 from daemon.rollout.turn import Turn
@@ -190,6 +191,16 @@ def flag_shares(flag: FlagStatus) -> str:
     return ", ".join(some if some and not flag.wanted else [f"{flag.wanted} %", *some])
 
 
+def _met(usage: FlagUsage | None) -> str:
+    """What a proof does not cover: a release may be fine because nobody met its flag."""
+    if usage is None or usage.found not in (UNMET, MISMATCH):
+        return ""
+    total = usage.yes + usage.no
+    if usage.found == MISMATCH:
+        return f" (met otherwise than set: on in {percent(usage.yes, total)} of {count(total)} evaluations)"
+    return f" (not proven: it was {f'evaluated {count(total)} times and never on' if total else 'never evaluated'})"
+
+
 def _flags_after(turn: Turn) -> str:
     """What each flag is from now on, for everybody."""
     removed = {f.name for f in turn.plan.flags if f.on_promotion == "Remove"}
@@ -198,5 +209,5 @@ def _flags_after(turn: Turn) -> str:
         if flag.message:
             parts.append(f"flag {flag.key} left as it is ({flag.message[:200]})")
         else:
-            parts.append(f"flag {flag.key} {'as it was found' if flag.name in removed else flag_shares(flag)}")
+            parts.append(f"flag {flag.key} {'as it was found' if flag.name in removed else flag_shares(flag)}{_met(flag.usage)}")
     return f"; {', '.join(parts)}" if parts else ""

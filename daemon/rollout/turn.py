@@ -301,4 +301,5 @@ def _as_seen(status: FlagStatus, view: FlagView) -> FlagStatus:
         seen=view.seen,
         original=status.original if status.original is not None else view.original,
         message=(view.error or view.changed)[:1000],
+        usage=view.usage or status.usage,
     )

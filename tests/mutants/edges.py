@@ -119,6 +119,43 @@ MUTANTS = (
         test="tests/unit/flags/test_generic.py::test_a_service_that_takes_a_write_and_ignores_it_is_found_out",
     ),
     Mutant(
+        name="a-few-evaluations-are-enough",
+        protects="NoExposure is not said by chance",
+        path="flags/usage.py",
+        old="""    return Finding(found="Counting" if chance else "NoExposure", no""",
+        new="""    return Finding(found="NoExposure" if chance is not None else "Counting", no""",
+        test="tests/unit/flags/test_usage.py::test_what_counts_amount_to",
+    ),
+    Mutant(
+        name="evaluations-from-before-count",
+        protects="exposure is that of the change alone",
+        path="daemon/control/flagusage.py",
+        old="""        window.rows = rows
+        return None
+""",
+        new="""        window.rows = ()
+""",
+        test="tests/unit/control/test_flagusage.py::test_a_flag_that_is_met_is_asked_for_until_that_is_clear",
+    ),
+    Mutant(
+        name="usage-is-asked-at-rest",
+        protects="no request without a release",
+        path="daemon/control/flagusage.py",
+        old="status.rollout is None or status.phase not in EXPOSED or",
+        new="status.rollout is None or",
+        test="tests/unit/control/test_flagusage.py::test_nothing_is_asked_where_nobody_should_meet_the_flag",
+    ),
+    Mutant(
+        name="a-share-that-nobody-met-is-forgotten-at-the-next-step",
+        protects="a promotion says what it does not prove",
+        path="daemon/control/flagusage.py",
+        old="""        return None  # too little to take back what was found at another share
+""",
+        new="""        pass
+""",
+        test="tests/unit/control/test_flagusage.py::test_what_was_found_stands_until_more_is_known",
+    ),
+    Mutant(
         name="a-late-event-is-missed",
         protects="drift of flags",
         path="flags/unleash_feed.py",

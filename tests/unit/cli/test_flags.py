@@ -4,6 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from daemon.api.status import CohortStatus, FlagStatus, FlagUsage
+from daemon.cli import flags
+from daemon.cli.consult import _unmet
 from tests.unit.cli.world import world
 
 FILE = {"flags": {"new": {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}}}
@@ -32,10 +37,41 @@ async def test_each_share_is_shown_and_people_can_ask_whom_it_lets_in(tmp_path: 
         assert shown.exit_code == 0, shown.output
         rows = json.loads(shown.output)
         assert [(r["flag"], r["cohort"], r["wanted"], r["written"]) for r in rows] == [("new", "all", 40, 40), ("new", "beta", 100, 100)]
-        assert "beta" in (await w.run("flags", "web")).output
+        assert [r.get("evaluated") for r in rows] == [{"found": "Unknown"}, None]  # flagd counts nothing
+        printed = (await w.run("flags", "web")).output
+        assert "beta" in printed
+        assert "unknown" in printed
         asked = await w.run("cohort", "who", "web", "--user", "u1", "--property", "plan=beta")
         assert (asked.exit_code, "type Flagd" in asked.output) == (0, True), asked.output
         missed = await w.run("cohort", "who", "web", "--user", "u1", "--flag", "nwe")
         assert (missed.exit_code, "there are: new" in missed.output) == (1, True), missed.output
         wrong = await w.run("cohort", "who", "web", "--user", "u1", "--property", "plan")
         assert (wrong.exit_code, "write KEY=VALUE" in wrong.output) == (2, True), wrong.output
+
+
+@pytest.mark.parametrize(
+    ("usage", "shown", "level"),
+    [
+        (None, "unknown", None),
+        (FlagUsage(found="Unknown", message="403: may not read metrics"), "unknown", None),
+        (FlagUsage(found="Confirmed", yes=44, no=56), "44 / 56", None),
+        (FlagUsage(found="NoExposure", no=1200, message="never on"), "0 / 1200", "WARN"),
+        (FlagUsage(found="NoExposure", message="never evaluated"), "0 / 0", "WARN"),
+        (FlagUsage(found="ExposureMismatch", yes=900, no=100, message="was on in 90 %"), "900 / 100", "WARN"),
+    ],
+)
+def test_how_often_a_flag_was_met_is_shown_and_the_doctor_warns(
+    usage: FlagUsage | None, shown: str, level: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once for a flag, since its source does not say which cohort asked; an app that shows no track is told of LINNET_TRACK."""
+    flag = FlagStatus(name="new", key="new", source="unleash", wanted=100, usage=usage, cohorts=[CohortStatus(name="beta")])
+    rows = flags.shares_of(flag)
+    flags._print(rows)
+    printed = capsys.readouterr().out
+    assert printed.count(shown) == 1
+    found = _unmet("Canary shop/web", flag)
+    assert (found.level if found else None) == level
+    if usage is not None and found is not None:
+        assert usage.message.split()[0] in printed
+        assert usage.message in found.message
+        assert ("LINNET_TRACK" in found.way_out) == (usage.found == "NoExposure" and usage.no > 0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.api.canary import Flag
-from daemon.api.status import CanaryStatus, FlagStatus, RolloutStatus, RouteStatus
+from daemon.api.status import CanaryStatus, FlagStatus, FlagUsage, RolloutStatus, RouteStatus
 from daemon.rollout import sentence
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import JudgeView, MetricView, Observed
@@ -53,6 +54,26 @@ def test_promoted() -> None:
         "checkout 7f9c promoted after 8 min 10 s: 21 of 18 340 canary requests failed (0.11 %), baseline 0.12 %; "
         "at most 0.3 pp worse (95 % sure); flag new-checkout 100 %."
     )
+
+
+@pytest.mark.parametrize(
+    ("usage", "says"),
+    [
+        (FlagUsage(found="NoExposure"), "flag new-checkout 100 % (not proven: it was never evaluated)."),
+        (FlagUsage(found="NoExposure", no=1200), "flag new-checkout 100 % (not proven: it was evaluated 1 200 times and never on)."),
+        (
+            FlagUsage(found="ExposureMismatch", yes=900, no=100),
+            "flag new-checkout 100 % (met otherwise than set: on in 90 % of 1 000 evaluations).",
+        ),
+        (FlagUsage(found="Confirmed", yes=900, no=100), "flag new-checkout 100 %."),
+        (FlagUsage(found="Unknown", message="404"), "flag new-checkout 100 %."),
+    ],
+)
+def test_a_promotion_says_that_nobody_met_its_flag(usage: FlagUsage, says: str) -> None:
+    """No harm was seen of what nobody had; what is not known is not said."""
+    flag = msgspec.structs.replace(FLAG, usage=usage)
+    for why in ("Proven", "Person", "Owner", "Hotfix"):
+        assert sentence.promoted(turn(490, metric(21, 18_340), flags=(flag,), promote_reason=why)).endswith(says)
 
 
 def test_rolled_back() -> None:
