@@ -14,7 +14,7 @@ import numpy as np
 from analyzers.errors import EvidenceError
 from analyzers.evidence import Log, walk
 from analyzers.options import Kind, MetricConfig
-from analyzers.reasons import compared
+from analyzers.reasons import bound_in_force, compared
 from analyzers.stats.interval import confidence_sequence
 from analyzers.ticks import Action, Answer, MetricEvidence, Verdict
 
@@ -197,8 +197,7 @@ def _line(m: MetricEvidence, buckets: Buckets | None) -> str:
     if not (m.ticks_used or m.canary_requests):
         return f"{m.name}: nothing could be compared"
     parts = [compared(m) if buckets is None else f"{m.name}: {buckets.words}"]
-    if m.bound:
-        parts.append(m.bound)
+    parts += [said for said in (m.bound, bound_in_force(m)) if said]
     parts.append(f"{odds(max(m.log_e_worse, m.log_e_catastrophe))} against it, {odds(m.log_e_fine)} for it")
     return "; ".join(parts)
 

@@ -9,6 +9,7 @@ import msgspec
 from analyzers.metric_judge import Gate, MetricJudge, MetricState
 from analyzers.options import JudgeConfig, MetricConfig
 from analyzers.stats.gauge import GaugeEvidence, GaugeTest
+from analyzers.stats.ratio import Margin
 from analyzers.ticks import MetricEvidence, Tick
 
 
@@ -49,10 +50,12 @@ class GaugeJudge(MetricJudge[GaugeEvidence]):
         )
         self.used_now = use.worse
 
+    def _in_words(self, margin: Margin) -> str:
+        return f"{(margin.ratio - 1.0) * 100.0:.0f} % more"
+
     def line(self) -> MetricEvidence:
-        more = (self.margins.unacceptable.ratio - 1.0) * 100.0
         ratio = self.evidence.ratio
-        return self._line(ratios=(ratio, ratio), bound=f"at most {more:.0f} % more" if self.proven else "")
+        return self._line(ratios=(ratio, ratio), bound=f"at most {self._in_words(self.margins.unacceptable)}" if self.proven else "")
 
 
 def _sound(value: float | None) -> bool:

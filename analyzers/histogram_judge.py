@@ -10,6 +10,7 @@ from analyzers.metric_judge import Gate, MetricJudge, MetricState
 from analyzers.options import JudgeConfig, MetricConfig
 from analyzers.stats.histogram import HistogramEvidence, HistogramTest
 from analyzers.stats.mixture import Array
+from analyzers.stats.ratio import Margin
 from analyzers.ticks import MetricEvidence, Tick
 
 GATE_ODDS: float = math.log(20.0)
@@ -72,12 +73,14 @@ class HistogramJudge(MetricJudge[HistogramEvidence]):
         values = np.array(counts, dtype=np.float64)
         return values if np.isfinite(values).all() and (values >= 0).all() else None
 
+    def _in_words(self, margin: Margin) -> str:
+        return f"{(margin.ratio - 1.0) * 100.0:.0f} % slower"
+
     def line(self) -> MetricEvidence:
         e = self.evidence
-        slower = (self.margins.unacceptable.ratio - 1.0) * 100.0
         return self._line(
             counts=(e.canary_requests, e.canary_slower, e.baseline_requests, e.baseline_slower),
             phi=self._test.phi,
-            bound=f"at most {slower:.0f} % slower" if self.proven else "",
+            bound=f"at most {self._in_words(self.margins.unacceptable)}" if self.proven else "",
             boundary=e.boundary,
         )

@@ -308,7 +308,7 @@ class Judge:
             return hold, Verdict.NO_DATA, retreat, (say.no_canary_traffic(s.unseen_expected),)
         provable = self._config.strictness is Strictness.WIDEN or all(m.margins.provable for m in self._metrics.values())
         if not waits and found.fine and provable and self._baked(tick):
-            return Action.PROMOTE, Verdict.PASS, retreat, (say.proven(),)
+            return Action.PROMOTE, Verdict.PASS, retreat, (say.proven(self._metrics),)
         if self._past_deadline():
             return self._at_deadline(say, found.missing, retreat)
         risk = self._risk(tick)
@@ -319,7 +319,7 @@ class Judge:
         if waits:
             return hold, pending, retreat, waits
         if found.fine:
-            return Action.ADVANCE, pending, retreat, (say.baking() if provable else say.too_few_units(),)
+            return Action.ADVANCE, pending, retreat, (say.baking(self._metrics) if provable else say.too_few_units(),)
         return Action.ADVANCE, pending, retreat, (say.more(found.missing, self._metrics),)
 
     def _waits(self, say: Reasons, tick: Tick, total: float, *, settled: bool, warm: bool) -> tuple[Reason, ...]:

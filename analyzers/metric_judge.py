@@ -198,6 +198,15 @@ class MetricJudge(ABC, Generic[E_co]):
         return self._margins or self._widen(None)
 
     @property
+    def widened(self) -> str:
+        """The bound promoted against, in words, where so few pods cannot prove the declared one; empty where that one is in force."""
+        widens = self._config.strictness is Strictness.WIDEN and not self.margins.provable
+        return self._in_words(self.margins.unacceptable) if widens else ""
+
+    @abstractmethod
+    def _in_words(self, margin: Margin) -> str: ...
+
+    @property
     def requests_per_tick(self) -> float:
         """Both arms together, over the ticks of the last minutes that had data."""
         return self._requests / self._counted if self._counted else 0.0
@@ -277,6 +286,7 @@ class MetricJudge(ABC, Generic[E_co]):
             kind=self._metric.kind,
             worse=self._metric.worse,
             bound=bound,
+            widened=self.widened,
             boundary=boundary,
         )
 

@@ -78,6 +78,14 @@ class RatioJudge(MetricJudge[Evidence]):
         place = gate.since_change
         return canary, ArmCounts(*window[place]) if place < len(window) else None, True
 
+    def _in_words(self, margin: Margin) -> str:
+        """Nothing while the declared absolute part alone holds what was seen: then the wider factor decided nothing."""
+        if self._metric.worse is Worse.HIGHER and self.excess_upper == 0.0:
+            return ""
+        fewer = self._metric.worse is Worse.LOWER
+        factor = f"{(1.0 - 1.0 / margin.ratio) * 100.0:.0f} % fewer" if fewer else f"{margin.ratio:.3g}x"
+        return f"{factor}+{margin.slack * 100.0:.2g}pp" if margin.slack else factor
+
     def line(self) -> MetricEvidence:
         e = self.evidence
         swapped = self._metric.worse is Worse.LOWER

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from analyzers.options import JudgeConfig
 from analyzers.stats.combine import Share
@@ -15,6 +15,8 @@ from analyzers.ticks import Assignment, Code, MetricEvidence, Problem, Reason, T
 
 if TYPE_CHECKING:
     from analyzers.metric_judge import MetricJudge, Weighed
+
+FEW_PODS: Final = "few pods: bound widened to"
 
 
 class Reasons:
@@ -61,21 +63,20 @@ class Reasons:
             numbers={"canary_units": float(canaries)},
         )
 
-    def baking(self) -> Reason:
+    def baking(self, metrics: Mapping[str, MetricJudge[Weighed]]) -> Reason:
         ramp = self._config.ramp
         minutes = _minutes(ramp.bake_seconds) if ramp else ""
-        return Reason(
-            code=Code.BAKING, text=f"every metric is within its bound; the release bakes at the top weight until {minutes} are over"
-        )
+        within = f"every metric is within its bound{_widened(metrics)}"
+        return Reason(code=Code.BAKING, text=f"{within}; the release bakes at the top weight until {minutes} are over")
 
     def over_budget(self, risk: float, budget: float) -> Reason:
         text = f"at the next weight up to {risk:.0f} requests could fail in a minute before it is noticed, {budget:g} are allowed"
         return Reason(code=Code.RISK_BUDGET, text=text, numbers={"risk": risk, "budget": budget})
 
-    def proven(self) -> Reason:
+    def proven(self, metrics: Mapping[str, MetricJudge[Weighed]]) -> Reason:
         return Reason(
             code=Code.PROVEN_FINE,
-            text=f"every metric is within its bound ({100 - self._config.max_bad_promotion_percent:g} % sure)",
+            text=f"every metric is within its bound ({100 - self._config.max_bad_promotion_percent:g} % sure){_widened(metrics)}",
             numbers={"sure_percent": 100.0 - self._config.max_bad_promotion_percent},
         )
 
@@ -142,6 +143,22 @@ class Reasons:
 
     def no_traffic(self) -> Reason:
         return Reason(code=Code.NO_TRAFFIC, text="no requests to compare in this interval")
+
+
+def few_pods(lines: Iterable[MetricEvidence]) -> str:
+    """A clause for people: which bounds are not those that the owner wrote down, since so few pods cannot prove these."""
+    found = [f"{line.widened} ({line.name})" for line in lines if line.widened]
+    return f"{FEW_PODS if len(found) == 1 else FEW_PODS.replace('bound', 'bounds')} {', '.join(found)}" if found else ""
+
+
+def bound_in_force(line: MetricEvidence) -> str:
+    """The same of one metric alone."""
+    return f"{FEW_PODS} {line.widened}" if line.widened else ""
+
+
+def _widened(metrics: Mapping[str, MetricJudge[Weighed]]) -> str:
+    said = few_pods(m.line() for m in metrics.values())
+    return f"; {said}" if said else ""
 
 
 def compared(line: MetricEvidence) -> str:

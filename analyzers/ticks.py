@@ -142,7 +142,10 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `status.metrics`: counts, evidence and bounds. Logs are natural; rates and excesses are fractions."""
+    """One line of `status.metrics`: counts, evidence and bounds. Logs are natural; rates and excesses are fractions.
+
+    `bound` is what was shown, `widened` the bound promoted against, in words, where so few pods cannot prove the declared one.
+    """
 
     name: str
     weight: float
@@ -165,6 +168,7 @@ class MetricEvidence(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "Ratio"
     worse: str = "Higher"
     bound: str = ""
+    widened: str = ""
     boundary: float | None = None
 
 

@@ -22,7 +22,7 @@ from analyzers.joining import Joined
 from analyzers.metrics import AnyMetric, HistogramMetric
 from analyzers.options import JudgeConfig
 from analyzers.past import past
-from analyzers.reasons import compared
+from analyzers.reasons import bound_in_force, compared, few_pods
 from analyzers.sources.protocol import MetricSource
 from analyzers.ticks import Action, Answer, Code, MetricCounts, Problem, ProblemKind, SplitCounts
 from daemon.api.quantities import parse_duration
@@ -303,6 +303,7 @@ def view_of(answer: Answer, code: str, text: str, config: JudgeConfig | None) ->
             log_worse=max(m.log_e_worse, m.log_e_catastrophe),
             log_fine=m.log_e_fine,
             bound=f"{m.bound} ({sure} % sure)" if m.bound else "",
+            widened=bound_in_force(m),
             says="" if m.kind == "Ratio" and m.worse == "Higher" else compared(m),
         )
         for m in answer.metrics
@@ -318,6 +319,7 @@ def view_of(answer: Answer, code: str, text: str, config: JudgeConfig | None) ->
         needed_odds=100.0 / config.max_false_rollback_percent if config else 100.0,
         culprit=culprit,
         seconds_more=max(waits, default=None),
+        widened=few_pods(answer.metrics),
     )
 
 

@@ -108,6 +108,7 @@ class MetricView(Fact, frozen=True, kw_only=True):
     log_worse: float
     log_fine: float
     bound: str = ""
+    widened: str = ""  # the bound promoted against, where so few pods cannot prove the declared one
     says: str = ""  # both arms in its own words, where it does not count failed requests
 
 
@@ -122,6 +123,7 @@ class JudgeView(Fact, frozen=True, kw_only=True):
     needed_odds: float = 100.0
     culprit: str = ""
     seconds_more: float | None = None
+    widened: str = ""  # which metrics' bounds are wider than declared, and why, as a clause
     checks: str = ""  # what the templates measured, as a clause
     wanted_weight: int | None = None  # with an adaptive ramp: the weight that the evidence allows next
     weight: int | None = None  # the weight of the tick that this follows from; None before the first

@@ -66,7 +66,7 @@ def list_metrics(turn: Turn) -> None:
                 baseline_total=m.baseline_total,
                 odds_worse=sentence.odds(m.log_worse),
                 odds_fine=sentence.odds(m.log_fine),
-                bound=m.bound,
+                bound="; ".join(said for said in (m.bound, m.widened) if said),
             )
             for m in judge.metrics
         ]

@@ -76,6 +76,7 @@ def promoted(turn: Turn) -> str:
     proof = _evidence(turn, prefix=": ")
     metric = _main(judge)
     bound = f"; {metric.bound}" if metric and metric.bound else ""
+    bound += f"; {judge.widened}" if judge and judge.widened else ""
     return f"{head}{proof}{bound}{_flags_after(turn)}."
 
 

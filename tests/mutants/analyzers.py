@@ -11,7 +11,7 @@ _SERIES = "tests/unit/analyzers/test_series.py"
 MUTANTS = (
     Mutant(
         name="no-cap",
-        protects="judge: cap per tick",
+        protects="judge rule 2: cap per tick",
         path="analyzers/stats/mixture.py",
         old="self._logs = self._logs + np.minimum(bets / phi, cap)",
         new="self._logs = self._logs + bets / phi",
@@ -35,7 +35,7 @@ MUTANTS = (
     ),
     Mutant(
         name="no-calm",
-        protects="judge: calm baseline",
+        protects="judge rule 2: calm baseline",
         path="analyzers/stats/calm.py",
         old="        return errors <= allowed + 3.0 * math.sqrt(phi * (allowed + 1.0))\n",
         new="        return True\n",
@@ -43,7 +43,7 @@ MUTANTS = (
     ),
     Mutant(
         name="no-settle",
-        protects="judge: settle",
+        protects="judge rule 1: settle, for all metrics",
         path="analyzers/judge.py",
         old="settled = tick.settled and not self._within(self._s.changed_index, self._config.settle_scrapes)",
         new="settled = tick.settled",
@@ -59,7 +59,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a-climb-decides-alone",
-        protects="judge: settle, hushed bad news",
+        protects="judge rule 1: settle, hushed bad news",
         path="analyzers/stats/ratio.py",
         old="cap = self.options.fine_cap if hushed else self.options.cap",
         new="cap = self.options.cap",
@@ -67,7 +67,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a-step-down-is-blamed",
-        protects="judge: settle after a step down",
+        protects="judge rule 1: settle after a step down",
         path="analyzers/judge.py",
         old="blamable=tick.settled and not self._within(self._s.lowered_index, self._config.settle_scrapes)",
         new="blamable=tick.settled",
@@ -91,7 +91,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a-late-regression-is-promoted",
-        protects="judge: still gains",
+        protects="judge rule 2: still gains",
         path="analyzers/stats/combine.py",
         old="p.log_e < need or p.recent_gain < 0.0 or p.recent_ticks < least_recent_ticks",
         new="p.log_e < need",
@@ -107,7 +107,7 @@ MUTANTS = (
     ),
     Mutant(
         name="newborn-series-are-dropped",
-        protects="series: newborn",
+        protects="judge rule 5: newborn series",
         path="analyzers/series.py",
         old="return new.value if watched or young else 0.0",
         new="return 0.0",
@@ -115,7 +115,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an-unknown-pod-s-past-counts",
-        protects="series: base",
+        protects="judge rule 5: a base where nothing is known",
         path="analyzers/series.py",
         old="return new.value if watched or young else 0.0",
         new="return new.value",
@@ -123,7 +123,7 @@ MUTANTS = (
     ),
     Mutant(
         name="one-arm-goes-ahead",
-        protects="series: same time",
+        protects="judge rule 5: both arms cover the same time",
         path="analyzers/series.py",
         old="        waiting = [a for a in late if self._absent[a] <= LATE_TICKS]\n",
         new="        waiting: list[str] = []\n",
@@ -139,7 +139,7 @@ MUTANTS = (
     ),
     Mutant(
         name="changing-labels-are-followed",
-        protects="series: label churn",
+        protects="judge rule 5: labels that change",
         path="analyzers/series.py",
         old="    if target.replaced >= UNSTABLE:\n",
         new="    if target.replaced >= 1000:\n",
@@ -195,7 +195,7 @@ MUTANTS = (
     ),
     Mutant(
         name="sums-over-pods-are-counted",
-        protects="series: aggregated",
+        protects="judge rule 5: aggregated counters",
         path="analyzers/series.py",
         old='    if not labels.get("pod") and not labels.get("instance"):\n',
         new='    if labels.get("pod") == "none":\n',
@@ -203,7 +203,7 @@ MUTANTS = (
     ),
     Mutant(
         name="an-edited-log-is-believed",
-        protects="P7 replay",
+        protects="judge rule 6: an edited log (P7)",
         path="analyzers/evidence.py",
         old="    if log.digest != _digest(log.config, log.base, log.entries):\n",
         new='    if log.digest == "none":\n',
@@ -235,7 +235,7 @@ MUTANTS = (
     ),
     Mutant(
         name="a-bound-within-a-bucket",
-        protects="native histograms: downscale",
+        protects="judge rule 5: native histograms",
         path="analyzers/native.py",
         old="return any(left < bound < right for left, right, _ in sample.buckets)",
         new="return False",

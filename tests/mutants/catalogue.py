@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import analyzers, control, edges, judge, kube, ramp, rollout
+from tests.mutants import analyzers, control, edges, judge, judge_data, kube, ramp, rollout
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -11,6 +11,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *rollout.MUTANTS,
     *analyzers.MUTANTS,
     *judge.MUTANTS,
+    *judge_data.MUTANTS,
     *kube.MUTANTS,
     *edges.MUTANTS,
     *control.MUTANTS,

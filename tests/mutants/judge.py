@@ -70,6 +70,30 @@ MUTANTS = (
         test=f"{_RULES}::test_one_pod_of_three_gets_an_answer_with_the_bound_it_allows",
     ),
     Mutant(
+        name="a-widened-bound-is-kept-quiet",
+        protects="judge rule 3: the widened bound is said",
+        path="analyzers/metric_judge.py",
+        old="        widens = self._config.strictness is Strictness.WIDEN and not self.margins.provable\n",
+        new="        widens = False\n",
+        test=f"{_RULES}::test_a_bound_that_few_pods_widened_is_said",
+    ),
+    Mutant(
+        name="every-bound-is-called-widened",
+        protects="judge rule 3: the owner's bound is not called widened",
+        path="analyzers/metric_judge.py",
+        old="        widens = self._config.strictness is Strictness.WIDEN and not self.margins.provable\n",
+        new="        widens = True\n",
+        test=f"{_RULES}::test_a_bound_that_pods_suffice_for_is_the_owner_s",
+    ),
+    Mutant(
+        name="a-sentence-without-the-widened-bound",
+        protects="judge rule 3: the sentence says it",
+        path="daemon/rollout/sentence.py",
+        old='    bound += f"; {judge.widened}" if judge and judge.widened else ""\n',
+        new="",
+        test="tests/unit/rollout/test_sentence.py::test_promoted_against_a_bound_that_few_pods_widened",
+    ),
+    Mutant(
         name="noise-is-a-pod-s-nature",
         protects="judge rule 3: sampling variance",
         path="analyzers/stats/units.py",
@@ -263,7 +287,7 @@ MUTANTS = (
     ),
     Mutant(
         name="half-a-block-is-an-observation",
-        protects="judge: gauges",
+        protects="judge rule 14: usage by the block",
         path="analyzers/stats/gauge.py",
         old="        if len(self._block) >= self.options.block_ticks:\n",
         new="        if len(self._block) >= 1:\n",
@@ -303,7 +327,7 @@ MUTANTS = (
     ),
     Mutant(
         name="usage-never-forgets-a-good-youth",
-        protects="judge: start times of gauges",
+        protects="judge rule 14: late starts",
         path="analyzers/stats/gauge.py",
         old="Mixture(_LOG_PRIOR, start_weight=options.start_weight, restarts=options.restarts, state=s.worse)",
         new="Mixture(_LOG_PRIOR, state=s.worse)",

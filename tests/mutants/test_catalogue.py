@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.catalogue import MUTANTS, Mutant
+from tests.mutants.table import PAGE, by_rule, page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,3 +33,16 @@ def _contracts(file: str) -> str:
 def test_every_mutant_has_a_name_of_its_own() -> None:
     """`--only NAME` means one."""
     assert [name for name, count in Counter(m.name for m in MUTANTS).items() if count > 1] == []
+
+
+def test_every_rule_of_the_judge_is_broken_by_a_mutant() -> None:
+    """Rules 1 to 17, and by name the places where a mistake is invisible."""
+    assert [number for number, broken in by_rule().items() if not broken] == []
+    told = {m.protects for m in MUTANTS}
+    invisible = ("rule 5: epoch-aligned grid", "rule 5: newborn series", "rule 5: resets", ": metric weights", ": alpha and beta")
+    assert [what for what in invisible if not any(what in one for one in told)] == []
+
+
+def test_the_page_of_the_judges_rules_is_the_catalogues() -> None:
+    """Run `python -m tests.mutants.table` after a change of a mutant."""
+    assert PAGE.read_text(encoding="utf-8") == page()

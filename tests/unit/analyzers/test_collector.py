@@ -48,6 +48,15 @@ async def test_a_tick_is_final_two_scrapes_after_its_end() -> None:
     assert tick.tick(weight=5.0).weight == 5.0
 
 
+async def test_a_source_that_is_late_by_itself_is_waited_for_as_well() -> None:
+    """Samples that are written from afar are half a minute on their way: two ticks more."""
+    source = PodSource(_pods(60))
+    source.ingestion_delay = 30.0
+    collector = _collector(source, last=29)
+    assert (await collector.collect(33 * SCRAPE, ARMS)).ticks == ()
+    assert [t.index for t in (await collector.collect(34 * SCRAPE, ARMS)).ticks] == [30]
+
+
 async def test_the_first_tick_ever_stands_on_the_samples_before_it() -> None:
     """Nothing was frozen before: one tick, with increments and not with lifetimes."""
     (tick,) = (await _collector(PodSource(_pods(60))).collect(40 * SCRAPE, ARMS)).ticks

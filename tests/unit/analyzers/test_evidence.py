@@ -11,9 +11,20 @@ import msgspec
 import pytest
 
 from analyzers.errors import EvidenceError
-from analyzers.evidence import EvidenceLog, Log, read, replay, write
+from analyzers.evidence import EvidenceLog, Log, read, replay, walk, write
 from analyzers.judge import Judge
-from analyzers.ticks import Answer, Problem, ProblemKind
+from analyzers.ticks import (
+    Answer,
+    ArmCounts,
+    Assignment,
+    BucketCounts,
+    GaugeValues,
+    MetricCounts,
+    Problem,
+    ProblemKind,
+    SplitCounts,
+    Tick,
+)
 from tests.unit.analyzers.world import config, tick
 
 
@@ -36,6 +47,29 @@ def test_a_stored_log_gives_the_same_answer_again() -> None:
     text = log.pack()
     assert replay(text) == answer
     assert replay(text) == replay(text)
+
+
+def test_a_log_gives_every_tick_back_as_it_came() -> None:
+    """Counts, buckets, usage, the split, pods, and what was known of the tick: a replay judges by all of it."""
+    full = Tick(
+        index=11,
+        at=165.0,
+        weight=20.0,
+        arms={"errors": MetricCounts(ArmCounts(100, 1), ArmCounts(400, 2))},
+        warm=False,
+        settled=False,
+        problems=(Problem(kind=ProblemKind.PARTIAL, text="one replica is away", metric="errors"),),
+        buckets={"latency": BucketCounts((90, 10), (380, 20))},
+        gauges={"cpu": GaugeValues(0.25, None)},
+        split=SplitCounts(100, 400),
+        units=(1, 4),
+        assignment=Assignment.MIRRORED,
+    )
+    log, judge = EvidenceLog(config()), Judge(config())
+    fed = [tick(10, 5.0, (100, 0), (1900, 2)), full, msgspec.structs.replace(full, index=12, at=180.0, warm=True)]
+    for one in fed:
+        log.append(one, judge.tick(one))
+    assert [t for t, _, _ in walk(read(log.pack()))] == fed
 
 
 def test_a_permuted_log_is_refused() -> None:

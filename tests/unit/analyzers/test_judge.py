@@ -10,8 +10,8 @@ import pytest
 
 from analyzers.errors import AnalysisError, ConfigError, TickOrderError
 from analyzers.judge import Judge, JudgeState
-from analyzers.options import JudgeConfig, MetricConfig
-from analyzers.ticks import Action, Answer, Code, Problem, ProblemKind, Tick, Verdict
+from analyzers.options import JudgeConfig, MetricConfig, latency
+from analyzers.ticks import Action, Answer, BucketCounts, Code, Problem, ProblemKind, Tick, Verdict
 from tests.unit.analyzers.world import config, errors_metric, tick
 
 FINE = ((750, 1), (14_250, 14))
@@ -55,12 +55,14 @@ def test_a_bad_canary_is_rolled_back_for_good() -> None:
     ("weight", "canary", "baseline"),
     [
         (0.0, (0, 0), (15_000, 15)),
+        (0.0, (100, 90), (15_000, 15)),
         (100.0, (15_000, 15), (0, 0)),
+        (100.0, (15_000, 9000), (100, 0)),
         (5.0, None, (14_250, 14)),
         (5.0, (750, 1), None),
         (5.0, (0, 0), (14_250, 14)),
     ],
-    ids=["weight 0", "weight 100", "no canary", "no baseline", "empty canary"],
+    ids=["weight 0", "leftovers at 0", "weight 100", "leftovers at 100", "no canary", "no baseline", "empty canary"],
 )
 def test_a_tick_that_compares_nothing_moves_no_evidence(weight: Any, canary: Any, baseline: Any) -> None:
     """T17: shares 0 and 1 and empty arms leave every log finite and as it was."""
@@ -175,6 +177,9 @@ def test_an_unseen_canary_is_no_data_after_two_ticks_and_the_grace() -> None:
     assert answers[-1].verdict is Verdict.NO_DATA
     assert answers[-1].action is Action.HOLD
     assert answers[-1].code is Code.NO_CANARY_TRAFFIC
+    later = Judge(config())
+    _run(later, _good(0, 10))
+    assert [a.verdict for a in _run(later, [tick(10 + k, 5, (0, 0), (14_250, 14)) for k in range(2)])] == [Verdict.PENDING, Verdict.NO_DATA]
     quiet = _run(Judge(config()), [tick(k, 5, (0, 0), (3, 0)) for k in range(10)])
     assert quiet[-1].verdict is Verdict.PENDING
 
@@ -246,6 +251,34 @@ def test_missing_ticks_pass_as_time_without_data() -> None:
     judge = Judge(config(deadline_seconds=600.0))
     _run(judge, _good(0, 5))
     assert judge.tick(_good(200, 1)[0]).verdict in {Verdict.INCONCLUSIVE, Verdict.NO_DATA}
+
+
+def test_after_a_long_silence_a_proof_has_to_gain_again() -> None:
+    """Ten minutes without a tick: what was proven before is no word on the last five minutes, and they have to be seen again."""
+    judge = Judge(config(deadline_seconds=1e6))
+    assert _run(judge, _good(0, 60))[-1].action is Action.PROMOTE
+    after = [a.action for a in _run(judge, _good(100, 5))]
+    assert Action.PROMOTE not in after[:3]
+    assert after[-1] is Action.PROMOTE
+
+
+@pytest.mark.parametrize("kind", ["errors", "latency"])
+def test_messages_that_come_again_never_weigh_more_than_once(kind: Any) -> None:
+    """Where each is tried three times, `min_phi` 3 takes a third of what the counts say, as long as the cap is not met."""
+    edges = (0.05, 0.1, 0.25)
+
+    def heard(min_phi: float) -> float:
+        known = {"history_phi": 1.0} if kind == "errors" else {"shape": (0.4, 0.1, 0.01), "shape_phi": (1.0, 1.0, 1.0)}
+        shape = latency(kind, edges) if kind == "latency" else MetricConfig(name=kind)
+        metric = msgspec.structs.replace(shape, min_phi=min_phi, **known)
+        judge = Judge(JudgeConfig(metrics=(metric,), warm_up_seconds=0.0, settle_scrapes=0, cap=1e9))
+        buckets = {kind: BucketCounts((50, 30, 12, 8), (600, 300, 90, 10))}
+        return judge.tick(
+            Tick(index=0, at=0.0, weight=9.0, arms=errors_metric((100, 6), (1000, 10)) if kind == "errors" else {}, buckets=buckets)
+        ).log_e_total
+
+    assert heard(1.0) > 2.0
+    assert 0.2 < heard(3.0) < 0.6 * heard(1.0)
 
 
 def test_a_restart_at_any_tick_changes_nothing() -> None:

@@ -14,6 +14,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from analyzers.account import account, lines
+from analyzers.evidence import Log, Trial
 from analyzers.history import History, before, learn
 from analyzers.judge import Judge
 from analyzers.options import JudgeConfig, MetricConfig, RampConfig, conversion, latency
@@ -280,8 +282,51 @@ def test_one_pod_of_three_gets_an_answer_with_the_bound_it_allows(strictness: An
     assert (answer.action is Action.PROMOTE) is promoted
     if promoted:
         assert answer.metrics[0].bound == "at most 63 % slower"
+        assert answer.reasons[0].text.endswith("(95 % sure); few pods: bound widened to 63 % slower (latency)")
     else:
+        assert not answer.metrics[0].widened
         assert any(r.code is Code.TOO_FEW_UNITS for r in answer.reasons)
+
+
+def _fewer_orders(part: float, units: tuple[int, int] | None, **options: Any) -> tuple[Log, Answer]:
+    """Half of the traffic to as many pods as given: errors as ever, and `part` of the orders of the baseline; until it is promoted."""
+    metrics = (MetricConfig(name="errors"), conversion("orders", lag=0.0))
+    trial = Trial.begin(JudgeConfig(metrics=metrics, deadline_seconds=1e6, warm_up_seconds=0.0, **options))
+    for k in range(400):
+        orders = MetricCounts(ArmCounts(1500, round(120 * part)), ArmCounts(1500, 120))
+        arms = {"errors": MetricCounts(ArmCounts(1500, 2), ArmCounts(1500, 2)), "orders": orders}
+        answer = trial.tick(Tick(index=k, at=k * 15.0, weight=50.0, arms=arms, units=units))
+        if answer.action in {Action.PROMOTE, Action.ROLLBACK}:
+            break
+    assert trial.answer is not None
+    return trial.log.stored(), trial.answer
+
+
+def test_a_bound_that_few_pods_widened_is_said() -> None:
+    """One pod a version: 30 % fewer orders pass a bound of 10 % that became 43 %, and no word of it may call that the owner's bound."""
+    log, answer = _fewer_orders(0.7, (1, 1))
+    assert answer.action is Action.PROMOTE
+    assert answer.reasons[0].text == "every metric is within its bound (95 % sure); few pods: bound widened to 43 % fewer (orders)"
+    assert [m.widened for m in answer.metrics] == ["", "43 % fewer"]
+    assert "; few pods: bound widened to 43 % fewer; " in lines(account(log))[1]
+    assert "few pods" not in lines(account(log))[0]
+
+
+def test_a_bound_that_pods_suffice_for_is_the_owner_s() -> None:
+    """Enough pods, pods that nobody counted, and an absolute part that holds by itself: the sentence stays as it was."""
+    for units in ((400, 400), None):
+        _, answer = _fewer_orders(1.0, units)
+        assert answer.reasons[0].text == "every metric is within its bound (95 % sure)"
+        assert not any(m.widened for m in answer.metrics)
+
+
+def test_a_widened_factor_of_errors_is_said_unless_their_absolute_part_holds() -> None:
+    """5 % of errors on both: nothing shows that the canary stays within 0.3 pp, so 1.69x is what it was promoted against."""
+    judge = Judge(config())
+    answers = [judge.tick(tick(k, 50, (1500, 75), (1500, 75), units=(1, 4))) for k in range(60)]
+    first = next(a for a in answers if a.action is Action.PROMOTE)
+    assert first.metrics[0].widened == "1.69x+0.3pp"
+    assert first.reasons[0].text.endswith("few pods: bound widened to 1.69x+0.3pp (errors)")
 
 
 # The adaptive ramp

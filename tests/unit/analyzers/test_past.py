@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from analyzers.aa import one_version
+from analyzers.aa import Placebo, findings, one_version
 from analyzers.channels import BASELINE
 from analyzers.collector import ArmTargets
 from analyzers.history import History, learn
@@ -146,3 +146,13 @@ def test_a_window_with_a_release_in_it_compares_nothing() -> None:
     assert pods(**{"web-1-a": steady, "web-1-b": steady, "web-1-c": late}) == ("web-1-a", "web-1-b")
     assert pods(**{"web-1-a": steady, "web-2-b": steady}) == ()
     assert pods(**{"web-1-a": steady}) == ()
+
+
+@pytest.mark.parametrize(("stopped", "trusted"), [(0, True), (1, True), (3, False)])
+def test_more_mistakes_than_chance_allows_are_not_trusted(stopped: int, trusted: bool) -> None:
+    """At 1 %, one of twenty windows is bad luck (18 %); three are a service unlike what the judge takes it for (0.1 %)."""
+    placebos = [
+        Placebo(canary_pods=1, pods=4, stopped=60.0 if k < stopped else None, blamed="errors", proven=300.0, caught=90.0) for k in range(20)
+    ]
+    found = findings(placebos, alpha=0.01)
+    assert (found.stopped, found.trusted) == (stopped, trusted)

@@ -88,6 +88,9 @@ def test_a_missing_error_series_is_zero_only_while_the_total_is_there() -> None:
     """The pod's errors wait for its total, so that no tick has errors of requests it does not count."""
     t = _both(_series((15, 100), (30, 200), (60, 400)), _series((15, 1), (30, 2), (45, 9), (60, 9), code="500"))
     assert _canary(t, range(1, 5)) == [(0, 0), (100, 1), None, (200, 7)]
+    other = _both(_series((15, 100), (30, 200), (60, 400)), _series((15, 1), (30, 2), (45, 9), (60, 9), code="500"))
+    other.add(CANARY, Role.TOTAL, [_series((15, 50), (30, 60), (45, 70), (60, 80), pod="c")])
+    assert _canary(other, range(1, 5)) == [(0, 0), (110, 1), (10, 0), (210, 7)]
 
 
 def test_both_arms_of_a_tick_cover_the_same_time() -> None:

@@ -14,6 +14,7 @@ from scipy.special import stdtr
 
 from analyzers.errors import ConfigError
 from analyzers.stats.alone import DetectorState, EDetector, OneSampleState, OneSampleTest, before_after_ratio
+from analyzers.stats.calm import BaselineHealth
 from analyzers.stats.combine import FineProof, Share, conclude, group_log_e
 from analyzers.stats.gauge import GaugeOptions, GaugeState, GaugeTest, student_cdf
 from analyzers.stats.ratio import Use
@@ -176,6 +177,18 @@ def test_few_pods_widen_the_margin_and_many_do_not() -> None:
     assert effects.factor(20, 20) < 1.1
     assert effects.least_units(1.05, 1.25, 20) == 3
     assert UnitEffects(tau=1.0).least_units(1.05, 1.25, 20) is None
+
+
+def test_an_incident_of_the_baseline_is_over_a_minute_after_it() -> None:
+    """The last minute is looked at as a whole, and has to have been good for four scrapes."""
+    health = BaselineHealth(window_ticks=4, usual_rate=0.001)
+    assert health.calm
+    assert not health.update(100, 1000, 1.0)
+    found = []
+    for _ in range(8):
+        health.update(1, 1000, 1.0)
+        found.append(health.calm)
+    assert found == [False] * 6 + [True] * 2
 
 
 def test_a_conclusion_weighs_the_bad_and_demands_all_the_good() -> None:

@@ -14,10 +14,12 @@ import pytest
 from aiohttp import web
 
 from analyzers.evidence import EvidenceLog, read
-from analyzers.options import JudgeConfig
+from analyzers.judge import Judge
+from analyzers.options import JudgeConfig, MetricConfig, conversion
+from analyzers.ticks import ArmCounts, MetricCounts, Tick
 from daemon.api.status import CanaryStatus, ExposureStatus, RolloutStatus
 from daemon.control.caches import Caches
-from daemon.control.judging import JudgeBoard, Ports
+from daemon.control.judging import JudgeBoard, Ports, view_of
 from daemon.control.measuring import candidates, judge_config
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore, parameters_of
@@ -375,6 +377,16 @@ async def test_a_canary_with_other_buckets_is_compared_where_both_have_bounds(co
         court.now += 1
         await court.until(lambda: edges(board) == (0.1, 0.5, 1.0))
         await court.pass_by(2, board)
+
+
+def test_what_few_pods_widened_reaches_the_core_with_its_metric() -> None:
+    """One pod a version: the line of the metric says it, and so does the clause for the sentence."""
+    config = JudgeConfig(metrics=(MetricConfig(name="errors"), conversion("orders", lag=0.0)))
+    counts = MetricCounts(ArmCounts(1500, 120), ArmCounts(1500, 120))
+    answer = Judge(config).tick(Tick(index=0, at=0.0, weight=50.0, arms={"orders": counts}, units=(1, 1)))
+    view = view_of(answer, "", "", config)
+    assert [m.widened for m in view.metrics] == ["", "few pods: bound widened to 43 % fewer"]
+    assert view.widened == "few pods: bound widened to 43 % fewer (orders)"
 
 
 async def test_one_judges_fault_does_not_end_the_others(court: Court, caplog: pytest.LogCaptureFixture) -> None:

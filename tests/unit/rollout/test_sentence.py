@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from daemon.api.canary import Flag
 from daemon.api.status import CanaryStatus, FlagStatus, FlagUsage, RolloutStatus, RouteStatus
-from daemon.rollout import sentence
+from daemon.rollout import report, sentence
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import JudgeView, MetricView, Observed
 from daemon.rollout.steps import plan_of
@@ -74,6 +74,18 @@ def test_a_promotion_says_that_nobody_met_its_flag(usage: FlagUsage, says: str) 
     flag = msgspec.structs.replace(FLAG, usage=usage)
     for why in ("Proven", "Person", "Owner", "Hotfix"):
         assert sentence.promoted(turn(490, metric(21, 18_340), flags=(flag,), promote_reason=why)).endswith(says)
+
+
+def test_promoted_against_a_bound_that_few_pods_widened() -> None:
+    """Of all metrics, not of the first alone; and the status says it in the metric's own line."""
+    widened = {"bound": "", "widened": "few pods: bound widened to 43 % fewer"}
+    seen = turn(490, metric(21, 18_340), metric(900, 18_340, name="orders", **widened), promote_reason="Proven")
+    assert seen.seen.judge is not None
+    judge = msgspec.structs.replace(seen.seen.judge, widened="few pods: bound widened to 43 % fewer (orders)")
+    seen = Turn(seen.name, seen.plan, seen.status, msgspec.structs.replace(seen.seen, judge=judge), START + 490)
+    assert sentence.promoted(seen).endswith("; at most 0.3 pp worse (95 % sure); few pods: bound widened to 43 % fewer (orders).")
+    report.list_metrics(seen)
+    assert [m.bound for m in seen.status.metrics] == ["at most 0.3 pp worse (95 % sure)", "few pods: bound widened to 43 % fewer"]
 
 
 def test_rolled_back() -> None:
