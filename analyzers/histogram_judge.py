@@ -80,7 +80,7 @@ class HistogramJudge(MetricJudge[HistogramEvidence]):
         e = self.evidence
         return self._line(
             counts=(e.canary_requests, e.canary_slower, e.baseline_requests, e.baseline_slower),
-            phi=self._test.phi,
+            phi=max(self._test.phi, self._metric.min_phi),
             bound=f"at most {self._in_words(self.margins.unacceptable)}" if self.proven else "",
             boundary=e.boundary,
         )

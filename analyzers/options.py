@@ -281,6 +281,10 @@ def _check(config: JudgeConfig) -> None:
     for field in ("scrape_seconds", "deadline_seconds"):
         if not (math.isfinite(getattr(config, field)) and getattr(config, field) > 0):
             raise ConfigError(f"{field} is {getattr(config, field)}: give a positive number of seconds")
+    if not 0 < config.start_weight < 1:
+        raise ConfigError(
+            f"start_weight is {config.start_weight}: give a part of the bets above 0 and below 1; the rest is for late starts"
+        )
     for metric in config.metrics:
         check_margins(metric.name, metric.tolerated, metric.unacceptable)
         _check_metric(metric)

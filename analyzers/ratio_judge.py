@@ -96,7 +96,7 @@ class RatioJudge(MetricJudge[Evidence]):
             log_e_catastrophe=0.0 if swapped else e.log_e_catastrophe,
             excess_upper_pp=upper,
             ratios=(_inverse(e.ratio_high), _inverse(e.ratio_low)) if swapped else (e.ratio_low, e.ratio_high),
-            phi=self._dispersion.phi,
+            phi=max(self._dispersion.phi, self._metric.min_phi),
             bound="" if upper is None else f"at most {upper:g} pp worse",
         )
 

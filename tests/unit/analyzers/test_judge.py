@@ -273,9 +273,11 @@ def test_messages_that_come_again_never_weigh_more_than_once(kind: Any) -> None:
         metric = msgspec.structs.replace(shape, min_phi=min_phi, **known)
         judge = Judge(JudgeConfig(metrics=(metric,), warm_up_seconds=0.0, settle_scrapes=0, cap=1e9))
         buckets = {kind: BucketCounts((50, 30, 12, 8), (600, 300, 90, 10))}
-        return judge.tick(
+        answer = judge.tick(
             Tick(index=0, at=0.0, weight=9.0, arms=errors_metric((100, 6), (1000, 10)) if kind == "errors" else {}, buckets=buckets)
-        ).log_e_total
+        )
+        assert answer.metrics[0].phi >= min_phi, "the log tells the dispersion that was in force"
+        return answer.log_e_total
 
     assert heard(1.0) > 2.0
     assert 0.2 < heard(3.0) < 0.6 * heard(1.0)
@@ -327,6 +329,7 @@ def test_several_metrics_roll_back_together_and_promote_only_all() -> None:
         ({"max_bad_promotion_percent": 80.0}, "max_bad_promotion_percent is 80"),
         ({"scrape_seconds": 0.0}, "scrape_seconds is 0"),
         ({"deadline_seconds": math.inf}, "deadline_seconds is inf"),
+        ({"start_weight": 1.0}, r"start_weight is 1\.0"),
         ({"weight": -1.0}, r"metrics\[errors\].weight is -1"),
     ],
 )
