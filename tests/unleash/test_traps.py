@@ -1,26 +1,35 @@
 """What running the real server taught, one test for each trap, with the server's own behaviour shown first where it is the surprise.
 
-Traps 1, 9 and 10 of the list are not about this provider: that a real server is cheap to test on, impact metrics, and MQTT.
+Traps 1 and 10 of the list are not about Unleash's answers: that a real server is cheap to test on (every test here), and the name of an
+MQTT library (banned by the linter).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from UnleashClient.impact_metrics import MetricFlagContext
 
+from analyzers.sources.scrape import Line, parse_page
+from daemon.api.canary import Metric
+from daemon.control.measuring import _flag_labels
 from flags.buckets import share
 from flags.errors import Busy, Drifted, Exposed, Invalid, Retryable
 from flags.model import Cohort, Constraint, Converged, Desired, FlagRef, Gate, Owner
+from flags.provider import DEADLINE
 from flags.unleash_witness import Witnesses
 from tests.testbed import build
 from tests.testbed.unleash import ADMIN, BACKEND, Unleash
 from tests.unit.flags.contract import gated
-from tests.unleash.world import PRODUCTION, UnleashWorld
+from tests.unleash.world import PRODUCTION, UnleashWorld, app
 
 pytestmark = pytest.mark.unleash
 
@@ -166,6 +175,35 @@ async def test_trap_8_gated_is_on_new_pods_alone(world: UnleashWorld) -> None:
     expected = share(world.flag.key, IDS, 10)
     assert world.on(IDS, "canary") == expected
     assert world.on(IDS, "stable") == set()
+
+
+async def test_trap_9_impact_metrics(world: UnleashWorld) -> None:
+    """What an app counts leaves an open-source Unleash as text, with the flag's state as the very label by which Linnet compares."""
+    await world.provider.apply(world.flag, gated(100), None)
+    key, counter = world.flag.key, f"jobs_{world.flag.key.replace('-', '_')}"
+    async with app(world.server) as client:
+        client.impact_metrics.define_counter(counter, "jobs of the app")
+        async with asyncio.timeout(40):
+            while not client.is_enabled(key, {"properties": {"track": "canary"}}):
+                await asyncio.sleep(0.1)
+            for track in ("canary",) * 3 + ("",) * 5:
+                asked = MetricFlagContext([key], {"properties": {"track": track}})
+                client.impact_metrics.increment_counter(counter, 1, asked)
+            while len(lines := await counted(world, counter)) < 2:
+                await asyncio.sleep(0.25)
+    one: Any = SimpleNamespace(spec=SimpleNamespace(flags_only=True), flags=(SimpleNamespace(key=key),), sources=())
+    labels = _flag_labels(Metric(name="errors"), one)
+    assert labels is not None
+    shown = {f'{name}="{state}"': line.value for line in lines for name, state in line.labels.items()}
+    assert (shown[labels.canary], shown[labels.stable]) == (3, 5)
+
+
+async def counted(world: UnleashWorld, counter: str) -> list[Line]:
+    """As Prometheus scrapes it, without a token."""
+    answer = await world.caller.request(
+        "GET", f"{world.server.url}/internal-backstage/impact/metrics", headers={}, data=None, deadline=DEADLINE
+    )
+    return parse_page(answer.body.decode(), frozenset({counter}))
 
 
 async def test_a_cohort_and_everyone_overlap_to_the_larger_share(world: UnleashWorld) -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
 import msgspec
 import pytest
-from UnleashClient.clients.async_unleash_client import AsyncUnleashClient
-from UnleashClient.utils import InstanceAllowType
 
 from daemon.api.canary import CanarySpec, Flag, Step
 from daemon.api.status import CanaryStatus, FlagStatus, FlagUsage, RolloutStatus
@@ -21,33 +17,13 @@ from daemon.control.resolve import FlagUse, Resolved
 from daemon.rollout.model import FlagView
 from flags.model import Desired, Gate
 from flags.provider import FlagProvider
-from flags.unleash_memory import Memory
 from flags.usage import REPORTED
 from tests.testbed.unleash import BACKEND, Unleash
-from tests.unleash.world import PRODUCTION, UnleashWorld
+from tests.unleash.world import PRODUCTION, UnleashWorld, app
 
 pytestmark = pytest.mark.unleash
 
 USERS = 60
-
-
-@asynccontextmanager
-async def app(unleash: Unleash) -> AsyncIterator[AsyncUnleashClient]:
-    """The application: Unleash's own SDK, which reports every second."""
-    client = AsyncUnleashClient(
-        url=f"{unleash.url}/api",
-        app_name="shop",
-        refresh_interval=1,
-        metrics_interval=1,
-        custom_headers={"Authorization": BACKEND[PRODUCTION]},
-        cache=cast("Any", Memory()),
-        multiple_instance_mode=InstanceAllowType.SILENTLY_ALLOW,
-    )
-    await client.initialize_client()
-    try:
-        yield client
-    finally:
-        await client.destroy()
 
 
 class Watch:

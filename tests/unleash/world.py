@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
+from UnleashClient.clients.async_unleash_client import AsyncUnleashClient
+from UnleashClient.utils import InstanceAllowType
 from yggdrasil_engine.engine import UnleashEngine
 
 from flags.model import Converged, Desired, FlagRef, Owner
 from flags.unleash import UnleashProvider
 from flags.unleash_admin import UnleashSource
+from flags.unleash_memory import Memory
 from flags.unleash_witness import Witnesses
 from tests.testbed.unleash import ADMIN, BACKEND, Unleash
 from tests.unit.flags.caller import Caller
@@ -144,3 +148,22 @@ def plain(value: Any) -> Any:
 def _left_behind(item: Any) -> bool:
     parameters = item.get("parameters", {}) if isinstance(item, dict) else {}
     return parameters.get("linnet") == "released" and parameters.get("rollout") == "0"
+
+
+@asynccontextmanager
+async def app(unleash: Unleash) -> AsyncIterator[AsyncUnleashClient]:
+    """The application: Unleash's own SDK, which reports every second."""
+    client = AsyncUnleashClient(
+        url=f"{unleash.url}/api",
+        app_name="shop",
+        refresh_interval=1,
+        metrics_interval=1,
+        custom_headers={"Authorization": BACKEND[PRODUCTION]},
+        cache=cast("Any", Memory()),
+        multiple_instance_mode=InstanceAllowType.SILENTLY_ALLOW,
+    )
+    await client.initialize_client()
+    try:
+        yield client
+    finally:
+        await client.destroy()
