@@ -27,6 +27,9 @@ OPT_IN_ANNOTATIONS: Final = (PROFILE, STEPS, FLAGS, ROUTE, NOTIFY, SERVICE)
 CANARY_MARK: Final = f"{GROUP}/canary"  # adopted: the value is the Canary's name; the hold policies look for it
 HELD_MARK: Final = f"{GROUP}/held"  # set by the policy (or by `hold: Always`) in the write that pauses
 
+# What Linnet reads on a Namespace, where it is told to.
+MAX_ROLLOUTS: Final = f"{GROUP}/max-rollouts"  # releases under way at once
+
 # What Linnet reads on a Canary (verbs bound to a revision, so that a replayed GitOps value does nothing).
 ACTION: Final = f"{GROUP}/action"  # promote@REV | abort@REV | pause@REV | resume@REV | override@REV
 ACTION_BY: Final = f"{GROUP}/action-by"  # `WRITER ACTION`, stamped by the API server (verb-policies.yaml)

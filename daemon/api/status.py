@@ -269,6 +269,7 @@ class CanaryStatus(Model, frozen=True, kw_only=True):
     rollout: RolloutStatus | None = None
     verdict: VerdictStatus | None = None
     waiting: Waiting | None = None
+    queued_since: Time | None = None  # where releases are limited: when one first asked to start, its place in the line
     last_action: Word | None = None  # the last verb carried out, as written
     undo: UndoStatus | None = None
     arms: list[ArmStatus] = []

@@ -45,6 +45,26 @@ def _address(_: click.Context, option: click.Parameter, value: str | None) -> st
     metavar="NETWORK",
     help="Let templates speak to this network (127.0.0.0/8, say) although its addresses are refused (repeatable).",
 )
+@click.option(
+    "--max-rollouts",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="Releases under way at once; the others wait in line. 0: any number.",
+)
+@click.option(
+    "--max-rollouts-per-namespace",
+    type=click.IntRange(0, 1000),
+    default=0,
+    show_default=True,
+    help="The same for each namespace.",
+)
+@click.option(
+    "--namespace-caps/--no-namespace-caps",
+    default=False,
+    show_default=True,
+    help="Watch Namespaces: their annotation linnet.dev/max-rollouts is their own cap.",
+)
 @click.option("--api-address", callback=_address, help="host:port of the HTTP API (/api/v1); not served by default.")
 @click.option("--api-cert", type=click.Path(dir_okay=False), help="Its certificate in PEM, read again when it changes.")
 @click.option("--api-key", type=click.Path(dir_okay=False), help="The certificate's key.")
@@ -62,6 +82,11 @@ def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options:
     except trust.TrustError as e:
         raise click.ClickException(str(e)) from e
     _refuse_wrong_networks(options["allow_addresses"])
+    if options["namespace_caps"] and namespaces:
+        raise click.BadParameter(
+            "Namespaces are read cluster-wide; leave it out beside --namespace, and set --max-rollouts-per-namespace",
+            param_hint="--namespace-caps",
+        )
     logs.configure(log_level, "json" if log_format == "json" else "console")
     api = _api({key: options.pop(f"api_{key}") for key in ("address", "cert", "key")})
     daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces, "api": api}, Options))

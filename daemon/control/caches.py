@@ -5,7 +5,7 @@ Secrets and ConfigMaps are not here: they are read one by one, when needed, by n
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from daemon.api import names
 from daemon.control import objects as ours
@@ -16,6 +16,7 @@ from daemon.kube.objects import (
     Deployment,
     HorizontalPodAutoscaler,
     KubeObject,
+    Namespace,
     NetworkPolicy,
     Pod,
     ReplicaSet,
@@ -26,10 +27,19 @@ from daemon.traffic.informers import RouteInformers
 from daemon.traffic.registry import Routers, discovered
 from daemon.workloads.revisions import by_workload, label_value
 
+UNDER_WAY: Final = "under way"
+QUEUED: Final = "queued"
+
 
 def _by_workload_ref(item: ours.Canary) -> list[str]:
     """The Canary that holds and releases a workload; one for flags alone does neither."""
     return [] if item.spec.flags_only or not item.spec.workload else [f"{item.namespace}/{item.spec.workload}"]
+
+
+def _by_release(item: ours.Canary) -> list[str]:
+    if item.status.rollout is not None:
+        return [UNDER_WAY]
+    return [QUEUED] if item.status.queued_since else []
 
 
 def _by_our_owner(item: KubeObject) -> list[str]:
@@ -48,13 +58,16 @@ def _by_target(item: HorizontalPodAutoscaler) -> list[str]:
 
 
 class Caches:
-    """One informer a kind; `optional` kinds may not exist in a cluster."""
+    """One informer a kind; Namespaces only where they may set a cap of their own."""
 
-    def __init__(self, client: Client, namespaces: Sequence[str], catalogue: str) -> None:
+    def __init__(self, client: Client, namespaces: Sequence[str], catalogue: str, *, caps: bool = False) -> None:
         scope = tuple(namespaces)
         wide = tuple(dict.fromkeys((*scope, catalogue))) if scope else ()
         self.canaries: Informer[ours.Canary] = Informer(
-            client, ours.CANARIES, namespaces=scope, indexes={"workload": _by_workload_ref, "namespace": by_namespace}
+            client,
+            ours.CANARIES,
+            namespaces=scope,
+            indexes={"workload": _by_workload_ref, "namespace": by_namespace, "release": _by_release},
         )
         self.profiles: Informer[ours.Profile] = Informer(client, ours.PROFILES, namespaces=wide)
         self.metric_sources: Informer[ours.MetricSource] = Informer(client, ours.METRIC_SOURCES, namespaces=wide)
@@ -81,6 +94,7 @@ class Caches:
         self.policies: Informer[NetworkPolicy] = Informer(
             client, res.NETWORK_POLICIES, namespaces=scope, indexes={"namespace": by_namespace}
         )
+        self.namespaces: Informer[Namespace] | None = Informer(client, res.NAMESPACES) if caps else None
         self.routes = RouteInformers(client, scope, discovered())
         self.routers = Routers(client, self.routes)
 
@@ -100,6 +114,7 @@ class Caches:
             self.revisions,
             self.autoscalers,
             self.policies,
+            *([self.namespaces] if self.namespaces is not None else []),
         )
 
     @property

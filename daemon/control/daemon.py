@@ -30,6 +30,7 @@ from daemon.control.guard import Guard, GuardedHttp
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.leave import Leave
+from daemon.control.line import Line
 from daemon.control.metrics import Metrics
 from daemon.control.observe import Observer
 from daemon.control.permits import HoldProbe
@@ -51,6 +52,7 @@ from daemon.kube.lease import LeaderElector, LeaseOptions
 from daemon.kube.store import Key
 from daemon.kube.transport import Transport
 from daemon.notify.notifier import Notifier, Outcome
+from daemon.rollout.line import Caps
 from daemon.web.health import application, serve
 from daemon.workloads.revisions import Revisions, Templates
 from flags.unleash_witness import Witnesses
@@ -77,6 +79,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     lease_namespace: str | None = None
     workers: int = 4
     allow_addresses: tuple[str, ...] = ()
+    max_rollouts: int = 0
+    max_rollouts_per_namespace: int = 0
+    namespace_caps: bool = False
     api: ApiOptions = ApiOptions()
     sync_deadline: float = 60.0
 
@@ -97,7 +102,8 @@ class Daemon:
         async with Transport(config, observe=self.metrics.request) as transport, serve(app, self.options.metrics_address) as url:
             log.info("linnet serves %s/metrics and leads as %s", url, self._identity)
             client = Client(transport, field_manager=names.FIELD_MANAGER)
-            caches = self._caches = Caches(client, self.options.namespaces, self.options.catalogue_namespace)
+            options = self.options
+            caches = self._caches = Caches(client, options.namespaces, options.catalogue_namespace, caps=options.namespace_caps)
             notifier = Notifier(self._sent)
             async with serving(self.options.api, client, self.options.namespaces), asyncio.TaskGroup() as group:
                 informers = group.create_task(caches.run(), name="informers")
@@ -215,7 +221,9 @@ class _Leader:
         self._witnesses = Witnesses(http.session)
         flags = FlagBoard(FlagSources(client, http, secrets, self._witnesses), self._daemon.options.cluster_name)
         revisions = Revisions(client, caches.revisions.store, templates, time.time)
-        leave = Leave(caches, catalogue.namespace)
+        options = self._daemon.options
+        line = Line(caches, Caps(cluster=options.max_rollouts, namespace=options.max_rollouts_per_namespace))
+        leave = Leave(caches, catalogue.namespace, line)
         return Reconciler(
             client=client,
             caches=caches,
@@ -227,6 +235,7 @@ class _Leader:
             flags=flags,
             probe=HoldProbe(client, sources=SourceProbe(http, secrets), volumes=VolumeProbe(client, templates)),
             prospects=self._prospects,
+            line=line,
             teller=teller,
             ended=lambda outcome: self._daemon.metrics.rollouts.labels(outcome).inc(),
         )

@@ -1,4 +1,4 @@
-"""All leave from outside, for one Canary, in one list: what follows its annotations, freezes, and release windows."""
+"""All leave from outside, for one Canary, in one list: what follows its annotations, freezes, release windows, and its turn."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,26 +6,29 @@ from collections.abc import Callable, Iterator
 from daemon.api.windows import known_zone
 from daemon.control.caches import Caches
 from daemon.control.following import following
+from daemon.control.line import Line
 from daemon.control.resolve import Resolved
 from daemon.rollout import timetable
 from daemon.rollout.model import Permit
 
 
 class Leave:
-    def __init__(self, caches: Caches, catalogue: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, caches: Caches, catalogue: str, line: Line, clock: Callable[[], float] = time.time) -> None:
         self._caches = caches
         self._catalogue = catalogue
+        self._line = line
         self._clock = clock
 
     def permits(self, resolved: Resolved) -> tuple[Permit, ...]:
-        """Without a request; a permit that withholds nothing is left out."""
+        """Without a request; a permit that withholds nothing is left out, but for a turn that has come."""
         now = self._clock()
-        follows = following(resolved)
+        follows, turn = following(resolved), self._line.permit(resolved, now)
         return (
             *([follows] if follows is not None else []),
             *self._freezes(resolved, now),
             # One of an unknown zone is a fault that keeps the Canary from starting anything.
             *timetable.window_permits([w for w in resolved.spec.windows or () if known_zone(w.time_zone)], now),
+            *([turn] if turn is not None else []),
         )
 
     def _freezes(self, resolved: Resolved, now: float) -> Iterator[Permit]:

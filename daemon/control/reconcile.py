@@ -22,6 +22,7 @@ from daemon.control.checking import CheckBoard
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
 from daemon.control.judging import JudgeBoard
+from daemon.control.line import Line
 from daemon.control.observe import Observer
 from daemon.control.outlook import outlook
 from daemon.control.permits import HoldProbe
@@ -95,6 +96,7 @@ class Reconciler:
         flags: FlagBoard,
         probe: HoldProbe,
         prospects: Prospects,
+        line: Line,
         teller: Teller,
         clock: Callable[[], float] = time.time,
         ended: Callable[[str], None] = lambda _outcome: None,
@@ -109,6 +111,7 @@ class Reconciler:
         self._flags = flags
         self._probe = probe
         self._prospects = prospects
+        self._line = line
         self._teller = teller
         self._clock = clock
         self._ended = ended
@@ -130,9 +133,12 @@ class Reconciler:
         now = self._clock()
         before = canary.status
         decision = decide(resolved.spec, before, seen, now, name=canary.name)
+        if before.rollout is None and decision.status.rollout is not None:
+            self._line.begins(key)  # before anything is awaited: another worker may decide meanwhile
         undo = self._executor.record(resolved, decision.actions, undo)
         status = self._complete(resolved, decision, undo, seen, now)
         canary = await self._write(stored, status, now)
+        self._line.begun(key)
         self._log(resolved, decision)
         resolved = msgspec.structs.replace(resolved, canary=canary)
         self._teller.tell(resolved, decision)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from daemon.api import names
-from daemon.control.caches import Caches
+from daemon.control.caches import QUEUED, Caches
+from daemon.control.objects import Canary
 from daemon.kube.informer import Informer
 from daemon.kube.objects import KubeObject
 from daemon.kube.queue import WorkQueue
@@ -38,10 +39,12 @@ class Wakeups:
         )
         return [
             self._on(caches.canaries, self._canary),
+            caches.canaries.store.add_handler(self._stake, replay=False),
             self._on(caches.deployments, self._deployment),
             self._on(caches.replica_sets, self._owned),
             self._on(caches.pods, self._owned),
             *(self._on(informer, self._neighbour) for informer in neighbours),
+            *([self._on(caches.namespaces, self._line)] if caches.namespaces is not None else []),
             caches.routes.add_handler(_changed(self._neighbour), self._everyone),
         ]
 
@@ -54,6 +57,15 @@ class Wakeups:
 
     def _canary(self, item: KubeObject) -> None:
         self._canaries.add(item.key)
+
+    def _stake(self, old: Canary | None, new: Canary | None) -> None:
+        """A release that began, ended, joined the line or left it: those who wait have another place, or their turn."""
+        if new is None or (old is not None and _staked(old) != _staked(new)):
+            self._line()
+
+    def _line(self, _: KubeObject | None = None) -> None:
+        for found in self._caches.canaries.store.by("release", QUEUED):
+            self._canaries.add(found.key)
 
     def _deployment(self, item: KubeObject) -> None:
         if self._ours(item):
@@ -87,6 +99,12 @@ class Wakeups:
     def _of_workload(self, namespace: str, name: str) -> None:
         for found in self._caches.canaries.store.by("workload", f"{namespace}/{name}"):
             self._canaries.add(found.key)
+
+
+def _staked(item: Canary) -> tuple[bool, str | None, str | None]:
+    status = item.status
+    waiting = status.waiting.reason if status.waiting is not None and status.queued_since else None
+    return status.rollout is not None, status.queued_since, waiting
 
 
 def _changed(wake: Callable[[KubeObject], None]) -> Callable[[KubeObject | None, KubeObject | None], None]:

@@ -1,7 +1,7 @@
 """Leave from outside: what waits for it, for how long, and which verbs of people it binds.
 
 A freeze or a closed window is the owner's own word: it is waited for as long as it lasts, the judge's deadline waits too, and a plain verb
-does not step over it (a hotfix and an override do, each with a reason). Other leave that never comes ends the release (promise P6). An
+does not step over it (a hotfix and an override do, each with a reason). So is a slot, where only so many releases may be under way at once. Other leave that never comes ends the release (promise P6). An
 abort, a rollback and all that ends an exposure ask nobody.
 """
 
@@ -14,7 +14,7 @@ from daemon.rollout.model import Command, Permit
 from daemon.rollout.turn import EXPOSED, Turn
 
 Move = Literal["start", "advance", "promote"]
-OWNED: Final = ("PermitFreeze", "PermitWindow")
+OWNED: Final = ("PermitFreeze", "PermitWindow", "PermitQueue")
 _GIVEN: Final[Mapping[Move, Callable[[Permit], bool]]] = {
     "start": lambda p: p.start and not p.must_abort,
     "advance": lambda p: p.advance,
@@ -31,10 +31,15 @@ _FORWARD: Final[Mapping[str, Move]] = {
 
 def withheld(turn: Turn, move: Move) -> Permit | None:
     """The leave that is waited for the longest, of what this move lacks."""
+    lacking = [p for p in turn.seen.permits if not _GIVEN[move](p) and not _exempt(turn, p) and not _outlived(turn, p)]
+    return max(lacking, key=lambda p: (not p.queue, p.owned, p.until or float("inf")), default=None)
+
+
+def _exempt(turn: Turn, permit: Permit) -> bool:
+    """A hotfix has its reason; a person's undo is a way back, and none of those stands in a line."""
     rollout = turn.status.rollout
-    hotfix = rollout is not None and rollout.hotfix
-    lacking = [p for p in turn.seen.permits if not _GIVEN[move](p) and not (hotfix and p.owned and p.hotfix) and not _outlived(turn, p)]
-    return max(lacking, key=lambda p: (p.owned, p.until or float("inf")), default=None)
+    hotfix = rollout is not None and rollout.hotfix and permit.owned and permit.hotfix
+    return hotfix or (permit.queue and turn.status.undo is not None)
 
 
 def _outlived(turn: Turn, permit: Permit) -> bool:
@@ -71,6 +76,8 @@ def may_start(turn: Turn) -> bool:
     if permit is None:
         return True
     reason, way_out = f"Permit{permit.source}", _past(turn, permit)
+    if any(p.queue for p in turn.seen.permits):  # its place counts from now, whatever holds it
+        turn.set(queued_since=turn.status.queued_since or stamp(turn.now))
     turn.set(observed_revision=turn.workload.revision)  # what a hotfix or an override that is said now is bound to
     if permit.until is None and not permit.owned:
         turn.linger(reason, permit.why, way_out, within=permit.patience or turn.plan.deadline)
@@ -109,9 +116,18 @@ def overtime(turn: Turn) -> float:
 
 
 def settle(turn: Turn) -> None:
-    """A wait for the owner's own word is over: the judge's deadline moves by as much."""
+    """A wait for the owner's own word is over: the judge's deadline moves by as much. Who has nothing to start leaves the line."""
+    if turn.status.queued_since is not None and not _would_start(turn):
+        turn.set(queued_since=None)
     rollout, over = turn.status.rollout, overtime(turn)
     still = turn.waiting is not None and turn.waiting.reason in OWNED and turn.waited(turn.waiting.reason) > 0
     if rollout is None or rollout.deadline_at is None or still or not over or turn.status.phase not in EXPOSED:
         return
     turn.roll(deadline_at=stamp(epoch(rollout.deadline_at) + over))
+
+
+def _would_start(turn: Turn) -> bool:
+    """A newer version that arrives meanwhile has the place of the one before: who releases often is not the last for ever."""
+    workload, status = turn.seen.workload, turn.status
+    at_rest = status.rollout is None and status.phase in ("Pending", "Idle")
+    return at_rest and workload is not None and workload.revision != status.stable_revision

@@ -18,12 +18,12 @@ from tests.testbed.unleash import Unleash, missing
 
 @pytest.fixture(scope="session")
 def linnet(control_plane: ControlPlane, node_agent: NodeAgent, gateway: Gateway) -> Linnet:
-    """The chart as `helm install` leaves it, with one replica, for all namespaces; it ends with the control plane."""
+    """The chart with one replica, for all namespaces, which may have caps of their own; it ends with the control plane."""
     reason = missing_parts("helm")
     if reason:
         pytest.skip(reason)
     installed = Linnet(control_plane)
-    installed.install()
+    installed.install({"caps": {"namespaceAnnotations": True}})
     return installed
 
 

@@ -175,14 +175,14 @@ class Shop:
         """`kubectl set image`."""
         self.kubectl("set", "image", "deployment/shop", f"shop=shop:{tag}")
 
-    def order(self, verb: str) -> None:
+    def order(self, verb: str, of: str = "shop") -> None:
         """What `linnet <verb>` writes: the verb, bound to the revision at hand."""
-        status = self.status()
+        status = self.status(of)
         revision = (status.get("rollout") or {}).get("revision") or status["observedRevision"]
         self.kubectl(
             "annotate",
             "canaries.linnet.dev",
-            "shop",
+            of,
             "--overwrite",
             f"linnet.dev/action={verb}@{revision}#by=alice;n={time.time()};{ACCOUNT}",
         )

@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cluster.scenario import Shop
+from tests.cluster.scenario import Shop, canary
 from tests.cluster.stage import scenario
+from tests.testbed.gateway import http_route
+from tests.testbed.linnet import eventually
+from tests.testbed.nodes import shop as manifest
 
 pytestmark = pytest.mark.cluster
 
@@ -65,3 +68,29 @@ def test_a_closed_window_holds_the_start_and_a_hotfix_with_a_reason_passes(shop:
     status = shop.await_verdict("Pass")
     assert "admin" in status["sentence"], status["sentence"]
     shop.assert_clean()
+
+
+@scenario
+def test_a_namespace_releases_as_many_at_once_as_its_annotation_says(shop: Shop) -> None:
+    """The second waits in line and says its place, and begins when the first has ended; a cap that is no number is named."""
+
+    def capped(text: str) -> None:
+        shop.plane.kubectl("annotate", "namespace", shop.namespace, "--overwrite", f"linnet.dev/max-rollouts={text}")
+
+    shop.apply(*manifest("cart", startup_seconds=0), http_route("cart", f"cart.{shop.host}", {"cart": None}))
+    shop.open({"steps": SLOW})
+    shop.apply(canary("cart", steps=SLOW))
+    eventually(lambda: shop.status("cart").get("phase") == "Idle", "cart is adopted")
+    capped("one")
+    shop.kubectl("set", "image", "deployment/cart", "shop=shop:v2")
+    eventually(lambda: "is 'one', and takes a whole number" in shop.status("cart").get("waiting", {}).get("message", ""), "it is named")
+    capped("1")
+    eventually(lambda: shop.status("cart").get("rollout"), "cart is under way")
+    shop.push("v2")
+    place = f"1st of 1 waiting in namespace {shop.namespace}; 1 of 1 releases of it are under way"
+    assert waits(shop, "PermitQueue")["message"] == place
+    eventually(lambda: any(place in event["note"] for event in shop.events("Waiting")), "an Event says the place")
+    assert not [name for name in shop.deployments() if name.startswith("shop-canary")]
+    shop.order("abort", of="cart")
+    shop.await_weight(20)
+    assert shop.status("cart").get("rollout") is None

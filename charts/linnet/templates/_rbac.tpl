@@ -119,6 +119,12 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [networking.k8s.io]
   resources: [ingressclasses]
   verbs: [list, watch]
+{{- if .Values.caps.namespaceAnnotations }}
+# The caps that Namespaces have of their own.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end }}
 {{- end -}}
 
 {{/* In the release's namespace, where it is none of the namespaces that Linnet works in: the catalogue and its credentials. */}}

@@ -35,6 +35,7 @@ EVERYTHING: Object = {
     "affinity": {"nodeAffinity": {}},
     "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}],
     "priorityClassName": "system-cluster-critical",
+    "caps": {"rollouts": 20, "rolloutsPerNamespace": 2, "namespaceAnnotations": True},
     "extraObjects": [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more", "namespace": "{{ .Release.Namespace }}"}},
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-text'}",
@@ -306,6 +307,9 @@ WRONG: tuple[tuple[Object, str], ...] = (
     ({"leaderElection": {"leaseName": ""}}, "leaseName"),
     ({"replicas": 2, "leaderElection": {"enabled": False}}, "replicas: 1"),
     ({"serviceAccount": {"create": False}}, "serviceAccount.name"),
+    ({"caps": {"rollouts": -1}}, "rollouts"),
+    ({"caps": {"rolloutsPerNamespace": "two"}}, "rolloutsPerNamespace"),
+    ({"caps": {"namespaceAnnotations": True}, **NAMESPACED}, "caps.rolloutsPerNamespace"),
 )
 
 
@@ -342,6 +346,16 @@ def test_the_http_api_is_served_over_tls_with_the_rights_that_it_needs(chart: Ch
     plain = chart.render()
     assert not [o for o in of_kind(plain, "ClusterRoleBinding") if o["metadata"]["name"] == "linnet-api"]
     assert "api" not in [p["name"] for p in one(plain, "Service", "linnet")["spec"]["ports"]]
+
+
+def test_caps_are_options_and_namespaces_are_read_only_where_they_have_caps(chart: Chart) -> None:
+    """Neither an option nor a right by default."""
+    objects = chart.render({"caps": {"rollouts": 20, "rolloutsPerNamespace": 2, "namespaceAnnotations": True}})
+    args = pod_specs(objects)["Deployment"]["containers"][0]["args"]
+    assert {"--max-rollouts=20", "--max-rollouts-per-namespace=2", "--namespace-caps"} <= {*args}
+    wanted = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}
+    assert wanted in one(objects, "ClusterRole", "linnet")["rules"]
+    assert not [rule for rule in rules(chart.render()) if "namespaces" in rule["resources"]]
 
 
 def test_the_http_api_is_not_served_without_a_certificate(chart: Chart) -> None:

@@ -69,6 +69,8 @@ def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         (("--metrics-address", "everywhere"), 2, "'everywhere' is not host:port, such as 0.0.0.0:8080 or [::]:8080"),
         (("--metrics-address", "127.0.0.1:80800"), 2, "'127.0.0.1:80800' is not host:port"),
         (("--metrics-address", "::1:8080"), 2, "'::1:8080' is not host:port"),
+        (("--max-rollouts", "-1"), 2, "Invalid value for '--max-rollouts': -1 is not in the range 0<=x<=1000"),
+        (("--namespace-caps", "--namespace", "shop"), 2, "leave it out beside --namespace, and set --max-rollouts-per-namespace"),
     ],
 )
 def test_a_daemon_that_cannot_start_says_why_without_a_trace(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str) -> None:

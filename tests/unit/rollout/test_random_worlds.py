@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from daemon.api.canary import Strategy
+from daemon.rollout import line
 from daemon.rollout import model as m
 from tests.unit.rollout.world import Autoscaler, Version, World
 from tests.unit.rollout.worlds import approved_step, blue_green, flagged, paused_step, two_flags, world
@@ -187,6 +188,10 @@ class Worlds(RuleBasedStateMachine):
         self.world.permits = (
             m.Permit(source="Freeze", start=start, advance=advance, promote=promote, must_abort=must_abort, why="frozen"),
         )
+
+    @rule(turn=st.booleans())
+    def a_place_in_line(self, turn: bool) -> None:
+        self.world.permits = (m.Permit(source="Queue", queue=True) if turn else line.withheld("2nd of 2 waiting"),)
 
     @rule()
     def the_owner_pauses(self) -> None:
