@@ -115,6 +115,7 @@ def _canary_gone(turn: Turn) -> bool:
         turn.note_weight(0)
     turn.roll(weight_reached=0)
     turn.roll(promotion="Cleaning", stage_started_at=stamp(turn.now), told=False)
+    turn.reset_wait()  # its deadline was that of the stage before
     return False
 
 

@@ -6,9 +6,10 @@ import pytest
 
 from daemon.api.canary import Outcome
 from daemon.rollout import model as m
+from daemon.rollout.clock import epoch
 from tests.unit.rollout.places import placed
 from tests.unit.rollout.world import Version
-from tests.unit.rollout.worlds import outcomes, releasing, world
+from tests.unit.rollout.worlds import flagged, outcomes, releasing, world
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,15 @@ def test_a_wait_at_rest_that_lasts_too_long_is_told_once() -> None:
     w.permits = ()
     w.settle()
     assert w.status.stable_revision == "v2"
+
+
+def test_a_flag_that_is_late_in_two_stages_is_waited_for_by_the_deadline_of_each() -> None:
+    """The traffic returns at the first one; what people then see is the time of the stage that begins, not one that has passed."""
+    w = releasing(Version("v2"), spec=flagged())
+    w.reach("Promoting", promotion="Returning")
+    w.flags[0].settles = float("inf")
+    w.run(lambda w: w.status.rollout is not None and w.status.rollout.promotion == "Cleaning")
+    waiting = w.status.waiting
+    assert waiting is None or (waiting.until is not None and epoch(waiting.until) > w.now)
+    w.settle()
+    w.as_found()
