@@ -8,6 +8,7 @@ _DISTURBED = "tests/unit/rollout/test_disturbances.py"
 _TAKEN = "tests/unit/rollout/test_disturbed_routes_and_flags.py"
 _UNJUDGED = "tests/unit/rollout/test_unjudged_versions.py"
 _WHOLE = "tests/unit/rollout/test_whole_rollouts.py"
+_SEARCH = "tests/unit/rollout/test_search.py::test_every_state_keeps_the_promises_and_has_a_way_out"
 _COMMANDS = "tests/unit/rollout/test_commands.py"
 
 MUTANTS = (
@@ -250,5 +251,45 @@ MUTANTS = (
         old="turn.step.weight < 100 <= following.weight",
         new="turn.step.weight < 100 < following.weight",
         test="tests/unit/rollout/test_blue_green.py::test_nothing_is_switched_without_a_proof",
+    ),
+    Mutant(
+        name="canary-deleted-before-weight-0",
+        protects="P3 pods last",
+        path="daemon/rollout/rollback.py",
+        old="    turn.recall(SetWeight, SetFlag, FinishFlag)\n",
+        new="    turn.recall(SetWeight, SetFlag, FinishFlag)\n    turn.do(DeleteCanary())\n",
+        test=f"{_SEARCH}[flag]",
+    ),
+    Mutant(
+        name="a-pause-from-which-no-abort-leads",
+        protects="P6 way out",
+        path="daemon/rollout/commands.py",
+        old='    "abort": (*IN_STEPS, "Promoting", "Settling"),\n',
+        new='    "abort": ("Starting", "Progressing", "Inconclusive", "Promoting", "Settling"),\n',
+        test=f"{_SEARCH}[pods]",
+    ),
+    Mutant(
+        name="a-wait-for-pods-without-an-end",
+        protects="P6 deadline",
+        path="daemon/rollout/progress.py",
+        old='    if turn.overdue:\n        rollback.begin(turn, "CapacityTimeout" if reason',
+        new='    if turn.overdue and turn.seen.gitops:\n        rollback.begin(turn, "CapacityTimeout" if reason',
+        test=f"{_SEARCH}[flag]",
+    ),
+    Mutant(
+        name="no-floor",
+        protects="P2 stable can take all back",
+        path="daemon/rollout/progress.py",
+        old="autoscaler.minimum < turn.demand and not turn.seen.floor_written",
+        new="autoscaler.minimum < 0 and not turn.seen.floor_written",
+        test=f"{_DISTURBED}::test_a_floor_that_someone_takes_back_caps_the_weight",
+    ),
+    Mutant(
+        name="a-wait-keeps-the-deadline-of-the-stage-before",
+        protects="P6 deadline",
+        path="daemon/rollout/returning.py",
+        old="    turn.reset_wait()  # its deadline was that of the stage before\n",
+        new="",
+        test="tests/unit/rollout/test_waits_that_end.py::test_a_flag_that_is_late_in_two_stages_is_waited_for_by_the_deadline_of_each",
     ),
 )

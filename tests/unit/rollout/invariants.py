@@ -30,11 +30,13 @@ def check_all(world: World, seen: m.Observed, before: CanaryStatus, decision: m.
         p3,
         p3_forward,
         p3_back,
+        p3_pods,
         whole_steps,
         ceilings,
         falls,
         climbs,
         p4,
+        p4_ships,
         p5,
         p6,
         p6_at_rest,
@@ -81,6 +83,19 @@ def p2_fall(world: World, seen: m.Observed, before: CanaryStatus, decision: m.De
             assert lower, f"{now} % stays on {ready} ready pods of {seen.workload.replicas} in {status.phase}: {decision.actions}"
 
 
+def p2_floor(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """No weight leaves stable before its autoscaler's minimum is lifted, where that was below what was needed at the start.
+
+    For worlds that start below: where the need grows under way, a floor is not lifted any further, so this is not asked of every world.
+    """
+    scaler, status = seen.autoscaler, decision.status
+    if scaler is None or seen.workload is None or status.phase not in EXPOSED:
+        return
+    if any(isinstance(a, m.SetWeight) and a.weight > 0 for a in decision.actions):
+        lifted = seen.floor_written or any(isinstance(a, m.LiftFloor) for a in decision.actions)
+        assert lifted or scaler.minimum >= seen.workload.replicas, f"weight over a floor of {scaler.minimum} of {seen.workload.replicas}"
+
+
 def p2_back(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
     """After a promotion traffic goes back only to stable pods that are ready for all of it."""
     rollout = before.rollout
@@ -100,7 +115,7 @@ def p3(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
         zero = any(isinstance(a, m.SetWeight) and a.weight == 0 for a in decision.actions)
         first = _before_the_weight(world, seen) if world.now < epoch(status.rollout.abort_at or "") + PATIENCE else []
         assert zero or nowhere or first, f"exposed while rolling back: {decision.actions}"
-        assert not nowhere or _staying(seen, status.rollout.revision) < seen.workload.replicas
+        assert not nowhere or _staying(seen, status) < seen.workload.replicas
     on = {f.name for f in seen.flags if (f.percent or 0) > 0 and not f.missing}
     for action in decision.actions:
         if isinstance(action, m.ZeroFlags | m.RestoreFlags):
@@ -133,6 +148,12 @@ def p3_back(world: World, seen: m.Observed, before: CanaryStatus, decision: m.De
     first = _before_the_weight(world, seen)
     zero = m.SetWeight(weight=0) in decision.actions
     assert not (zero and first and world.now < epoch(rollout.abort_at) + PATIENCE), f"traffic before {first}"
+
+
+def p3_pods(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """No pod of a canary is taken away while a route still names it."""
+    if m.DeleteCanary() in decision.actions and seen.workload is not None and before.rollout is not None:
+        assert all(not r.weight for r in seen.routes), f"the canary ends under {seen.routes}"
 
 
 def whole_steps(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
@@ -239,12 +260,15 @@ def _flag(seen: m.Observed, name: str) -> m.FlagView:
     return next(f for f in seen.flags if f.name == name)
 
 
-def _staying(seen: m.Observed, failed: str) -> int:
-    """Pods of the Deployment's own that no roll is about to take away."""
+def _staying(seen: m.Observed, status: CanaryStatus) -> int:
+    """Pods of the Deployment's own that no roll is about to take away; a held stable template is about to be let go."""
     assert seen.workload is not None
+    assert status.rollout is not None
     workload = seen.workload
-    rolling = not workload.paused and workload.revision == failed
-    return 0 if rolling else sum(r.available for r in workload.active if workload.paused or r.revision == workload.revision)
+    if not workload.paused and workload.revision == status.rollout.revision:
+        return 0
+    kept = workload.paused and workload.revision != status.stable_revision
+    return sum(r.available for r in workload.active if kept or r.revision == workload.revision)
 
 
 def p4(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
@@ -267,6 +291,20 @@ def p4(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
     fresh = status.rollout is not None and (before.rollout is None or before.rollout.revision != status.rollout.revision)
     if fresh:
         assert not status.metrics, "a rollout began with another revision's numbers"
+
+
+def p4_ships(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """The hold ends for stable, or for the version whose promotion has come to that; and only stable is written back."""
+    status = decision.status
+    rollout = status.rollout
+    fine = {before.stable_revision, status.stable_revision}
+    if rollout is not None and rollout.promotion in ("Releasing", "Rolling"):
+        fine.add(rollout.revision)
+    for action in decision.actions:
+        if isinstance(action, m.ReleaseHold) and before.phase != "Pending":
+            assert action.revision in fine, f"{action} with stable {status.stable_revision}"
+        if isinstance(action, m.RestoreTemplate):
+            assert action.revision == status.stable_revision, f"{action} with stable {status.stable_revision}"
 
 
 def p5(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
