@@ -23,6 +23,8 @@ def giving_back(turn: Turn) -> None:
     stages = promote(lockstep.driven(turn, turn.taken), patience=turn.plan.progress)
     over = walk(stages, partial(_attempt, turn), elapsed=elapsed)
     if returning or rollback.floor_lifted(turn) or not over:
+        if turn.waiting is not None:
+            turn.tell_stuck(f"{sentence.subject(turn)}: the promotion does not end: {turn.waiting.message}; {turn.waiting.way_out}")
         return
     text = sentence.promoted(turn)
     turn.set(

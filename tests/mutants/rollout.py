@@ -292,4 +292,12 @@ MUTANTS = (
         new="",
         test="tests/unit/rollout/test_waits_that_end.py::test_a_flag_that_is_late_in_two_stages_is_waited_for_by_the_deadline_of_each",
     ),
+    Mutant(
+        name="nobody-hears-of-a-promotion-that-does-not-end",
+        protects="P6 people are told",
+        path="daemon/rollout/returning.py",
+        old="        if turn.waiting is not None:\n            turn.tell_stuck(",
+        new="        if turn.waiting is not None and turn.now < 0:\n            turn.tell_stuck(",
+        test="tests/unit/rollout/test_waits_that_end.py::test_people_are_told_once_of_a_flag_source_that_keeps_a_promotion_from_its_end",
+    ),
 )

@@ -19,7 +19,7 @@ BOUND = 20  # transitions to an end
 OWNERS = ("PausedByStep", "PausedByPerson", "ApprovalOverdue", "PermitFreeze")
 LATE = ("Returning", "Cleaning")  # stable is the new version already: an abort is refused, and says so
 # What may outlast its deadline once people were told: the canary keeps serving, or a flag's source is away and its undo would be lost (P1).
-LASTING = ("StableRolling", "FlagRollbackPending")
+LASTING = ("StableRolling", "FlagRollbackPending", "FlagFinishing")
 
 
 class Fault(AssertionError):

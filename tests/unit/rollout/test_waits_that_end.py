@@ -187,3 +187,17 @@ def test_a_flag_that_is_late_in_two_stages_is_waited_for_by_the_deadline_of_each
     assert waiting is None or (waiting.until is not None and epoch(waiting.until) > w.now)
     w.settle()
     w.as_found()
+
+
+def test_people_are_told_once_of_a_flag_source_that_keeps_a_promotion_from_its_end() -> None:
+    """The source may come back, so it is waited for beyond the deadline; nobody has to find that out by looking."""
+    w = releasing(Version("v2"), spec=flagged())
+    w.reach("Promoting", promotion="Cleaning")
+    w.flags[0].error = "connection refused"
+    w.seconds(1800, step=15)
+    assert w.phase == "Promoting"
+    assert len([t for t in w.told("Waiting") if "the promotion does not end" in t and "connection refused" in t]) == 1
+    w.flags[0].error = ""
+    w.settle()
+    assert w.status.stable_revision == "v2"
+    w.as_found()
