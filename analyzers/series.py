@@ -101,8 +101,13 @@ class _Series:
     target: tuple[str, ...]
     labels: Mapping[str, str]
     last: _Seen | None = None
-    lost: bool = False
+    left: float = -math.inf
+    """When it was last seen before its arm was forgotten."""
     pending: list[_Seen] = field(default_factory=list)
+
+    @property
+    def lost(self) -> bool:
+        return self.left > -math.inf
 
 
 @dataclass(slots=True)
@@ -198,8 +203,8 @@ class Follower:
         """An arm that stayed away: when it comes back, its counters are a base, so that both arms cover the same time."""
         self._known.discard(arm)
         for series in self._series.values():
-            if series.arm == arm:
-                series.lost, series.last = series.lost or series.last is not None, None
+            if series.arm == arm and series.last is not None:
+                series.left, series.last = series.last.at, None
         others = {s.target for s in self._series.values() if s.arm != arm}
         for target in {s.target for s in self._series.values() if s.arm == arm} - others:
             self._targets.pop(target, None)
@@ -224,7 +229,7 @@ class Follower:
             target.reset = at if any(_is_reset(s, x) for s, x in group) else target.reset
             target.seen = at
             for series, sample in group:
-                series.last, series.lost = sample, False
+                series.last, series.left = sample, -math.inf
         return sums
 
     def _increment(self, series: _Series, new: _Seen, target: _Target, since: float) -> float:
@@ -245,7 +250,8 @@ class Follower:
         seen = {name for name, t in self._targets.items() if t.seen is not None and t.seen >= recent}
         for series in self._series.values():
             series.pending = [x for x in series.pending if x.at >= recent]
-        self._series = {k: s for k, s in self._series.items() if s.pending or s.target in seen}
+        # What is lost is kept as long: as a new series its pod, if young, would count all that it ever counted once more.
+        self._series = {k: s for k, s in self._series.items() if s.pending or s.target in seen or s.left >= recent}
         alive = {s.target for s in self._series.values()}
         self._targets = {k: t for k, t in self._targets.items() if k in alive}
 

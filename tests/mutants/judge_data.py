@@ -17,6 +17,14 @@ _STATS = f"{_TESTS}/test_stats.py"
 
 MUTANTS = (
     Mutant(
+        name="what-is-lost-comes-back-as-new",
+        protects="judge rule 5: a count is evidence once",
+        path="analyzers/series.py",
+        old=" or s.target in seen or s.left >= recent}",
+        new=" or s.target in seen}",
+        test=f"{_SERIES}::test_a_young_process_that_stayed_away_is_remembered_though_nothing_of_it_waits",
+    ),
+    Mutant(
         name="one-empty-tick-is-a-dead-canary",
         protects="judge rule 1: two ticks without a request",
         path="analyzers/judge.py",

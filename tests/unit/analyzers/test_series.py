@@ -126,6 +126,14 @@ def test_a_young_process_that_stayed_away_returns_as_a_base() -> None:
     assert _canary(t, range(1, 8)) == [(0, 0), (10, 0), None, None, None, (0, 0), (5, 0)]
 
 
+def test_a_young_process_that_stayed_away_is_remembered_though_nothing_of_it_waits() -> None:
+    """The same, read as a live source gives it: what was forgotten as a whole came back as new, with all that it ever counted."""
+    t = _both(_series((30, 10), started_at=29.0))
+    before = _canary(t, range(1, 6))
+    t.add(CANARY, Role.TOTAL, [_series((80, 40), (105, 45), started_at=29.0)])
+    assert [*before, *_canary(t, range(6, 8))] == [None, (10, 0), None, None, None, (0, 0), (5, 0)]
+
+
 def test_ticks_that_were_passed_over_are_dropped_not_lumped() -> None:
     """The evidence of a tick that nobody froze does not turn up in a later one."""
     t = _both(_series(*((k * SCRAPE, 10.0 * k) for k in range(1, 20))))
