@@ -23,7 +23,7 @@ def linnet(control_plane: ControlPlane, node_agent: NodeAgent, gateway: Gateway)
     if reason:
         pytest.skip(reason)
     installed = Linnet(control_plane)
-    installed.install({"caps": {"namespaceAnnotations": True}})
+    installed.install()
     return installed
 
 
