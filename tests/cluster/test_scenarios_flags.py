@@ -201,6 +201,7 @@ def test_a_person_who_lowers_the_flag_ends_the_release(front: Shop, unleash: Unl
     front.push("v2", FLAG_KEY=flagged.flag)
     front.await_weight(20)
     flagged.await_percent(100)
+    front.await_phase("Paused")
     bob = unleash.person("bob")
     lowered = {"op": "replace", "path": "/parameters/rollout", "value": "5"}
     unleash.patch(flagged.flag, PRODUCTION, flagged.ours()["id"], lowered, token=bob)

@@ -54,8 +54,9 @@ class Linnet:
         # Other suites on the same control plane applied CRDs and policies by hand, and CRDs outlive every release.
         adopt = ("--take-ownership", "--force-conflicts")
         self.plane.helm(*words, "-f", "-", wait, *adopt, "--timeout=60s", input=body)
-        # A replica of the release before may still be ending, with the Lease and without the rights that went with its release.
-        eventually(lambda: not self.ending(), "the replicas before are gone")
+        # A replica of the release before may still live or be ending, with the Lease and without the rights that went with its release.
+        wanted = int({**base, **(values or {})}["replicas"])
+        eventually(lambda: len(self.pods()) == wanted and not self.ending(), "the replicas before are gone")
         eventually(self.leader, "a replica leads")
 
     def pods(self) -> list[str]:
