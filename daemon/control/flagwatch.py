@@ -1,7 +1,7 @@
 """Which flags must be read again: a source that can tell is asked once an interval, however many Canaries watch how many of its flags.
 
-A reading of a flag is believed until its source, or somebody who was told at once, says that the flag changed. Whoever reads takes the
-position first: what changes between the two is then read once too often, and never missed.
+A reading of a flag is believed until its source says that the flag changed. Whoever reads takes the position first: what changes between
+the two is then read once too often, and never missed.
 """
 
 import asyncio
@@ -34,15 +34,12 @@ class _Feed:
 
     def note(self, found: Changes) -> None:
         self.cursor = found.cursor
-        self.changed(found.flags, everything=found.everything)
-
-    def changed(self, flags: frozenset[str], *, everything: bool = False) -> None:
-        if not flags and not everything:
+        if not found.flags and not found.everything:
             return
         self.position += 1
-        if everything:
+        if found.everything:
             self.everything, self.flags = self.position, {}
-        self.flags.update(dict.fromkeys(flags, self.position))
+        self.flags.update(dict.fromkeys(found.flags, self.position))
 
 
 class FlagWatch:
@@ -79,12 +76,6 @@ class FlagWatch:
         """Whether the flag may be another than at that position."""
         feed = self._feed(source)
         return max(feed.everything, feed.flags.get(key, 0)) > since
-
-    def tell(self, source: Key, flag: str | None) -> None:
-        """Somebody says that a flag of the source changed; None is any of them."""
-        feed = self._feeds.get(source)
-        if feed is not None:
-            feed.changed(frozenset({flag} if flag else ()), everything=flag is None)
 
     def _feed(self, source: ours.FlagSource) -> _Feed:
         feed = self._feeds.get(source.key)

@@ -258,17 +258,7 @@ def _dwelt(turn: Turn) -> bool:
             return False
         turn.wait("Dwell", f"step {step.name} lasts at least until then", until=until, way_out=f"linnet promote|abort {turn.name}")
         return False
-    judge = turn.seen.judge
-    seen = (judge.canary_requests if judge else 0) - rollout.requests_before
-    if seen < step.requests:
-        if outcomes.outcome_due(turn):
-            return False
-        turn.wait(
-            "Requests",
-            f"{max(0, seen)} of {step.requests} canary requests of this step",
-            until=outcomes.deadline(turn),
-            way_out=f"linnet promote|abort {turn.name}",
-        )
+    if not _requested(turn):
         return False
     if not checks.step_passed(turn):
         if turn.quiet:
@@ -277,6 +267,22 @@ def _dwelt(turn: Turn) -> bool:
             checks.wait(turn, outcomes.deadline(turn))
         return False
     return True
+
+
+def _requested(turn: Turn) -> bool:
+    """The least requests of the step."""
+    judge = turn.seen.judge
+    seen = (judge.canary_requests if judge else 0) - turn.rollout.requests_before
+    if seen >= turn.step.requests:
+        return True
+    if not outcomes.outcome_due(turn):
+        turn.wait(
+            "Requests",
+            f"{max(0, seen)} of {turn.step.requests} canary requests of this step",
+            until=outcomes.deadline(turn),
+            way_out=f"linnet promote|abort {turn.name}",
+        )
+    return False
 
 
 def _wait_evidence(turn: Turn) -> None:
