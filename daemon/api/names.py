@@ -33,6 +33,7 @@ MAX_ROLLOUTS: Final = f"{GROUP}/max-rollouts"  # releases under way at once
 # What Linnet reads on a Canary (verbs bound to a revision, so that a replayed GitOps value does nothing).
 ACTION: Final = f"{GROUP}/action"  # promote@REV | abort@REV | pause@REV | resume@REV | override@REV
 ACTION_BY: Final = f"{GROUP}/action-by"  # `WRITER ACTION`, stamped by the API server (verb-policies.yaml)
+FLAG_NEWS: Final = f"{GROUP}/flag-news"  # when a flag service said that a flag of the release changed: it is read again
 
 # Labels on Linnet's own objects.
 TRACK: Final = f"{GROUP}/track"

@@ -277,6 +277,10 @@ class UnleashSource(Model, frozen=True, kw_only=True):
     settle: Annotated[
         Duration | None, doc("Longest time until every app's SDK has a change: the slowest refresh interval and 2s. Default 30s.")
     ] = None
+    webhook_secret_ref: Annotated[
+        SecretRef | None,
+        doc("What Unleash's webhook shows as Authorization: with it, a person's hand on a flag is noticed at once, not at the next poll."),
+    ] = None
 
 
 TemplateBody = Annotated[str, msgspec.Meta(min_length=2, max_length=16384)]

@@ -20,6 +20,7 @@ from daemon.api.canary import Metric
 from daemon.api.conditions import MISMATCH, UNMET
 from daemon.api.status import FlagStatus
 from daemon.cli.findings import Finding, bad, ok, warn
+from daemon.cli.flaghooks import webhooks
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
@@ -176,6 +177,7 @@ class Consultation:
                 found.append(bad(what, f"flag {view.key} of {view.source}: {view.error}", "correct the flag or its FlagSource"))
             else:
                 found.append(ok(what, f"flag {view.key} is there at {view.source}"))
+        found += await webhooks(what, (use.source for use in resolved.flags), self._secrets)
         return found + [f for status in resolved.canary.status.flags if (f := _unmet(what, status)) is not None]
 
 

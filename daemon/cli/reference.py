@@ -67,6 +67,11 @@ OTHERS: Final[Sequence[tuple[str, str, str]]] = (
         "the API server, on the Canary",
         "Who wrote the action, stamped by an admission policy: `WRITER ACTION`. Not for manifests.",
     ),
+    (
+        names.FLAG_NEWS,
+        "Linnet, on the Canary",
+        "When a flag service's webhook said that a flag of the release under way changed: the flag is read again. Not for manifests.",
+    ),
 )
 CONDITIONS: Final[Mapping[str, str]] = {
     "Ready": "Nothing is to be done: adopted, no release under way, the last one promoted.",

@@ -14,6 +14,7 @@ import msgspec
 from daemon.control.objects import CANARIES, Canary
 from daemon.kube.client import Client
 from daemon.web.api import Api, Release
+from daemon.web.flagnews import FlagNews
 from daemon.web.health import serve
 from daemon.web.identity import Reviewer
 from daemon.web.tls import Certificate, TlsError
@@ -49,14 +50,19 @@ def _loopback(address: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def serving(options: ApiOptions, client: Client, namespaces: tuple[str, ...]) -> AsyncIterator[None]:
+async def serving(
+    options: ApiOptions, client: Client, namespaces: tuple[str, ...], flag_news: FlagNews | None = None
+) -> AsyncIterator[None]:
     """Serves the API while inside; does nothing where no address is given."""
     if not options.address:
         yield
         return
     certificate = options.certificate()
     api = Api(StoredReleases(client, namespaces), Reviewer(client.transport, time.monotonic))
-    async with serve(api.application(), options.address, certificate.context if certificate else None) as url, asyncio.TaskGroup() as group:
+    app = api.application()
+    if flag_news is not None:
+        flag_news.add_to(app)
+    async with serve(app, options.address, certificate.context if certificate else None) as url, asyncio.TaskGroup() as group:
         log.info("linnet serves its API on %s/api/v1/canaries", url)
         watching = group.create_task(certificate.watch()) if certificate else None
         try:

@@ -24,6 +24,7 @@ from daemon.control.checking import CheckBoard
 from daemon.control.checking import Ports as CheckPorts
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
+from daemon.control.flagnews import FlagSourceNews
 from daemon.control.flagsources import FlagSources
 from daemon.control.gates import GateProbe
 from daemon.control.guard import Guard, GuardedHttp
@@ -53,6 +54,7 @@ from daemon.kube.store import Key
 from daemon.kube.transport import Transport
 from daemon.notify.notifier import Notifier, Outcome
 from daemon.rollout.line import Caps
+from daemon.web.flagnews import FlagNews
 from daemon.web.health import application, serve
 from daemon.workloads.revisions import Revisions, Templates
 from flags.unleash_witness import Witnesses
@@ -105,7 +107,7 @@ class Daemon:
             options = self.options
             caches = self._caches = Caches(client, options.namespaces, options.catalogue_namespace, caps=options.namespace_caps)
             notifier = Notifier(self._sent)
-            async with serving(self.options.api, client, self.options.namespaces), asyncio.TaskGroup() as group:
+            async with serving(options.api, client, options.namespaces, self._flag_news(client, caches)), asyncio.TaskGroup() as group:
                 informers = group.create_task(caches.run(), name="informers")
                 messages = group.create_task(notifier.run(), name="messages")
                 try:
@@ -117,6 +119,10 @@ class Daemon:
                     await notifier.drain(LAST_MESSAGES)
                     messages.cancel()
                     informers.cancel()
+
+    def _flag_news(self, client: Client, caches: Caches) -> FlagNews:
+        news = FlagSourceNews(caches, client, SecretReader(client), self.options.catalogue_namespace)
+        return FlagNews(news, lambda outcome: self.metrics.flag_news.labels(outcome).inc())
 
     async def _lead(self, client: Client, caches: Caches, notifier: Notifier) -> None:
         leader = _Leader(self, client, caches, notifier)

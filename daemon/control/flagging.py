@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from daemon.api import names
 from daemon.api.status import FlagStatus
 from daemon.control.flagsources import FlagSources
 from daemon.control.flagusage import UsageBoard
@@ -43,7 +44,7 @@ class _Reading(msgspec.Struct, frozen=True):
     at: float
     view: FlagView
     position: int | None
-    meant: object  # what the spec and the status said of the flag
+    meant: object  # what the spec and the status said of the flag, and the last news of it
 
     def waits(self, now: float) -> bool:
         """Whether something is due that no source tells of: an SDK that has seen a write by now, an answer, a hand taken away."""
@@ -162,7 +163,8 @@ class FlagBoard:
         readings = self._readings.setdefault(key, {})
         positions, failed = await self._positions(resolved)
         plans = {plan.name: plan for plan in plan_of(resolved.spec, gitops=False).flags}
-        meant = {u.name: (plans.get(u.name), _status(resolved, u.name)) for u in resolved.flags}
+        news = resolved.canary.metadata.annotation(names.FLAG_NEWS)
+        meant = {u.name: (plans.get(u.name), _status(resolved, u.name), news) for u in resolved.flags}
         again = [
             u for u in resolved.flags if u.source.key not in failed and not self._holds(readings.get(u.name), u, meant, positions, now)
         ]

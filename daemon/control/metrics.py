@@ -19,6 +19,7 @@ class Metrics:
         self.phases = Gauge("linnet_canaries", "Canaries by phase", ["phase"], registry=self.registry)
         self.leading = Gauge("linnet_leading", "1 while this replica leads", registry=self.registry)
         self.messages = Counter("linnet_messages", "Messages to people, by how they ended", ["fate"], registry=self.registry)
+        self.flag_news = Counter("linnet_flag_news", "Webhooks of flag services, by how they ended", ["outcome"], registry=self.registry)
         self.rollouts = Counter("linnet_rollouts", "Releases that ended, by outcome", ["outcome"], registry=self.registry)
 
     def request(self, record: RequestRecord) -> None:

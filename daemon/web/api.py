@@ -6,6 +6,7 @@
     POST /api/v1/namespaces/NS/canaries/NAME/VERB             promote, abort, ... (needs VERB), bound to `revision`
     POST /api/v1/abort, /api/v1/namespaces/NS/abort           every release under way there (needs `abort` on each)
     POST /api/v1/kill, /api/v1/namespaces/NS/kill             the flags that are named: every release that moves one (needs `kill` on each)
+    POST /api/v1/namespaces/NS/flagsources/NAME/changed       news of a flag service (flagnews.py; needs that source's secret)
 
 Any replica answers: state is read from the API server, and a verb is the same annotation that `linnet` writes, which the leading
 replica carries out. Every answer is JSON; a refusal has `reason`, `message` and, where there is one, `wayOut`.
@@ -17,7 +18,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -25,8 +26,9 @@ from aiohttp import web
 
 from daemon.api import names
 from daemon.api.status import CanaryStatus
-from daemon.kube.errors import KubeError, NotFound
+from daemon.kube.errors import KubeError
 from daemon.rollout import commands, killing
+from daemon.web.answers import Refused, answer, refusals
 from daemon.web.identity import Reviewer, User
 
 log = logging.getLogger("linnet.web")
@@ -36,7 +38,6 @@ LONGEST_WAIT: Final = 30.0
 LOOK_EVERY: Final = 0.25
 Body = TypeVar("Body", "Said", "Killed")
 BODY_LIMIT: Final = 16 * 1024
-_STATUSES: Final = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 503: "Unavailable"}
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,14 +82,6 @@ class Killed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reason: str
 
 
-class Refused(Exception):
-    """An answer other than success."""
-
-    def __init__(self, status: int, message: str, way_out: str = "") -> None:
-        super().__init__(message)
-        self.status, self.message, self.way_out = status, message, way_out
-
-
 class Api:
     """The handlers. `now` is the time of day."""
 
@@ -98,7 +91,7 @@ class Api:
         self._now = now
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[_answer], client_max_size=BODY_LIMIT)
+        app = web.Application(middlewares=[refusals], client_max_size=BODY_LIMIT)
         base = "/api/v1/namespaces/{namespace}"
         app.router.add_get("/api/v1/canaries", self.list)
         app.router.add_get(f"{base}/canaries", self.list)
@@ -113,12 +106,12 @@ class Api:
     async def list(self, request: web.Request) -> web.Response:
         namespace = request.match_info.get("namespace")
         await self._allowed(request, "list", namespace)
-        return _json({"items": [shown(release) for release in await self._releases.list(namespace)]})
+        return answer({"items": [shown(release) for release in await self._releases.list(namespace)]})
 
     async def get(self, request: web.Request) -> web.Response:
         namespace, name = request.match_info["namespace"], request.match_info["name"]
         await self._allowed(request, "get", namespace, name)
-        return _json(shown(await self._releases.get(namespace, name)))
+        return answer(shown(await self._releases.get(namespace, name)))
 
     async def say(self, request: web.Request) -> web.Response:
         """202 once it is written; with `wait`, 200 once the leading replica carried it out."""
@@ -131,13 +124,13 @@ class Api:
             raise Refused(400, f"{verb} needs a reason", 'send {"reason": "..."}: it is kept with the release')
         raw = await self._write(await self._releases.get(namespace, name), verb, said, user)
         heard = await self._heard(namespace, name, raw, min(said.wait, LONGEST_WAIT))
-        return _json({"action": raw, "carriedOut": heard is not None} | ({"canary": shown(heard)} if heard else {}), 200 if heard else 202)
+        return answer({"action": raw, "carriedOut": heard is not None} | ({"canary": shown(heard)} if heard else {}), 200 if heard else 202)
 
     async def abort_all(self, request: web.Request) -> web.Response:
         """Every release under way in a namespace, or in all of them, as far as the caller may; what was refused is listed."""
         user, under_way = await self._under_way(request, "abort")
         results = await asyncio.gather(*(self._one_of_many(release, "abort", "aborted", Said(), user) for release in under_way))
-        return _json({"items": results}, 202 if all(r["aborted"] for r in results) else 207)
+        return answer({"items": results}, 202 if all(r["aborted"] for r in results) else 207)
 
     async def kill(self, request: web.Request) -> web.Response:
         """Every release that moves one of these flags, all at the same time; a flag that none moves is listed, and left alone."""
@@ -154,7 +147,7 @@ class Api:
         said = Said(reason=body.reason)
         results = await asyncio.gather(*(self._one_of_many(release, "kill", "killed", said, user) for release in meant))
         done = not unmoved and all(r["killed"] for r in results)
-        return _json({"items": results, "notMoved": [*unmoved]}, 202 if done else 207)
+        return answer({"items": results, "notMoved": [*unmoved]}, 202 if done else 207)
 
     async def _under_way(self, request: web.Request, verb: str) -> tuple[User, tuple[Release, ...]]:
         namespace = request.match_info.get("namespace")
@@ -240,31 +233,3 @@ async def _body(request: web.Request, kind: type[Body]) -> Body:
     except msgspec.DecodeError as problem:
         example = '{"flags": ["..."], "reason": "..."}' if kind is Killed else '{"revision": "...", "wait": seconds}, or nothing'
         raise Refused(400, f"the body cannot be read: {problem}", f"send {example}") from problem
-
-
-@web.middleware
-async def _answer(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
-    """Every failure becomes JSON that says what and what to do; a fault of ours shows nothing of itself."""
-    try:
-        return await handler(request)
-    except Refused as refused:
-        return _refusal(refused.status, refused.message, refused.way_out)
-    except NotFound as missing:
-        return _refusal(404, str(missing), "look at /api/v1/canaries")
-    except KubeError as problem:
-        return _refusal(503, f"the API server does not answer: {problem}", "try again")
-    except web.HTTPException as plain:
-        return _refusal(plain.status, plain.reason, "see the reference of the HTTP API")
-
-
-def _refusal(status: int, message: str, way_out: str = "") -> web.Response:
-    body = {"reason": _STATUSES.get(status, "Error"), "message": message} | ({"wayOut": way_out} if way_out else {})
-    answer = _json(body, status)
-    if status == 401:
-        answer.headers["WWW-Authenticate"] = "Bearer"
-    return answer
-
-
-def _json(body: dict[str, Any], status: int = 200) -> web.Response:
-    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=msgspec.json.encode(body) + b"\n", status=status, content_type="application/json", headers=headers)

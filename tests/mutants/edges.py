@@ -171,4 +171,28 @@ MUTANTS = (
         new="return Changes(cursor=cursor, flags=named)",
         test="tests/unit/flags/test_unleash_feed.py::test_an_event_without_a_flag_may_concern_all",
     ),
+    Mutant(
+        name="an-empty-secret-lets-everybody-in",
+        protects="news of flags",
+        path="daemon/web/flagnews.py",
+        old="return bool(secret) and hmac",
+        new="return hmac",
+        test="tests/unit/web/test_flag_news.py::test_nobody_is_let_in_without_the_secret",
+    ),
+    Mutant(
+        name="a-mark-under-way-speaks-for-what-came-later",
+        protects="news of flags",
+        path="daemon/control/flagnews.py",
+        old="if marking.began >= arrived:",
+        new="if marking.began >= 0:",
+        test="tests/unit/control/test_flag_news.py::test_all_that_arrive_while_a_mark_is_written_share_the_next",
+    ),
+    Mutant(
+        name="news-are-not-read",
+        protects="news of flags",
+        path="daemon/control/flagging.py",
+        old="_status(resolved, u.name), news)",
+        new="_status(resolved, u.name))",
+        test="tests/unit/control/test_flag_news.py::test_a_mark_has_the_flags_of_a_release_read_again",
+    ),
 )

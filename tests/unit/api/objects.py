@@ -223,6 +223,7 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
                 "environment": "production",
                 "project": "shop",
                 "witnessTokenSecretRef": {"name": "unleash", "key": "backend"},
+                "webhookSecretRef": {"name": "unleash", "key": "webhook"},
                 "settle": "17s",
             },
         },

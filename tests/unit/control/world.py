@@ -137,7 +137,7 @@ class World(Cluster):
     @asynccontextmanager
     async def linnet(self, *, wait: bool = True, **options: Any) -> AsyncIterator[Daemon]:
         """The daemon while the block runs; it may be started again."""
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         self.metrics_url = f"http://{address}"
         given = {"leader_election": False, "metrics_address": address, "catalogue_namespace": CATALOGUE, **options}
         self.daemon = Daemon(Options(kubeconfig=str(self.kubeconfig), **given))
@@ -242,7 +242,7 @@ def quickly() -> Any:
         yield
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
