@@ -165,9 +165,8 @@ def watched(made: ours.FlagSource, numbers: range) -> Resolved:
     name = f"web-{numbers.start}"
     spec = CanarySpec(flags=[Flag(name=key) for key in keys], steps=[Step(name="one", weight=5)])
     uses = tuple(FlagUse(name=key, key=key, source=made) for key in keys)
-    canary = SimpleNamespace(
-        key=("shop", name), namespace="shop", name=name, metadata=SimpleNamespace(uid="uid"), status=SimpleNamespace(flags=[])
-    )
+    metadata = SimpleNamespace(uid="uid", annotation=lambda _key: None)
+    canary = SimpleNamespace(key=("shop", name), namespace="shop", name=name, metadata=metadata, status=SimpleNamespace(flags=[]))
     return cast("Resolved", SimpleNamespace(canary=canary, flags=uses, spec=spec))
 
 

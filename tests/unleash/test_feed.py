@@ -66,7 +66,7 @@ class Watched:
             key=("shop", f"web-{number}"),
             namespace="shop",
             name="web",
-            metadata=SimpleNamespace(uid="uid"),
+            metadata=SimpleNamespace(uid="uid", annotation=lambda _key: None),
             status=SimpleNamespace(flags=written),
         )
         flags = [Flag(name=key, stickiness="userId") for key in keys]
