@@ -15,6 +15,7 @@ from flags.admission import admit
 from flags.calls import within
 from flags.errors import Busy, Conflict, Direction, Drifted, Exposed, Missing
 from flags.launchdarkly_api import Api, Instructions, LaunchDarklySource, Limits
+from flags.launchdarkly_feed import WINDOW, changes
 from flags.launchdarkly_rules import (
     OPERATORS,
     RELEASED,
@@ -33,7 +34,7 @@ from flags.launchdarkly_rules import (
     serving,
     view,
 )
-from flags.model import EVERYONE, Capabilities, Converged, Desired, FlagRef, Owner, Result, Share, State, Waiting
+from flags.model import EVERYONE, Capabilities, Changes, Converged, Desired, FlagRef, Owner, Result, Share, State, Waiting
 from flags.provider import DEADLINE, HttpClient
 
 CAN = Capabilities(
@@ -89,6 +90,12 @@ class LaunchDarklyProvider:
             original=None if own else original_of(seen),
             cohorts=tuple(Share(cohort=rule.role, percent=rule.whole if seen.on else 0) for rule in own if rule.role != EVERYONE),
         )
+
+    async def changes(self, since: str) -> Changes:
+        """From the audit log, which an access token may read with the role Reader."""
+        async with self._deadline("changes", FlagRef(key="*", source="")):
+            entries = await self._api.audit(WINDOW)
+        return changes(since, entries, self._source.project, self._source.environment)
 
     async def check(self, flag: FlagRef, desired: Desired) -> None:
         """Everything that would keep us from taking the flag; the service itself is asked by a dry run."""

@@ -1,4 +1,4 @@
-"""The two calls of LaunchDarkly's REST API that a provider needs, and what its refusals mean.
+"""The three calls of LaunchDarkly's REST API that a provider needs, and what its refusals mean.
 
 Changes are semantic patches: instructions that are applied together or not at all. Without the suffix of the content type they would be
 read as a JSON patch. Limits are not published, so what the headers of a 429 say is kept: until then nobody is asked.
@@ -83,6 +83,15 @@ class Api:
         body = {"environmentKey": self._source.environment, "comment": comment, "instructions": instructions}
         url = f"{self._place(key)}?dryRun=true" if preview else self._place(key)
         return await self._call("PATCH", url, f"change flag {key}", json.dumps(body).encode())
+
+    async def audit(self, limit: int) -> list[dict[str, Any]]:
+        """The newest entries of the account's audit log."""
+        found = await self._call("GET", f"{self._source.base}/api/v2/auditlog?limit={limit}", "read the audit log")
+        try:
+            entries: list[dict[str, Any]] = [{"_id": entry["_id"], "target": entry.get("target")} for entry in found["items"]]
+        except (KeyError, TypeError, AttributeError) as e:
+            raise Retryable(f"{self._who}: read the audit log: its answer is none") from e
+        return entries
 
     def _place(self, key: str) -> str:
         return f"{self._source.base}/api/v2/flags/{quote(self._source.project, safe='')}/{quote(key, safe='')}"

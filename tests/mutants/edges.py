@@ -195,4 +195,12 @@ MUTANTS = (
         new="_status(resolved, u.name))",
         test="tests/unit/control/test_flag_news.py::test_a_mark_has_the_flags_of_a_release_read_again",
     ),
+    Mutant(
+        name="a-segment-of-launchdarkly-changes-no-flag",
+        protects="drift of flags",
+        path="flags/launchdarkly_feed.py",
+        old='frozenset({"proj", "env", "segment"})',
+        new='frozenset({"proj", "env"})',
+        test="tests/unit/control/test_launchdarkly_watch.py::test_a_segment_or_a_flood_has_every_flag_read",
+    ),
 )

@@ -1,7 +1,7 @@
 """LaunchDarkly's flag API as its documentation tells it: what a request must look like, what it changes, and how it is refused.
 
-Written from the vendor's API reference (Get and Update feature flag, Updates using semantic patch, Errors, Rate limiting, Required approvals,
-Conflicts), and from nothing of ours. Where the reference is silent, it refuses. Its answers pass the vendor's models (test_launchdarkly.py),
+Written from the vendor's API reference (Get and Update feature flag, Updates using semantic patch, List audit log entries, Specifying
+resources, Errors, Rate limiting, Required approvals, Conflicts), and from nothing of ours. Where the reference is silent, it refuses. Its answers pass the vendor's models (test_launchdarkly.py),
 and its state is given to the vendor's SDK as a file.
 """
 
@@ -47,9 +47,11 @@ class LaunchDarkly:
     """One project. `flags` is what people see; the switches below are what an account may have set up."""
 
     def __init__(self) -> None:
-        self.flags = {key: _new(key) for key in ("new-checkout", "other")}
+        self.flags = {key: _new(key) for key in ("new-checkout", "other", *(f"flag-{number}" for number in range(6)))}
         self.patches: list[dict[str, Any]] = []
-        self.approvals = self.scheduled = self.read_only = False
+        self.audit: list[dict[str, Any]] = []
+        self.requests: list[tuple[str, str]] = []
+        self.approvals = self.scheduled = self.read_only = self.log_hidden = False
         self.limited: dict[str, str] | None = None
         self._ids = itertools.count(1)
         self._runner: web.AppRunner | None = None
@@ -58,6 +60,7 @@ class LaunchDarkly:
         app = web.Application()
         app.router.add_get("/api/v2/flags/{project}/{flag}", self._get)
         app.router.add_patch("/api/v2/flags/{project}/{flag}", self._patch)
+        app.router.add_get("/api/v2/auditlog", self._entries)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -74,6 +77,26 @@ class LaunchDarkly:
     def person(self, *instructions: dict[str, Any], key: str = "new-checkout") -> None:
         """Somebody in the web application, who needs no header."""
         self.flags[key] = self._applied(self.flags[key], ENVIRONMENT, list(instructions))
+        self.happened(f"proj/{PROJECT}:env/{ENVIRONMENT}:flag/{key}")
+
+    def happened(self, *resources: str) -> None:
+        """An entry of the account's audit log, about these resources."""
+        number = next(self._ids)
+        link = {"href": f"/api/v2/auditlog/{number:024x}", "type": "application/json"}
+        self.audit.append(
+            {
+                "_links": {"self": link},
+                "_id": f"{number:024x}",
+                "_accountId": "a" * 24,
+                "date": 1_700_000_000_000 + number,
+                "accesses": [{"action": "updateRules", "resource": resource} for resource in resources],
+                "kind": "flag",
+                "name": "a change",
+                "description": "",
+                "shortDescription": "",
+                "target": {"_links": {"self": link}, "name": "a change", "resources": list(resources)},
+            }
+        )
 
     def file(self) -> str:
         """The state as the SDK's file data source reads it."""
@@ -89,6 +112,9 @@ class LaunchDarkly:
 
     async def _get(self, request: web.Request) -> web.Response:
         return await self._answer(request, self._read)
+
+    async def _entries(self, request: web.Request) -> web.Response:
+        return await self._answer(request, self._listed)
 
     async def _patch(self, request: web.Request) -> web.Response:
         return await self._answer(request, self._update)
@@ -109,10 +135,23 @@ class LaunchDarkly:
             raise Refused(400, "invalid_request", "unknown LD-API-Version")
         if self.limited is not None:
             raise Refused(429, "rate_limited", "Too many requests", self.limited)
+        self.requests.append((request.method, request.path))
+        if "project" not in request.match_info:
+            return
         if request.match_info["project"] != PROJECT:
             raise Refused(404, "not_found", f"Unknown project key {request.match_info['project']}")
         if request.match_info["flag"] not in self.flags:
             raise Refused(404, "not_found", f"Unknown feature key {request.match_info['flag']}")
+
+    async def _listed(self, request: web.Request) -> Any:
+        """The newest first; `limit` is 10 unless it says otherwise, and 20 at most."""
+        if self.log_hidden:
+            raise Refused(403, "forbidden", "Access to the requested resource was denied")
+        limit = request.query.get("limit", "10")
+        if set(request.query) - {"limit", "before", "after", "q", "spec"} or not limit.isdigit() or not 1 <= int(limit) <= 20:
+            raise Refused(400, "invalid_request", "limit is 1 to 20")
+        link = {"href": "/api/v2/auditlog", "type": "application/json"}
+        return {"items": copy.deepcopy(self.audit[: -int(limit) - 1 : -1]), "_links": {"self": link}}
 
     async def _read(self, request: web.Request) -> Any:
         flag = copy.deepcopy(self.flags[request.match_info["flag"]])
@@ -142,6 +181,8 @@ class LaunchDarkly:
             raise Refused(400, "invalid_request", "This would cause a pending scheduled change to fail")
         if request.query.get("dryRun") != "true":
             self.patches.append(body)
+            if after != self.flags[key]:
+                self.happened(f"proj/{PROJECT}:env/{body['environmentKey']}:flag/{key}")
             self.flags[key] = after
         return after
 

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from flags.errors import Conflict, Drifted, Exposed, FlagError, Forbidden, Invalid, Missing, Retryable
-from flags.launchdarkly_api import SEMANTIC, LaunchDarklySource, Limits
+from flags.launchdarkly_api import API_VERSION, SEMANTIC, LaunchDarklySource, Limits
 from flags.model import Cohort, Constraint, Desired, FlagRef, Gate
 from tests.unit.flags.contract import ProviderContract, beta, gated
 from tests.unit.flags.launchdarkly_server import TOKEN, LaunchDarkly
 from tests.unit.flags.launchdarkly_world import FLAG, ME, OFF, ON, LaunchDarklyWorld
 
+HEADERS = {"Authorization": TOKEN, "LD-API-Version": API_VERSION}
 IDS = tuple(f"user-{number}" for number in range(20_000))
 
 
@@ -73,6 +74,19 @@ async def test_the_answers_of_the_contract_server_pass_the_vendor_s_models(world
         assert found is not None
         assert found.environments is not None
         assert len(found.environments["production"].rules or []) == len(flag["environments"]["production"]["rules"])
+
+
+async def test_the_contract_server_s_audit_log_passes_the_vendor_s_models(world: LaunchDarklyWorld) -> None:
+    """As an answer, the newest first, with what a patch of ours and a person's edit left there."""
+    from launchdarkly_api.models.audit_log_entry_listing_rep_collection import AuditLogEntryListingRepCollection
+
+    await world.provider.apply(FLAG, gated(5), None)
+    world.server.person({"kind": "turnFlagOff"})
+    found = await world.caller.request("GET", f"{world.url}/api/v2/auditlog?limit=20", headers=HEADERS, data=None, deadline=5)
+    entries = AuditLogEntryListingRepCollection.from_json(found.body.decode())
+    assert entries is not None
+    assert [e.id for e in entries.items] == [e["_id"] for e in reversed(world.server.audit)]
+    assert {r for e in entries.items for r in (e.target and e.target.resources) or []} == {"proj/shop:env/production:flag/new-checkout"}
 
 
 async def test_ours_stands_before_the_rule_that_would_hide_it(world: LaunchDarklyWorld) -> None:
