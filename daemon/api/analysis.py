@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from daemon.api.fields import Duration, LocalRef, Model, Name, ObjectName, Text, Time, Word, doc, planned
+from daemon.api.fields import Duration, LocalRef, Model, Name, ObjectName, Text, Time, Word, doc
+from daemon.api.jobs import JobCheck
 from daemon.api.sources import ADMITS, AllowedNamespaces, SecretRef
 from daemon.api.status import MetricStatus, VerdictStatus
 
@@ -109,7 +110,7 @@ class Provider(Model, frozen=True, kw_only=True):
     splunk: QueryCheck | None = None
     google_cloud_monitoring: QueryCheck | None = None
     web: WebCheck | None = None
-    job: Annotated[dict[str, Any] | None, planned("A Job whose exit code is the answer.")] = None
+    job: Annotated[JobCheck | None, doc("Runs in the Canary's namespace; only where the chart allows Jobs.")] = None
 
     @property
     def query(self) -> tuple[str, QueryCheck] | None:
@@ -129,7 +130,7 @@ QUERIED: Final = {
     "GoogleCloudMonitoring": "google_cloud_monitoring",
 }
 """Types of MetricSource that answer queries, to the providers that ask them."""
-PROVIDERS: Final = (*QUERIED.values(), "web")
+PROVIDERS: Final = (*QUERIED.values(), "web", "job")
 
 
 class TemplateMetric(Model, frozen=True, kw_only=True):

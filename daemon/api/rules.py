@@ -329,7 +329,7 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "Provider": (
         Rule(
-            rule=f"{_count(_PROVIDERS)} == 1 || has(self.job)",
+            rule=f"{_count(_PROVIDERS)} == 1",
             message=f"needs exactly one of {', '.join(_PROVIDERS)}",
         ),
     ),

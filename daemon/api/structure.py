@@ -34,7 +34,6 @@ INSTEAD: Final[dict[lists.Key, str]] = {
     ("Strategy", "placement"): "use SideBySide",
     ("ReleaseSpec", "mode"): "use Enforce",
     ("TemplateUse", "when"): "use Background or BeforeFirstStep",
-    ("Provider", "job"): "use web, and let a service of your own run the job",
     ("Outcomes", "stableBroken"): "leave it out; a rollout waits for stable and its progressDeadline",
     ("NotifierSpec", "template"): "leave it out; messages carry the sentence",
 }

@@ -1,7 +1,7 @@
 """From an `AnalysisTemplate` as it is written to the metrics that are measured: args filled in, defaults applied, faults named."""
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -10,11 +10,14 @@ import msgspec
 from analyzers.templates import args, paths
 from analyzers.templates.errors import ArgError, PathError
 from analyzers.templates.metric import RETAINED, Metric, OnNoData, Range, check
+from daemon.api import jobs
 from daemon.api.analysis import PROVIDERS, AnalysisTemplateSpec, TemplateMetric, TemplateUse, ThresholdRange
 from daemon.api.fields import wire
+from daemon.api.jobs import JobCheck
 from daemon.api.quantities import parse_duration
 
 SHORTEST: Final = 1.0  # seconds between two measurements: a template is no load test
+JOB_SHORTEST: Final = 10.0
 _COUNTS: Final = {
     # field on the wire: (field of a Metric, its least value)
     "count": ("count", 1),
@@ -137,6 +140,8 @@ def _metric_faults(spec: AnalysisTemplateSpec, metric: TemplateMetric) -> Iterat
     if metric.interval is not None and parse_duration(metric.interval) < SHORTEST:
         yield Fault(".interval", metric.interval, f"{metric.interval} is shorter than {SHORTEST:g}s: leave it out for one measurement")
     web = filled.provider.web
+    if filled.provider.job is not None:
+        yield from _job_faults(spec, metric, filled.provider.job)
     if web is not None and provider.web is not None:
         yield from _web_faults(web.url, web.json_path, fixed=not provider.web.url.lstrip().startswith("{{"))
 
@@ -150,6 +155,31 @@ def _count_faults(metric: TemplateMetric) -> Iterator[Fault]:
             args.whole_number(value, field, least=least)
         except ArgError as error:
             yield Fault(f".{field}", value, str(error))
+
+
+def _job_faults(spec: AnalysisTemplateSpec, metric: TemplateMetric, job: JobCheck) -> Iterator[Fault]:
+    yield from (Fault(f".provider.job{f.path}", f.value, f.message) for f in jobs.faults(job))
+    for field, value in (
+        ("successCondition", metric.success_condition),
+        ("failureCondition", metric.failure_condition),
+        ("thresholdRange", metric.threshold_range),
+        ("onNoData", metric.on_no_data),
+    ):
+        if value is not None:
+            yield Fault(f".{field}", None, "goes without a job, whose exit code is the answer: leave it out")
+    if metric.interval is not None and parse_duration(metric.interval) < JOB_SHORTEST:
+        yield Fault(".interval", metric.interval, f"{metric.interval} is shorter than {JOB_SHORTEST:g}s, too short to run a Job each time")
+    for name in secret_args(metric, [a.name for a in spec.args or [] if a.value_from is not None]):
+        yield Fault(".provider.job", name, secret_in_job(name))
+
+
+def secret_args(metric: TemplateMetric, secret: Collection[str]) -> list[str]:
+    """Args from Secrets that a job's text asks for: everybody who may read Jobs would read them."""
+    return sorted(args.used(msgspec.to_builtins(metric.provider.job)) & set(secret)) if metric.provider.job is not None else []
+
+
+def secret_in_job(name: str) -> str:
+    return f"puts arg {name!r} from a Secret into a Job, where it could be read: let the container read it by env.valueFrom.secretKeyRef"
 
 
 def _web_faults(url: str, path: str | None, *, fixed: bool) -> Iterator[Fault]:

@@ -65,6 +65,12 @@ def _address(_: click.Context, option: click.Parameter, value: str | None) -> st
     show_default=True,
     help="Watch Namespaces: their annotation linnet.dev/max-rollouts is their own cap.",
 )
+@click.option(
+    "--jobs/--no-jobs",
+    default=False,
+    show_default=True,
+    help="Make the Jobs that templates and gates ask for, and follow them.",
+)
 @click.option("--api-address", callback=_address, help="host:port of the HTTP API (/api/v1); not served by default.")
 @click.option("--api-cert", type=click.Path(dir_okay=False), help="Its certificate in PEM, read again when it changes.")
 @click.option("--api-key", type=click.Path(dir_okay=False), help="The certificate's key.")

@@ -15,6 +15,7 @@ from daemon.kube.informer import Informer
 from daemon.kube.objects import (
     Deployment,
     HorizontalPodAutoscaler,
+    Job,
     KubeObject,
     Namespace,
     NetworkPolicy,
@@ -58,9 +59,9 @@ def _by_target(item: HorizontalPodAutoscaler) -> list[str]:
 
 
 class Caches:
-    """One informer a kind; Namespaces only where they may set a cap of their own."""
+    """One informer a kind; Namespaces only where they may set a cap of their own, Jobs only where they may be made."""
 
-    def __init__(self, client: Client, namespaces: Sequence[str], catalogue: str, *, caps: bool = False) -> None:
+    def __init__(self, client: Client, namespaces: Sequence[str], catalogue: str, *, caps: bool = False, jobs: bool = False) -> None:
         scope = tuple(namespaces)
         wide = tuple(dict.fromkeys((*scope, catalogue))) if scope else ()
         self.canaries: Informer[ours.Canary] = Informer(
@@ -95,6 +96,9 @@ class Caches:
             client, res.NETWORK_POLICIES, namespaces=scope, indexes={"namespace": by_namespace}
         )
         self.namespaces: Informer[Namespace] | None = Informer(client, res.NAMESPACES) if caps else None
+        self.jobs: Informer[Job] | None = (
+            Informer(client, res.JOBS, namespaces=scope, label_selector=names.OWNER, indexes={"ours": _by_our_owner}) if jobs else None
+        )
         self.routes = RouteInformers(client, scope, discovered())
         self.routers = Routers(client, self.routes)
 
@@ -115,6 +119,7 @@ class Caches:
             self.autoscalers,
             self.policies,
             *([self.namespaces] if self.namespaces is not None else []),
+            *([self.jobs] if self.jobs is not None else []),
         )
 
     @property

@@ -22,6 +22,11 @@ class Catalogue:
         self._caches = caches
         self.namespace = namespace
 
+    @property
+    def jobs(self) -> bool:
+        """Whether Jobs may be made at all."""
+        return self._caches.jobs is not None
+
     def profile(self, namespace: str, name: str) -> ours.Profile | Problem:
         return self._find(self._caches.profiles, namespace, name)
 

@@ -17,14 +17,16 @@ from analyzers.errors import AnalysisError
 from analyzers.sources.protocol import Failure, HttpClient, ValueOutcome
 from analyzers.sources.web import WebRequest, web_value
 from analyzers.templates import args as arguments
-from analyzers.templates import run as rules
-from analyzers.templates.metric import Measurement, Metric, Phase, Result, add, again, due, judge
+from analyzers.templates.metric import Measurement, Phase, due, judge
 from daemon.api import templates
 from daemon.api.analysis import AnalysisTemplateSpec, TemplateMetric, TemplateRun
+from daemon.api.jobs import JobCheck
 from daemon.api.status import CanaryStatus
 from daemon.control.catalogue import Catalogue
+from daemon.control.checkrun import CheckRun
 from daemon.control.checks import CheckUse, field_value, public_values
 from daemon.control.http import Http
+from daemon.control.jobs import JobRunner
 from daemon.control.releases import Releases
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore
@@ -32,8 +34,8 @@ from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import values_of
 from daemon.kube.errors import KubeError
 from daemon.kube.store import Key
-from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import CheckView, Problem
+from daemon.workloads.jobs import Question
 
 log = logging.getLogger("linnet.checking")
 
@@ -41,7 +43,6 @@ ERROR_AGAIN: Final = 30.0  # seconds until a metric that ended in errors is meas
 STORE_EVERY: Final = 2.0  # seconds between two writes of what was measured
 QUERY_DEADLINE: Final = 30.0
 EXPOSED: Final = frozenset({"Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
-DECIDED: Final = frozenset({Phase.FAILED, Phase.INCONCLUSIVE})
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,102 +52,26 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     http: Http
     web: HttpClient
     secrets: SecretReader
+    jobs: JobRunner
     runs: RunStore
     wake: Callable[[Key], None]
     clock: Callable[[], float] = time.time
 
 
-class _Run:
-    """One template of one release."""
-
-    def __init__(self, use: CheckUse, spec: AnalysisTemplateSpec, metrics: tuple[Metric, ...]) -> None:
-        self.use = use
-        self.spec = spec
-        self.metrics = metrics
-        self.results = rules.fresh(metrics)
-        self.started_at: float | None = None
-
-    def stored(self) -> TemplateRun:
-        view = self.view()
-        return TemplateRun(
-            id=self.use.id,
-            template=self.use.name,
-            namespace=self.use.namespace,
-            started_at=None if self.started_at is None else stamp(self.started_at),
-            phase=view.phase,
-            message=view.text,
-            spec=msgspec.to_builtins(self.spec),
-            results=msgspec.to_builtins(self.results),
-        )
-
-    def restore(self, stored: TemplateRun) -> None:
-        results = tuple(msgspec.convert(r, Result) for r in stored.results)
-        if [r.name for r in results] == [m.name for m in self.metrics]:
-            self.results = results
-            self.started_at = None if stored.started_at is None else epoch(stored.started_at)
-
-    def record(self, index: int, found: Measurement) -> None:
-        results = list(self.results)
-        results[index] = add(self.metrics[index], results[index], found)
-        self.results = tuple(results)
-        if any(r.phase in DECIDED and not r.dry_run for r in self.results):
-            self.results = rules.settle(self.metrics, self.results)
-
-    def resume(self, index: int) -> None:
-        """After errors: what was counted stays counted."""
-        results = list(self.results)
-        results[index] = again(results[index])
-        self.results = tuple(results)
-
-    def view(self) -> CheckView:
-        """What the core is told."""
-        use = self.use
-        blank = CheckView(template=use.name, moment=use.moment, step=use.step)
-        pairs = [(m, r) for m, r in zip(self.metrics, self.results, strict=True) if not m.dry_run]
-        for phase in (Phase.FAILED, Phase.INCONCLUSIVE):
-            for metric, result in pairs:
-                if result.phase is phase:
-                    told = "Failed" if phase is Phase.FAILED else "Inconclusive"
-                    return msgspec.structs.replace(blank, phase=told, text=_text(metric, result))
-        open_ = [(m, r) for m, r in pairs if not r.completed or r.phase is Phase.ERROR]
-        for metric, result in open_:
-            absent = _absent(result)
-            if absent:
-                return msgspec.structs.replace(blank, phase="Running", absent=absent, text=_text(metric, result))
-        text = "; ".join(rules.said(m, r) for m, r in pairs)[:900] or "only dry runs"
-        if not open_:
-            return msgspec.structs.replace(blank, phase="Successful", text=text)
-        newest = [r.last for _, r in open_]
-        good = [m.finished_at for m in newest if m is not None and m.phase is Phase.SUCCESSFUL]
-        since = min(good) if len(good) == len(newest) else None
-        begun = any(r.measurements for _, r in pairs)
-        return msgspec.structs.replace(blank, phase="Running" if begun else "Pending", text=text, good_at=since)
-
-
-def _text(metric: Metric, result: Result) -> str:
-    return rules.said(metric, result)[:900]
-
-
-def _absent(result: Result) -> Any:
-    never = result.count == 0 and result.no_data == 0 and result.error > 0
-    if result.phase is Phase.ERROR or never:
-        return "ProviderError"
-    return "NoData" if result.last is not None and result.last.phase is Phase.NO_DATA else ""
-
-
 class _Session:
     """The templates of one rollout."""
 
-    def __init__(self, ports: Ports, resolved: Resolved, revision: str) -> None:
+    def __init__(self, ports: Ports, resolved: Resolved, revision: str, release: str) -> None:
         self.ports = ports
         self.resolved = resolved
         self.revision = revision
-        self.runs: dict[str, _Run] = {}
+        self.runs: dict[str, CheckRun] = {}
         self.active: set[str] = set()
         self.views: tuple[CheckView, ...] = ()
         self.changed = asyncio.Event()
         self._dirty = asyncio.Event()
         self._begun: set[str] = set()
+        self.release = release
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -176,7 +101,7 @@ class _Session:
                 log.warning("%s/%s: template %s: %s", *self.resolved.canary.key, check.name, e)
         self._publish()
 
-    def _run(self, check: CheckUse, before: TemplateRun | None) -> _Run:
+    def _run(self, check: CheckUse, before: TemplateRun | None) -> CheckRun:
         spec = check.spec
         if before is not None and before.spec is not None:
             spec = msgspec.convert(before.spec, AnalysisTemplateSpec)
@@ -184,7 +109,7 @@ class _Session:
         if spec is None:
             raise AnalysisError(f"template {check.name} does not exist", reason="TemplateMissing")
         values = public_values(check, self._canary())
-        run = _Run(check, spec, tuple(templates.metric_of(spec, templates.fill(m, values)) for m in spec.metrics))
+        run = CheckRun(check, spec, tuple(templates.metric_of(spec, templates.fill(m, values)) for m in spec.metrics))
         if before is not None:
             run.restore(before)
         return run
@@ -193,7 +118,7 @@ class _Session:
         found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self.resolved.canary))
         return found
 
-    def _begin(self, run: _Run, group: asyncio.TaskGroup) -> None:
+    def _begin(self, run: CheckRun, group: asyncio.TaskGroup) -> None:
         self._begun.add(run.use.id)
         if run.started_at is None:
             run.started_at = self.ports.clock()
@@ -201,7 +126,7 @@ class _Session:
             group.create_task(self._follow(run, index), name=f"template {run.use.id} {metric.name}")
         self._publish()
 
-    async def _follow(self, run: _Run, index: int) -> None:
+    async def _follow(self, run: CheckRun, index: int) -> None:
         """One metric, until it is complete."""
         metric = run.metrics[index]
         while True:
@@ -218,13 +143,15 @@ class _Session:
             run.record(index, found)
             self._publish()
 
-    async def _measure(self, run: _Run, index: int) -> Measurement:
+    async def _measure(self, run: CheckRun, index: int) -> Measurement:
         """One measurement, whatever comes of it."""
         secrets: list[str] = []
         try:
             values = await self._values(run.use, secrets)
             filled = templates.fill(run.spec.metrics[index], values)
             metric = templates.metric_of(run.spec, filled)
+            if filled.provider.job is not None:
+                return await self._run_job(run, index, filled.provider.job)
             outcome = await self._ask(filled)
         except (AnalysisError, SecretMissing, KubeError, ValueError, OSError) as e:
             return self._error(str(e), secrets)
@@ -237,6 +164,22 @@ class _Session:
         return msgspec.structs.replace(
             found, value=arguments.blot(found.value, secrets), message=arguments.blot(found.message, secrets)[:500]
         )
+
+    async def _run_job(self, run: CheckRun, index: int, job: JobCheck) -> Measurement:
+        """Its exit code is the measurement. After a restart the same measurement asks for the same Job, which then is there."""
+        before = run.results[index]
+        canary, number = self.resolved.canary, before.count + before.error + before.no_data
+        question = Question(
+            canary.namespace, canary.name, canary.metadata.uid, self.release, f"{run.use.id}/{run.metrics[index].name}/{number}"
+        )
+
+        def tell(text: str) -> None:
+            if run.doing.get(index) != text:
+                run.doing[index] = text
+                self._publish()
+
+        ended = await self.ports.jobs.answer(job, question, tell)
+        return Measurement(phase=Phase(ended.phase), finished_at=self.ports.clock(), message=ended.text[:500])
 
     def _error(self, message: str, secrets: list[str]) -> Measurement:
         return Measurement(phase=Phase.ERROR, finished_at=self.ports.clock(), message=arguments.blot(message, secrets)[:500])
@@ -316,6 +259,12 @@ class _Session:
             log.warning("%s/%s: what its templates measured is not stored: %s", *self.resolved.canary.key, e)
 
 
+def release_of(status: CanaryStatus) -> str:
+    """One try of one revision: its Jobs are of no other."""
+    rollout = status.rollout
+    return f"{rollout.revision}@{rollout.started_at}" if rollout is not None else ""
+
+
 class CheckBoard:
     """Starts, feeds and ends the sessions. `run` belongs into the leader's TaskGroup."""
 
@@ -335,13 +284,15 @@ class CheckBoard:
         key, rollout = resolved.canary.key, status.rollout
         if rollout is None or status.phase not in {*EXPOSED, "Starting"}:
             await self.forget(key)
+            await self._ports.jobs.end(*key)
             return
         if not self._sessions.running or not resolved.checks:
             return
         session = self._sessions.get(key, rollout.revision)
         if session is None:
             await self.forget(key)
-            session = _Session(self._ports, resolved, rollout.revision)
+            await self._ports.jobs.end(*key, but=release_of(status))
+            session = _Session(self._ports, resolved, rollout.revision, release_of(status))
             self._sessions.open(key, session)
         session.resolved = resolved
         active = {c.id for c in resolved.checks if _is_due(c, status)}

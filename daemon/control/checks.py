@@ -69,6 +69,7 @@ def checks_of(catalogue: Catalogue, canary: ours.Canary, spec: CanarySpec, probl
             found += [ready] if under_way else []
             continue
         problems += _sources(catalogue, canary, whole)
+        problems += _jobs(catalogue, whole)
         found.append(ready)
     return tuple(found)
 
@@ -83,6 +84,8 @@ def _faults(check: CheckUse, use: TemplateUse, item: ours.AnalysisTemplate) -> l
     if len(msgspec.json.encode(spec)) > LARGEST:
         found.append(f"{where} is larger than {LARGEST} bytes: split it")
     found += [f"{where}: {text}" for text in _paths(check)]
+    given = [a.name for a in check.given if a.value_from is not None and a.value_from.secret_key_ref is not None]
+    found += [f"{where}: metric {m.name} {templates.secret_in_job(n)}" for m in spec.metrics for n in templates.secret_args(m, given)]
     if found:
         return found
     try:
@@ -128,6 +131,14 @@ def _sources(catalogue: Catalogue, canary: ours.Canary, spec: AnalysisTemplateSp
                 )
             )
     return found
+
+
+def _jobs(catalogue: Catalogue, spec: AnalysisTemplateSpec) -> list[Problem]:
+    asking = next((m.name for m in spec.metrics if m.provider.job is not None), None)
+    if asking is None or catalogue.jobs:
+        return []
+    message = f"metric {asking} asks for a Job, and this Linnet makes none"
+    return [Problem(reason="JobsNotEnabled", message=message, way_out="set jobs.enabled in the chart's values", unhold=True)]
 
 
 def _queries(metric: TemplateMetric) -> list[tuple[str, QueryCheck]]:

@@ -29,6 +29,7 @@ from daemon.control.flagsources import FlagSources
 from daemon.control.gates import GateProbe
 from daemon.control.guard import Guard, GuardedHttp
 from daemon.control.http import Http
+from daemon.control.jobs import JobRunner
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.leave import Leave
 from daemon.control.line import Line
@@ -84,6 +85,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_rollouts: int = 0
     max_rollouts_per_namespace: int = 0
     namespace_caps: bool = False
+    jobs: bool = False
     api: ApiOptions = ApiOptions()
     sync_deadline: float = 60.0
 
@@ -105,7 +107,9 @@ class Daemon:
             log.info("linnet serves %s/metrics and leads as %s", url, self._identity)
             client = Client(transport, field_manager=names.FIELD_MANAGER)
             options = self.options
-            caches = self._caches = Caches(client, options.namespaces, options.catalogue_namespace, caps=options.namespace_caps)
+            caches = self._caches = Caches(
+                client, options.namespaces, options.catalogue_namespace, caps=options.namespace_caps, jobs=options.jobs
+            )
             notifier = Notifier(self._sent)
             async with serving(options.api, client, options.namespaces, self._flag_news(client, caches)), asyncio.TaskGroup() as group:
                 informers = group.create_task(caches.run(), name="informers")
@@ -221,7 +225,15 @@ class _Leader:
         )
         self._web = GuardedHttp(Guard(self._daemon.options.allow_addresses))
         self._checks = CheckBoard(
-            CheckPorts(catalogue=catalogue, http=http, web=self._web, secrets=secrets, runs=RunStore(client), wake=self._woken)
+            CheckPorts(
+                catalogue=catalogue,
+                http=http,
+                web=self._web,
+                secrets=secrets,
+                jobs=JobRunner(client, caches, secrets),
+                runs=RunStore(client),
+                wake=self._woken,
+            )
         )
         self._prospects = Prospects(ProspectPorts(caches=caches, http=http, secrets=secrets, wake=self._woken))
         self._witnesses = Witnesses(http.session)

@@ -43,3 +43,14 @@ class SecretReader:
             raise SecretMissing(f"key {ref.key} of Secret {namespace}/{ref.name} is not text") from None
         self._kept[key] = (self._clock(), text)
         return text
+
+    async def values(self, namespace: str, name: str) -> list[str]:
+        """Every text in a Secret, whole and by line: what must not be shown. Empty where there is no such Secret."""
+        try:
+            secret = await self._client.get(SECRETS, namespace, name)
+        except errors.NotFound:
+            return []
+        except errors.Forbidden as e:
+            raise SecretMissing(f"Secret {namespace}/{name} may not be read by Linnet: grant `get` on it") from e
+        texts = [(secret.value(key) or b"").decode("utf-8", "replace").strip() for key in secret.data or {}]
+        return [*texts, *(line.strip() for text in texts for line in text.splitlines())]

@@ -45,6 +45,7 @@ class Wakeups:
             self._on(caches.pods, self._owned),
             *(self._on(informer, self._neighbour) for informer in neighbours),
             *([self._on(caches.namespaces, self._line)] if caches.namespaces is not None else []),
+            *([self._on(caches.jobs, self._owned)] if caches.jobs is not None else []),
             caches.routes.add_handler(_changed(self._neighbour), self._everyone),
         ]
 

@@ -161,4 +161,20 @@ MUTANTS = (
         new="    before: list[Any] | None = []\n",
         test="tests/unit/cli/test_status.py::test_watch_shows_every_change_until_it_is_interrupted",
     ),
+    Mutant(
+        name="a-job-that-is-not-found-again",
+        protects="one Job a question",
+        path="daemon/control/checking.py",
+        old="before.count + before.error + before.no_data",
+        new="id(self)",
+        test="tests/unit/control/test_jobs.py::test_a_daemon_started_anew_meets_the_job_of_the_one_before",
+    ),
+    Mutant(
+        name="a-secret-in-a-sentence",
+        protects="no Secret is shown",
+        path="daemon/control/jobs.py",
+        old="ended._replace(said=blot(ended.said, values))",
+        new="ended",
+        test="tests/unit/control/test_jobs.py::test_no_secret_that_a_job_prints_is_shown",
+    ),
 )

@@ -79,6 +79,7 @@ class Container:
         self.started = False
         self.exit_code: int | None = None
         self.process: asyncio.subprocess.Process | None = None
+        self._log_from = 0
 
     def status(self) -> Object:
         image = self.spec.get("image", "")
@@ -134,8 +135,18 @@ class Container:
         reason = "Completed" if code == 0 else "Error"
         self.ready = self.started = False
         begun = self.state.get("running", {}).get("startedAt", now())
-        self._set(terminated={"exitCode": code, "reason": reason, "startedAt": begun, "finishedAt": now()})
+        last = {"message": words} if (words := self._last_words(code)) else {}
+        self._set(terminated={"exitCode": code, "reason": reason, "startedAt": begun, "finishedAt": now(), **last})
         return code
+
+    def _last_words(self, code: int) -> str:
+        """What a kubelet keeps of the log of a container that failed, where the container asks for it."""
+        if code == 0 or self.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+            return ""
+        with (self.pod.folder / f"{self.name}.log").open("rb") as log:
+            log.seek(self._log_from)
+            lines = log.read()[-2048:].decode(errors="replace").splitlines(keepends=True)
+        return "".join(lines[-80:])
 
     def _command(self) -> tuple[list[str], dict[str, str]]:
         pod, spec, image = self.pod, self.spec, self.spec.get("image", "")
@@ -173,6 +184,7 @@ class Container:
         file = self.pod.folder / f"{self.name}.json"
         file.write_text(json.dumps(spec))
         with (self.pod.folder / f"{self.name}.log").open("ab") as log:
+            self._log_from = log.tell()
             return await asyncio.create_subprocess_exec(
                 *[sys.executable, "-I", "-S", str(PODEXEC), str(file), *command],
                 stdin=asyncio.subprocess.DEVNULL,

@@ -44,6 +44,7 @@ class Linnet:
             "hold": {"policies": True},
             # Namespaces are cluster-wide: a Linnet of some namespaces alone cannot read theirs.
             "caps": {"namespaceAnnotations": "scope" not in (values or {})},
+            "jobs": {"enabled": True},
             "metrics": {"port": METRICS_PORT},
             # Pods share one network namespace here: each listens on its own address, so that two replicas find a free port.
             "extraEnv": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],

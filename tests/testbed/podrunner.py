@@ -2,7 +2,8 @@
 
 What the native kubelet promises and a rollout depends on is kept: readiness and liveness probes with their thresholds, restarts with
 a growing back-off and `CrashLoopBackOff`, preStop, SIGTERM, the grace period, then SIGKILL, and a status that changes only when
-something did. Not kept: cgroups, users, image pulls, logs over the API.
+something did. Not kept: cgroups, users, image pulls, logs over the API (a container that
+failed has its last lines in its status where it asks for that), termination messages in a file.
 """
 
 from __future__ import annotations

@@ -76,6 +76,12 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]
   verbs: [list, watch, create, patch, delete]
+{{- if .Values.jobs.enabled }}
+# Jobs of templates and gates: made once, followed, and taken away when their release is over.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [list, watch, create, delete]
+{{- end }}
 # What happened, on the Canary and on the Deployment.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
+from daemon.api import jobs
 from daemon.cli.importing.draft import Draft
 from daemon.cli.importing.ledger import Cursor, Ledger
 from daemon.cli.importing.peers import Peers
@@ -57,16 +58,18 @@ def _metric(metric: Cursor, made: Draft, where: str, sources: dict[str, Draft], 
     for field in _AS_IT_IS:
         made.put(f"{where}.{field}", metric.take(field), metric.at(field))
     conditions = [metric.at(field) for field in ("successCondition", "failureCondition") if metric.at(field)]
-    if not conditions:
+    if not conditions and not metric.at("provider", "job"):
         metric.differs(_NO_CONDITION, "name")
     for condition in conditions:
         condition.differs(_EXPRESSION)
         made.put(f"{where}.onNoData", "Evaluate")
-    prometheus, web = metric.at("provider", "prometheus"), metric.at("provider", "web")
+    prometheus, web, job = (metric.at("provider", kind) for kind in ("prometheus", "web", "job"))
     if prometheus:
         _prometheus(prometheus, made, f"{where}.provider.prometheus", sources, namespace)
     elif web:
         _web(web, made, f"{where}.provider.web")
+    elif job:
+        _job(job, made, f"{where}.provider.job")
 
 
 def _prometheus(source: Cursor, made: Draft, where: str, sources: dict[str, Draft], namespace: str | None) -> None:
@@ -97,6 +100,34 @@ def _web(web: Cursor, made: Draft, where: str) -> None:
     made.put(f"{where}.headers", headers or None, web.at("headers"))
     if web.at("jsonBody"):
         web.lost("write it as text into body", "jsonBody")
+
+
+def _job(job: Cursor, made: Draft, where: str) -> None:
+    """The same Job, bounded: Argo's may run for ever, and are tried six times more where they do not say how often."""
+    spec = dict(job.take("spec") or {})
+    _bounded(job, spec)
+    pod = job.at("spec", "template", "spec")
+    if pod.at("restartPolicy").value == "OnFailure":
+        pod.differs("is Never, so that the log of what failed is kept; backoffLimit tries again", "restartPolicy")
+        spec["template"] = {**spec["template"], "spec": {**pod.value, "restartPolicy": "Never"}}
+    made.put(f"{where}.spec", spec, job.at("spec"))
+    for field in ("labels", "annotations"):
+        made.put(f"{where}.metadata.{field}", job.take("metadata", field), job.at("metadata", field))
+
+
+def _bounded(job: Cursor, spec: dict[str, Any]) -> None:
+    for field in jobs.TAKEN:
+        if spec.pop(field, None) is not None:
+            job.lost(jobs.TAKEN[field], "spec", field)
+    for field, (least, most, default) in jobs.BOUNDS.items():
+        value = spec.get(field)
+        if isinstance(value, int) and not least <= value <= most:
+            spec[field] = min(max(value, least), most)
+            job.differs(f"is {spec[field]}: Linnet takes {least} to {most}", "spec", field)
+        elif value is None and field == "backoffLimit":
+            spec[field] = most
+        elif value is None and field == "activeDeadlineSeconds":
+            job.differs(f"activeDeadlineSeconds is {default}: a Job without a deadline would hold the release", "spec", "template")
 
 
 def _patterns(spec: Cursor, made: Draft) -> None:

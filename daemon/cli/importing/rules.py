@@ -103,7 +103,6 @@ ROLLOUT: Final = (
 TEMPLATE: Final = _rules(
     "NoCounterpart",
     ("spec.templates", "templates do not name others: list each in the Canary's analysis.templates"),
-    ("spec.metrics[].provider.job", "this version runs no Jobs: let the Job answer over HTTP, or run it before the release"),
     ("spec.metrics[].provider.plugin", "Linnet runs no plugins: ask the service by a web check"),
     ("spec.metrics[].provider.prometheus.rangeQuery", "queries are instant: put the range into the query, as in rate(x[5m])"),
     ("spec.metrics[].provider.prometheus.authentication", "belongs into a MetricSource: spec.prometheus.auth"),

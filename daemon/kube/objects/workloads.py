@@ -118,3 +118,12 @@ class PersistentVolumeClaimSpec(Part, frozen=True, rename="camel"):
 
 class PersistentVolumeClaim(KubeObject, frozen=True):
     spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()
+
+
+class JobStatus(Part, frozen=True, rename="camel"):
+    active: int = 0
+    conditions: tuple[Condition, ...] | None = None
+
+
+class Job(KubeObject, frozen=True):
+    status: JobStatus = JobStatus()

@@ -358,6 +358,17 @@ def test_caps_are_options_and_namespaces_are_read_only_where_they_have_caps(char
     assert not [rule for rule in rules(chart.render()) if "namespaces" in rule["resources"]]
 
 
+def test_jobs_are_made_only_where_the_chart_says_so(chart: Chart) -> None:
+    """Neither an option nor a right by default."""
+    objects = chart.render({"jobs": {"enabled": True}})
+    assert "--jobs" in pod_specs(objects)["Deployment"]["containers"][0]["args"]
+    wanted = {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "watch", "create", "delete"]}
+    assert wanted in one(objects, "ClusterRole", "linnet")["rules"]
+    plain = chart.render()
+    assert not [rule for rule in rules(plain) if "jobs" in rule["resources"]]
+    assert "--jobs" not in pod_specs(plain)["Deployment"]["containers"][0]["args"]
+
+
 def test_the_http_api_is_not_served_without_a_certificate(chart: Chart) -> None:
     """Refused by name."""
     done = chart.try_render({"api": {"enabled": True}})

@@ -229,6 +229,28 @@ def test_a_template_of_argos_keeps_its_meaning_or_says_where_it_does_not() -> No
     assert {n.outcome for n in found.notes if n.path.startswith("spec.metrics[2]")} == {"NoCounterpart"}
 
 
+def test_a_job_of_argos_is_the_same_job_within_bounds() -> None:
+    """Tried as often as it was, with its log kept; what would hold a release for ever is bounded, and each change is told."""
+    job = """{
+      metadata: {labels: {team: shop}},
+      spec: {ttlSecondsAfterFinished: 5, suspend: true, template: {spec: {restartPolicy: OnFailure, containers: [{name: a, image: "b:{{args.tag}}"}]}}}}"""
+    text = f"""
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {{name: smoke}}
+spec: {{args: [{{name: tag}}], metrics: [{{name: run, provider: {{job: {job}}}}}]}}
+"""
+    found = _import(text)
+    made = _made(found, "AnalysisTemplate")["spec"]["metrics"][0]["provider"]["job"]
+    pod = {"restartPolicy": "Never", "containers": [{"name": "a", "image": "b:{{args.tag}}"}]}
+    assert made == {
+        "metadata": {"labels": {"team": "shop"}},
+        "spec": {"ttlSecondsAfterFinished": 600, "backoffLimit": 6, "template": {"spec": pod}},
+    }
+    told = {n.path.rpartition(".")[2]: n.outcome for n in found.notes if n.outcome != "Mapped"}
+    assert told == {"ttlSecondsAfterFinished": "Differs", "suspend": "NoCounterpart", "template": "Differs", "restartPolicy": "Differs"}
+
+
 def test_the_notification_settings_of_argo_name_what_a_person_has_to_fill_in() -> None:
     """A token is no address."""
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "argo-rollouts-notification-configmap", "namespace": "argo"}}
