@@ -14,7 +14,7 @@ from tests.witness.audit import Audit
 
 pytestmark = pytest.mark.cluster
 
-SCENARIOS = {"test_scenarios_daemon", "test_scenarios_doctor", "test_scenarios_inputs", "test_scenarios_people", "test_scenarios_release"}
+SCENARIOS = {f"test_scenarios_{what}" for what in ("daemon", "doctor", "inputs", "jobs", "people", "release")}
 FEATURE_FLAGS = "a FlagSource may name a FeatureFlag; test_featureflags.py drives one with the daemon's client, no scenario does"
 PRUNING = "an AnalysisRun is pruned from the sixth release of one Canary on, which no scenario plays"
 ROUTES = [
