@@ -22,15 +22,15 @@ PRODUCTION = "production"
 
 
 @pytest.fixture
-def prometheus(linnet: Linnet) -> Iterator[Prometheus]:
-    started = start_prometheus(linnet.plane)
+def prometheus(linnet: Linnet, unleash: Unleash) -> Iterator[Prometheus]:
+    started = start_prometheus(linnet.plane, impact=unleash.url.removeprefix("http://"))
     yield started
     started.stop()
 
 
-def worker(name: str, unleash: Unleash, flag: str, *, image: str, kind: str) -> dict[str, Any]:
+def worker(name: str, unleash: Unleash, flag: str, *, image: str, kind: str, **more: str) -> dict[str, Any]:
     """Makes its own jobs; behind the flag is code that has been out for long."""
-    env = {"UNLEASH_URL": unleash.url, "UNLEASH_TOKEN": BACKEND[PRODUCTION], "FLAG_KEY": flag, "JOBS_PER_SECOND": "60"}
+    env = {"UNLEASH_URL": unleash.url, "UNLEASH_TOKEN": BACKEND[PRODUCTION], "FLAG_KEY": flag, "JOBS_PER_SECOND": "60", **more}
     [body, _] = manifest(name, image=image, env=env, startup_seconds=0)
     body["kind"] = kind
     if kind == "StatefulSet":
@@ -56,9 +56,19 @@ def sources(unleash: Unleash) -> list[dict[str, Any]]:
     ]
 
 
-def canary(name: str, flag: str, *percents: int, kind: str) -> dict[str, Any]:
+def own(name: str) -> dict[str, str]:
+    """What the app itself counts by the flag's state."""
+    return {"errors": f'jobs_total{{code="500",namespace!="",pod=~"{name}-.*"}}', "total": f'jobs_total{{pod=~"{name}-.*"}}'}
+
+
+def impact(name: str) -> dict[str, str]:
+    """What its Unleash counts, as all instances of the app reported it."""
+    where = f'{{appName="shop",environment="{PRODUCTION}"}}'
+    return {"errors": f"{name}_jobs_failed{where}", "total": f"{name}_jobs{where}"}
+
+
+def canary(name: str, flag: str, *percents: int, kind: str, ratio: dict[str, str]) -> dict[str, Any]:
     """No labels are named: of one flag alone they are what Unleash's impact metrics say."""
-    ratio = {"errors": f'jobs_total{{code="500",namespace!="",pod=~"{name}-.*"}}', "total": f'jobs_total{{pod=~"{name}-.*"}}'}
     metric = {"name": "errors", "ratio": ratio, "rollbackIfWorseBy": "2pp", "promoteIfWithin": "10pp"}
     spec = {
         "workloadRef": {"apiVersion": "apps/v1", "kind": kind, "name": name},
@@ -95,24 +105,40 @@ def ended(shop: Shop, name: str, result: str) -> dict[str, Any]:
 def test_flags_alone_are_judged_promoted_and_taken_back_without_touching_a_pod(
     front: Shop, unleash: Unleash, prometheus: Prometheus
 ) -> None:
-    """A bad flag on a worker and a good one on a StatefulSet: flag-on against flag-off decides, and no pod's UID changes."""
-    bad, good = unleash.flag(), unleash.flag()
+    """Bad flags on workers and good ones on a StatefulSet and a worker: flag-on against flag-off decides, and no pod's UID changes.
+
+    Two by what the apps themselves count, two by Unleash's impact metrics alone, which apps send by their SDK.
+    """
+    bad, good, wrong, right = (unleash.flag() for _ in range(4))
     front.apply(
         *sources(unleash),
         worker("jobs", unleash, bad, image="shop:flagbad-30", kind="Deployment"),
         worker("ledger", unleash, good, image="shop:v1", kind="StatefulSet"),
+        worker("mailer", unleash, wrong, image="shop:flagbad-30", kind="Deployment", IMPACT_METRICS="mailer_jobs"),
+        worker("biller", unleash, right, image="shop:v1", kind="Deployment", IMPACT_METRICS="biller_jobs"),
     )
     for name in ("jobs", "ledger"):
         prometheus.await_value(f'jobs_total{{pod=~"{name}-.*"}}', 50, timeout=60)
+    for name in ("mailer", "biller"):
+        prometheus.await_value(impact(name)["total"], 50, timeout=60)
     before = pods(front)
-    assert {name.split("-")[0] for name in before} == {"jobs", "ledger"}
-    front.apply(canary("jobs", bad, 20, 50, kind="Deployment"), canary("ledger", good, 20, 50, kind="StatefulSet"))
-    failed, passed = ended(front, "jobs", "Fail"), ended(front, "ledger", "Pass")
-    assert "flag-on" in failed["sentence"] and f"Flag {bad} back at 0" in failed["sentence"], failed["sentence"]
-    assert rollouts(unleash, bad) == ["0"] and not unleash.enabled(bad, PRODUCTION), "as it was found"
-    assert passed["sentence"].endswith(f"flag {good} 50 %."), passed["sentence"]
-    assert rollouts(unleash, good) == ["50"] and unleash.enabled(good, PRODUCTION)
-    assert (failed["phase"], passed["phase"], passed["stableRevision"]) == ("Held", "Idle", "plan-1")
+    assert {name.split("-")[0] for name in before} == {"jobs", "ledger", "mailer", "biller"}
+    front.apply(
+        canary("jobs", bad, 20, 50, kind="Deployment", ratio=own("jobs")),
+        canary("ledger", good, 20, 50, kind="StatefulSet", ratio=own("ledger")),
+        canary("mailer", wrong, 20, 50, kind="Deployment", ratio=impact("mailer")),
+        canary("biller", right, 20, 50, kind="Deployment", ratio=impact("biller")),
+    )
+    for name, flag in (("jobs", bad), ("mailer", wrong)):
+        failed = ended(front, name, "Fail")
+        assert "flag-on" in failed["sentence"] and f"Flag {flag} back at 0" in failed["sentence"], failed["sentence"]
+        assert rollouts(unleash, flag) == ["0"] and not unleash.enabled(flag, PRODUCTION), "as it was found"
+        assert failed["phase"] == "Held"
+    for name, flag in (("ledger", good), ("biller", right)):
+        passed = ended(front, name, "Pass")
+        assert passed["sentence"].endswith(f"flag {flag} 50 %."), passed["sentence"]
+        assert rollouts(unleash, flag) == ["50"] and unleash.enabled(flag, PRODUCTION)
+        assert (passed["phase"], passed["stableRevision"]) == ("Idle", "plan-1")
     assert pods(front) == before
     assert {event.resource for event in front.writes()} <= {"canaries", "analysisruns"}, "flags and our own objects, nothing else"
     _assert_exposure(front, unleash, bad)

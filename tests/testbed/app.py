@@ -13,6 +13,7 @@ Linnet's. Everything is set by the environment:
     UNLEASH_URL, UNLEASH_TOKEN   instead of a file: an Unleash and a backend token, asked by its own SDK each second
     JOBS_PER_SECOND   a worker: that many jobs of its own making, each of another user, counted by the flag's state as Unleash's impact
                       metrics would (`jobs_total{new_checkout="enabled"}`)
+    IMPACT_METRICS    with a worker's Unleash: jobs are counted as this and `.._failed` by its SDK instead, each second, under the app's name
     POD_NAME, LINNET_POD_IP, LINNET_TESTBED_LOGS   set by the node agent (the first by the manifest)
 
 Requests: `/` and any other path answer; `?sleep=2` holds one for two seconds; `X-User` is the flag's targeting key, `X-Request-Id` is logged.
@@ -74,8 +75,8 @@ class Flag:
 class UnleashFlag:
     """The same, by Unleash's own SDK as an app uses it: polling in the background, evaluating in memory."""
 
-    def __init__(self, url: str, token: str, key: str, track: str) -> None:
-        self.url, self.token, self.key, self.track = url, token, key, track
+    def __init__(self, url: str, token: str, key: str, track: str, counter: str = "") -> None:
+        self.url, self.token, self.key, self.track, self.counter = url, token, key, track, counter
         self._client: Any = None
 
     async def run(self, app: web.Application) -> AsyncIterator[None]:
@@ -92,11 +93,23 @@ class UnleashFlag:
                 custom_headers={"Authorization": self.token},
                 cache=FileCache("shop", directory=folder),
             )
+            for name in (self.counter, f"{self.counter}_failed") if self.counter else ():
+                client.impact_metrics.define_counter(name, "jobs")
             async with client as self._client:
                 yield
 
     def on(self, user: str) -> bool:
-        return bool(self._client.is_enabled(self.key, {"userId": user, "properties": {"track": self.track}}))
+        return bool(self._client.is_enabled(self.key, self._context(user)))
+
+    def count(self, user: str, *, failed: bool) -> None:
+        """A job of this user, by the state that the SDK itself finds the flag in."""
+        from UnleashClient.impact_metrics import MetricFlagContext
+
+        for name in (self.counter, f"{self.counter}_failed")[: 1 + failed]:
+            self._client.impact_metrics.increment_counter(name, 1, MetricFlagContext([self.key], self._context(user)))
+
+    def _context(self, user: str) -> dict[str, Any]:
+        return {"userId": user, "properties": {"track": self.track}}
 
 
 class Shop:
@@ -110,7 +123,7 @@ class Shop:
         key = env.get("FLAG_KEY", "new-checkout")
         self.flag: Flag | UnleashFlag = Flag(env.get("FLAG_FILE", ""), key, self.track)
         if "UNLEASH_URL" in env:
-            self.flag = UnleashFlag(env["UNLEASH_URL"], env["UNLEASH_TOKEN"], key, self.track)
+            self.flag = UnleashFlag(env["UNLEASH_URL"], env["UNLEASH_TOKEN"], key, self.track, env.get("IMPACT_METRICS", ""))
         found = re.match(r"(bad|slow|flagbad|tail|cpu|orders|new)-([0-9.]+)", self.version)
         kind, number = (found[1], float(found[2])) if found else ("", 0.0)
         self.median = float(env.get("LATENCY_MS", "0")) / 1000
@@ -178,7 +191,10 @@ class Shop:
             user = f"{self.pod}-{number % 5000}"
             on = self.flag.on(user) is True
             failed = (on or not self.only_behind_flag) and self.dice.random() * 100 < self.error_percent
-            self.jobs.labels("enabled" if on else "disabled", "500" if failed else "200").inc()
+            if isinstance(self.flag, UnleashFlag) and self.flag.counter:
+                self.flag.count(user, failed=failed)
+            else:
+                self.jobs.labels("enabled" if on else "disabled", "500" if failed else "200").inc()
             if self.log is not None:
                 self.log.write(json.dumps({"time": time.time(), "user": user, "pod": self.pod, "flag": on, "failed": failed}) + "\n")
             await asyncio.sleep(1 / self.rate)

@@ -82,7 +82,7 @@ class Prometheus:
         self.await_ready()
 
 
-def _config(plane: ControlPlane, interval: str, gateway: str | None) -> dict[str, Any]:
+def _config(plane: ControlPlane, interval: str, gateway: str | None, impact: str | None) -> dict[str, Any]:
     credentials = {
         "api_server": plane.url,
         "authorization": {"credentials": "prometheus-token"},
@@ -104,13 +104,18 @@ def _config(plane: ControlPlane, interval: str, gateway: str | None) -> dict[str
     jobs: list[dict[str, Any]] = [pods]
     if gateway:
         jobs.append({"job_name": "traefik", "static_configs": [{"targets": [gateway]}]})
+    if impact:
+        path = "/internal-backstage/impact/metrics"
+        jobs.append({"job_name": "unleash", "metrics_path": path, "static_configs": [{"targets": [impact]}]})
     return {"global": {"scrape_interval": interval, "scrape_timeout": interval}, "scrape_configs": jobs}
 
 
-def start_prometheus(plane: ControlPlane, *, gateway: str | None = None, interval: str = "1s", port: int = PORT) -> Prometheus:
-    """Starts it; `gateway` is the host:port of Traefik's metrics. Pods ask for it by the annotations `prometheus.io/scrape` and `/port`."""
+def start_prometheus(
+    plane: ControlPlane, *, gateway: str | None = None, impact: str | None = None, interval: str = "1s", port: int = PORT
+) -> Prometheus:
+    """Starts it; `gateway` is the host:port of Traefik's metrics, `impact` of an Unleash with impact metrics. Pods ask for it by the annotations `prometheus.io/scrape` and `/port`."""
     config = plane.directory / f"prometheus-{port}.yaml"
-    config.write_text(yaml.safe_dump(_config(plane, interval, gateway)))
+    config.write_text(yaml.safe_dump(_config(plane, interval, gateway, impact)))
     data = plane.directory / f"prometheus-{port}"
     options = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={ADDRESS}:{port}", "--log.level=warn"]
     prometheus = Prometheus(plane, [str(build.bin_dir() / "prometheus"), *options], port)

@@ -198,6 +198,20 @@ async def test_trap_9_impact_metrics(world: UnleashWorld) -> None:
     assert (shown[labels.canary], shown[labels.stable]) == (3, 5)
 
 
+async def test_trap_9_a_counter_with_a_new_label_starts_anew(world: UnleashWorld) -> None:
+    """Counted first by one flag and then by two: what was counted before is gone, so a name is for one list of flags."""
+    key, other = world.flag.key, world.server.flag()
+    counter = f"jobs_{key.replace('-', '_')}"
+    async with app(world.server) as client, asyncio.timeout(40):
+        client.impact_metrics.define_counter(counter, "jobs of the app")
+        client.impact_metrics.increment_counter(counter, 7, MetricFlagContext([key], {}))
+        while [line.value for line in await counted(world, counter)] != [7]:
+            await asyncio.sleep(0.25)
+        client.impact_metrics.increment_counter(counter, 1, MetricFlagContext([key, other], {}))
+        while [line.value for line in await counted(world, counter)] != [1]:
+            await asyncio.sleep(0.25)
+
+
 async def counted(world: UnleashWorld, counter: str) -> list[Line]:
     """As Prometheus scrapes it, without a token."""
     answer = await world.caller.request(
