@@ -25,7 +25,7 @@ from daemon.kube.store import Key
 from daemon.rollout.clock import stamp
 
 DEADLINE: Final = 5.0  # seconds for one mark
-AT_ONCE: Final = 16  # marks under way
+AT_ONCE: Final = 16  # requests to the API server under way
 
 
 class _Marking(msgspec.Struct):
@@ -55,7 +55,8 @@ class FlagSourceNews:
         if ref is None:
             return None
         try:
-            return await self._secrets.read(namespace, ref)
+            async with self._slots:  # who asks is not known yet, and a Secret that is missing is looked for each time
+                return await self._secrets.read(namespace, ref)
         except SecretMissing:
             return None
 
