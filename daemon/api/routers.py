@@ -17,6 +17,7 @@ KNOWN: Final[Mapping[str, str]] = {
     "GRPCRoute": GATEWAY_API,
     "TraefikService": "traefik.io",
     "HTTPProxy": "projectcontour.io",
+    "VirtualService": "networking.istio.io",
     "Ingress": "networking.k8s.io",
 }
 

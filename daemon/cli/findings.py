@@ -70,6 +70,8 @@ RULES: Final = (
     Rule(group="gateway.networking.k8s.io", resources=("httproutes", "grpcroutes"), verbs=(*_READ, "patch")),
     Rule(group="traefik.io", resources=("traefikservices",), verbs=(*_READ, "patch")),
     Rule(group="projectcontour.io", resources=("httpproxies",), verbs=(*_READ, "patch")),
+    Rule(group="networking.istio.io", resources=("virtualservices",), verbs=(*_READ, "patch")),
+    Rule(group="networking.istio.io", resources=("destinationrules",), verbs=_SEEN),
     Rule(group="networking.k8s.io", resources=("ingresses",), verbs=(*_SEEN, "create", "patch", "delete")),
     Rule(group="events.k8s.io", resources=("events",), verbs=("create", "patch")),
 )

@@ -34,6 +34,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     even: bool = False  # where all weights are 0, everyone gets the same
     aside: str = ""  # a field that marks a backend without a share of its own (a mirror)
     hosts: bool = False  # a Service may be written as a host: web.shop.svc.cluster.local
+    own: tuple[str, ...] = ()  # fields of a backend that are its Service's alone: the canary's, made after it, has none of them
     accepted: Accepted | None = None  # what its status says; None where it has none, then `settle` is waited for
     settle: float = 0.0
 
@@ -123,6 +124,8 @@ def weigh(dialect: Dialect, split: Split, scope: Scope, weight: int) -> list[Ope
     if canary is None:
         twin = copy.deepcopy(stable)
         _rename(dialect, twin, scope)
+        for field in dialect.own:
+            _drop(twin, parts_of(field))
         twin[dialect.weight] = weight
         return [*operations, add(f"{split.path}/-", twin)]
     there = _place(split, canary)
@@ -136,6 +139,13 @@ def _rename(dialect: Dialect, backend: Backend, scope: Scope) -> None:
     for part in way:
         here = here[part]
     here[last] = scope.canary + str(here[last]).removeprefix(scope.stable)
+
+
+def _drop(here: Backend, parts: Sequence[str]) -> None:
+    *way, last = parts
+    for part in way:
+        here = here.get(part, {})
+    here.pop(last, None)
 
 
 def _place(split: Split, backend: Backend) -> str:

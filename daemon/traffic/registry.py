@@ -19,6 +19,7 @@ from daemon.traffic.informers import RouteInformers, Routes
 from daemon.traffic.ingress import INGRESS_CLASSES, INGRESSES, IngressRouter
 from daemon.traffic.router import Router, RouterError, Scope
 from daemon.traffic.traefikservice import TRAEFIK_SERVICE
+from daemon.traffic.virtualservice import DESTINATION_RULES, VIRTUAL_SERVICES, VirtualServiceRouter
 from daemon.traffic.weighted import WeightedRouter
 
 Build = Callable[[Client, RouteInformers], Router]
@@ -40,11 +41,17 @@ def _ingress(client: Client, routes: RouteInformers) -> Router:
     return IngressRouter(client, routes.store(INGRESSES), classes, lambda: routes.trouble(INGRESS_CLASSES))
 
 
+def _virtual_service(client: Client, routes: RouteInformers) -> Router:
+    rules = routes.store(DESTINATION_RULES)
+    return VirtualServiceRouter(client, routes.store(VIRTUAL_SERVICES), rules, lambda: routes.trouble(DESTINATION_RULES))
+
+
 ROUTERS: Final[Mapping[str, Entry]] = {
     "HTTPRoute": weighted(HTTP_ROUTE),
     "GRPCRoute": weighted(GRPC_ROUTE),
     "TraefikService": weighted(TRAEFIK_SERVICE),
     "HTTPProxy": weighted(HTTP_PROXY),
+    "VirtualService": Entry(resource=VIRTUAL_SERVICES, build=_virtual_service),
     "Ingress": Entry(resource=INGRESSES, build=_ingress),
 }
 DISCOVERED: Final = ("HTTPRoute", "GRPCRoute")  # a Canary that names no route is given those of these kinds that name its Service

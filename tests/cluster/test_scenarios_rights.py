@@ -22,6 +22,7 @@ ROUTES = [
     ("gateway.networking.k8s.io", "grpcroutes"),
     ("traefik.io", "traefikservices"),
     ("projectcontour.io", "httpproxies"),
+    ("networking.istio.io", "virtualservices"),
 ]
 NAMED = "used once a Canary names a route of this kind: tried in the data-plane suite, which is not a scenario"
 RESTORED_AFTER_A_RACE = "read when somebody wrote between a restore and the giving back of its owners"
@@ -35,6 +36,7 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     **{(verb, group, resource): NAMED for verb in ("list", "watch") for group, resource in ROUTES if "gateway" not in group},
     **{(verb, "networking.k8s.io", "ingresses"): NAMED for verb in ("list", "watch", "create", "patch", "delete")},
     **{(verb, "networking.k8s.io", "ingressclasses"): NAMED for verb in ("list", "watch")},
+    **{(verb, "networking.istio.io", "destinationrules"): NAMED for verb in ("list", "watch")},
     ("list", "linnet.dev", "analysisruns"): PRUNING,
     ("delete", "linnet.dev", "analysisruns"): PRUNING,
 }

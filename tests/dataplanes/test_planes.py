@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import msgspec
 import pytest
 
 from daemon.api import names
@@ -23,13 +24,15 @@ from daemon.kube.transport import Transport
 from daemon.rollout.model import RouteView
 from daemon.traffic.informers import RouteInformers
 from daemon.traffic.registry import Routers, discovered
-from daemon.traffic.router import Scope
+from daemon.traffic.router import Router, Scope
+from daemon.traffic.virtualservice import DESTINATION_RULES, VIRTUAL_SERVICE, VirtualServiceRouter
 from tests.conftest import missing_parts
 from tests.dataplanes.meter import Seen, Steady, measure
 from tests.dataplanes.planes import CANARY, PLANES, STABLE, Object, Plane
 from tests.testbed.contour import Contour, start_contour
 from tests.testbed.controlplane import ControlPlane
 from tests.testbed.gateway import Gateway, start_own_gateway
+from tests.testbed.istio import Istio, start_istio
 
 pytestmark = [
     pytest.mark.cluster,
@@ -68,6 +71,14 @@ def contour(control_plane: ControlPlane) -> Contour:
     return start_contour(control_plane)
 
 
+@pytest.fixture(scope="session")
+def istio(control_plane: ControlPlane) -> Istio:
+    reason = missing_parts("istiod", "istio-crds", "envoy")
+    if reason:
+        pytest.skip(reason)
+    return start_istio(control_plane)
+
+
 def _service(name: str, namespace: str) -> list[Object]:
     ports = [{"name": "http", "port": 80, "targetPort": 8080}]
     return [
@@ -86,15 +97,21 @@ def _service(name: str, namespace: str) -> list[Object]:
 class Stand:
     """One route of one kind, moved by its router as the daemon moves it."""
 
-    def __init__(self, plane: Plane, cluster: ControlPlane, url: str, namespace: str, routers: Routers, informers: RouteInformers) -> None:
+    def __init__(
+        self, plane: Plane, cluster: ControlPlane, url: str, namespace: str, client: Client, routers: Routers, informers: RouteInformers
+    ) -> None:
         self.plane, self.cluster, self.url, self.namespace = plane, cluster, url, namespace
         self.scope = Scope(namespace=namespace, name="web", stable=STABLE, canary=CANARY, kind=plane.router, custom=plane.custom)
         self.resource = routers.resource(self.scope)
         self.store = informers.store(self.resource)
-        self.router = routers.of(self.scope)
+        self.router: Router = routers.of(self.scope)
         self.routers = routers
         self.host = f"{namespace}.{HOST}"
         self.objects = plane.objects(namespace, self.host)
+        if plane.settle is not None:
+            sooner = msgspec.structs.replace(VIRTUAL_SERVICE, settle=plane.settle)
+            rules = informers.store(DESTINATION_RULES)
+            self.router = VirtualServiceRouter(client, self.store, rules, dialect=sooner)
         self.undo: Any = ()
 
     def apply(self) -> None:
@@ -157,7 +174,7 @@ async def a_stand(plane: Plane, cluster: ControlPlane, url: str, namespace: str)
         informers = RouteInformers(client, [namespace], discovered())
         running = asyncio.create_task(informers.run())
         try:
-            stand = Stand(plane, cluster, url, namespace, Routers(client, informers), informers)
+            stand = Stand(plane, cluster, url, namespace, client, Routers(client, informers), informers)
             cluster.apply(*(o for name in ADDRESSES for o in _service(name, namespace)))
             stand.apply()
             await informers.read([stand.resource], 30)

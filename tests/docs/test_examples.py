@@ -28,6 +28,7 @@ FOREIGN = {
     "gateway.networking.k8s.io/v1": {"HTTPRoute"},
     "argoproj.io/v1alpha1": {"Application"},
     "kustomize.toolkit.fluxcd.io/v1": {"Kustomization"},
+    "networking.istio.io/v1": {"DestinationRule"},
     "rbac.authorization.k8s.io/v1": {"Role"},
 }
 

@@ -7,6 +7,7 @@ from tests.mutants.model import Mutant
 _HOLD = "tests/unit/workloads/test_protection_hold.py"
 _ROUTE = "tests/unit/traffic/test_routers.py::TestRouters"
 _INGRESS = "tests/unit/traffic/test_ingress.py"
+_ISTIO = "tests/unit/traffic/test_virtualservice.py"
 
 MUTANTS = (
     Mutant(
@@ -72,6 +73,22 @@ MUTANTS = (
         old="    if now.get(field) == before.get(field):\n        return []\n",
         new="    return []\n",
         test=f"{_ROUTE}::test_restoring_leaves_no_trace",
+    ),
+    Mutant(
+        name="the-canary-in-a-subset-of-stable",
+        protects="Istio: no subset of another host",
+        path="daemon/traffic/dialect.py",
+        old="        for field in dialect.own:\n            _drop(twin, parts_of(field))\n",
+        new="",
+        test=f"{_ISTIO}::test_tcp_and_tls_rules_move_with_the_others",
+    ),
+    Mutant(
+        name="a-policy-lost-in-silence",
+        protects="Istio: the same policy for both hosts",
+        path="daemon/traffic/virtualservice.py",
+        old="if (wanted or {}).get(k) != given.get(k))",
+        new="if (wanted or {}).get(k) != given.get(k) and k in given)",
+        test=f"{_ISTIO}::test_a_policy_of_the_service_is_not_lost_on_the_way_to_the_canary",
     ),
     Mutant(
         name="any-controller-obeys-annotations",

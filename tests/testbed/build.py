@@ -36,6 +36,8 @@ HELM = "v4.3.1"
 GATEWAY_API = "v1.6.3"
 CONTOUR = "v1.33.6"
 ENVOY = "1.40.0"
+ISTIO = "v0.0.0-20260827124520-eed52ebb66ad"
+ISTIO_RELEASE = "1.31-dev.20260827"  # of its main branch: a release of Istio is no version of its Go module
 NODE = "22.20.0"
 FLAGGER = "v1.44.0"
 ARGO_ROLLOUTS = "v1.9.0"
@@ -187,6 +189,19 @@ def _contour_crds(go: str) -> None:
     shutil.copyfile(_module_folder(go, "github.com/projectcontour/contour", CONTOUR) / "examples" / "contour" / "01-crds.yaml", target)
 
 
+def istiod() -> Path:
+    return bin_dir() / "pilot-discovery"
+
+
+def istio_crds() -> Path:
+    return share_dir() / "istio" / "crds.yaml"
+
+
+def _istio_crds(go: str) -> None:
+    istio_crds().parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(_module_folder(go, "istio.io/istio", ISTIO) / "manifests/charts/base/files/crd-all.gen.yaml", istio_crds())
+
+
 def envoy() -> Path:
     return share_dir() / "envoy" / "envoy" / "_bin" / "envoy"
 
@@ -282,6 +297,15 @@ def _contour_parts() -> list[Part]:
     ]
 
 
+def _istio_parts() -> list[Part]:
+    flags = f"-s -w -X istio.io/istio/pkg/version.buildVersion={ISTIO_RELEASE}"
+    make = _install("istio.io/istio/pilot/cmd/pilot-discovery", ISTIO, istiod(), flags)
+    return [
+        Part(name="istiod", inputs=(ISTIO, flags), outputs=(istiod(),), make=make),
+        Part(name="istio-crds", inputs=(ISTIO,), outputs=(istio_crds(),), make=_istio_crds),
+    ]
+
+
 def parts() -> list[Part]:
     """Every part, in the order of building: what most tests need comes first."""
     out = bin_dir()
@@ -317,7 +341,7 @@ def parts() -> list[Part]:
     peers = Part(name="peer-crds", inputs=(FLAGGER, ARGO_ROLLOUTS), outputs=(peer_crds() / "rollout-crd.yaml",), make=_peer_crds)
     carbon = graphite() / "bin" / "carbon-cache.py"
     graphites = Part(name="graphite", inputs=(GRAPHITE.read_text(),), outputs=(carbon,), make=_graphite, needs_go=False)
-    return [*found, peers, *_unleash_parts(), graphites, *_contour_parts()]
+    return [*found, peers, *_unleash_parts(), graphites, *_contour_parts(), *_istio_parts()]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 from tests.testbed import netns
 from tests.testbed.controlplane import ControlPlane
 from tests.testbed.gateway import start_gateway
+from tests.testbed.istio import start_istio
 from tests.testbed.prometheus import start_prometheus
 from tests.testbed.unleash import Unleash
 
@@ -26,6 +27,7 @@ def main() -> int:
         gateway = start_gateway(plane)
         found["traefik"] = gateway.version
         found["prometheus"] = start_prometheus(plane, gateway=gateway.metrics).version
+        found |= start_istio(plane).versions()
         found |= netns.call(plane.netns, _flag_service)
     for name, version in found.items():
         print(f"{name:16} {version}")

@@ -72,6 +72,13 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
 - apiGroups: [projectcontour.io]
   resources: [httpproxies]
   verbs: [get, list, watch, patch]
+- apiGroups: [networking.istio.io]
+  resources: [virtualservices]
+  verbs: [get, list, watch, patch]
+# Whether what they say of a Service holds for the canary's, too.
+- apiGroups: [networking.istio.io]
+  resources: [destinationrules]
+  verbs: [list, watch]
 # An Ingress is never written: the canary's is one of ours beside it.
 - apiGroups: [networking.k8s.io]
   resources: [ingresses]

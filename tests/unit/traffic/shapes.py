@@ -10,8 +10,10 @@ from daemon.traffic.grpcroute import GRPC_ROUTE
 from daemon.traffic.httpproxy import HTTP_PROXY
 from daemon.traffic.httproute import HTTP_ROUTE
 from daemon.traffic.traefikservice import TRAEFIK_SERVICE
-from tests.unit.control.cluster import Object
+from daemon.traffic.virtualservice import VIRTUAL_SERVICE
+from tests.unit.control.cluster import SHOP, Object
 from tests.unit.traffic.bench import Shape, crd, named
+from tests.unit.traffic.contract import STABLE
 
 HEADER: Final = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-From", "value": "route"}]}}
 PROXY_API, TRAEFIK_API = (
@@ -101,6 +103,45 @@ def _valid(good: bool, generation: int) -> Object:
     return {"currentStatus": "valid" if good else "Refused", "description": "", "conditions": [condition]}
 
 
+def destination(host: str, weight: int | None) -> Object:
+    """Of stable a subset, with what a VirtualService may say of one destination alone."""
+    to: Object = {"host": host, "port": {"number": 80}} | ({"subset": "v1"} if host.partition(".")[0] == STABLE else {})
+    return {"destination": to} | ({} if weight is None else {"weight": weight})
+
+
+def _in_full(service: str, weight: int | None) -> Object:
+    return destination(f"{service}.{SHOP}.svc.cluster.local", weight)
+
+
+def virtual_service(lists: list[list[Object]]) -> Object:
+    """Rules of all sorts around ours: one that redirects, one that answers, one that delegates."""
+    rules = [
+        {
+            "name": f"rule-{n}",
+            "match": [{"uri": {"prefix": f"/{n}"}, "headers": {"x-a": {"exact": "b"}}, "gateways": ["web"]}],
+            "route": backends,
+            "rewrite": {"uri": "/"},
+            "timeout": "10s",
+            "retries": {"attempts": 2, "perTryTimeout": "2s", "retryOn": "5xx"},
+            "fault": {"delay": {"percentage": {"value": 0.1}, "fixedDelay": "1s"}},
+            "mirrors": [{"destination": {"host": STABLE, "subset": "shadow"}, "percentage": {"value": 5}}],
+            "corsPolicy": {"allowMethods": ["GET"]},
+            "headers": {"request": {"set": {"x-from": "route"}}},
+        }
+        for n, backends in enumerate(lists)
+    ]
+    others = [
+        {"match": [{"uri": {"prefix": "/old"}}], "redirect": {"uri": "/new"}},
+        {"match": [{"uri": {"prefix": "/health"}}], "directResponse": {"status": 200}},
+        {"match": [{"uri": {"prefix": "/far"}}], "delegate": {"name": "far", "namespace": SHOP}},
+    ]
+    return {"hosts": ["web.test"], "gateways": ["web", "mesh"], "exportTo": ["."], "http": [*others, *rules]}
+
+
+def _destinations(spec: Object) -> list[list[Object]]:
+    return [rule["route"] for rule in spec["http"] if "route" in rule]
+
+
 AS_PROXY: Final = CustomRouter(
     group="projectcontour.io",
     kind="HTTPProxy",
@@ -137,12 +178,24 @@ _TRAEFIK: Final[dict[str, Any]] = {
     "schema": crd(*TRAEFIK_API),
     "noise": {"kind": "Service", "scheme": "http", "passHostHeader": True, "sticky": {"cookie": {"name": "inner"}}},
 }
+_ISTIO: Final[dict[str, Any]] = {
+    "dialect": VIRTUAL_SERVICE,
+    "spec": virtual_service,
+    "lists": _destinations,
+    "alone": 0,
+    "elsewhere": ("hosts", ["changed.test"]),
+    "service": lambda backend: str(backend["destination"]["host"]).partition(".")[0],
+    "schema": crd("networking.istio.io", "v1", "virtualservices", "VirtualService"),
+    "noise": {"headers": {"response": {"remove": ["x-inner"]}}},
+}
 SHAPES: Final[dict[str, Shape]] = {
     "HTTPRoute": Shape(dialect=HTTP_ROUTE, spec=_http_rules, **_TWIN),
     "GRPCRoute": Shape(
         dialect=GRPC_ROUTE, spec=_grpc_rules, schema=crd("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute"), **_TWIN
     ),
     "TraefikService": Shape(dialect=TRAEFIK_SERVICE, **_TRAEFIK),
+    "VirtualService": Shape(backend=destination, **_ISTIO),
+    "VirtualService, hosts in full": Shape(backend=_in_full, **_ISTIO),
     "HTTPProxy": Shape(dialect=HTTP_PROXY, **_PROXY),
     "HTTPProxy, described": Shape(dialect=dialect_of(AS_PROXY), custom=AS_PROXY, **_PROXY),
     "TraefikService, described": Shape(dialect=dialect_of(AS_TRAEFIK), custom=AS_TRAEFIK, **_TRAEFIK),
