@@ -80,8 +80,8 @@ class Executor:
                     entries = self._with_route(entries, scope, writing=isinstance(action, m.SetWeight))
             elif isinstance(action, m.LiftFloor):
                 item = self._caches.autoscaler_of(resolved.deployment) if resolved.deployment else None
-                if item is not None and (HORIZONTAL_POD_AUTOSCALERS.kind, item.name) not in {(e.kind, e.name) for e in entries}:
-                    entries = (*entries, msgspec.structs.replace(floor.undo(item), written=str(action.minimum)))
+                if item is not None:
+                    entries = floor.noted(entries, item, action.minimum)
         return entries
 
     def _with_route(self, entries: tuple[RestoreEntry, ...], scope: Scope, *, writing: bool) -> tuple[RestoreEntry, ...]:

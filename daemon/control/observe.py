@@ -66,7 +66,7 @@ class Observer:
             routes=self._routes(resolved, undo),
             flags=await self._flag_views(resolved),
             gate=await self._gates.fault(resolved),
-            autoscaler=self._autoscaler(resolved),
+            autoscaler=self._autoscaler(resolved, undo),
             floor_written=any(e.kind == "HorizontalPodAutoscaler" for e in undo),
             judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,
             checks=self._checks.views(canary.key, rollout.revision) if self._checks is not None and rollout is not None else (),
@@ -131,9 +131,9 @@ class Observer:
             return self._flags.opened(resolved)
         return await self._flags.met(resolved)
 
-    def _autoscaler(self, resolved: Resolved) -> AutoscalerView | None:
+    def _autoscaler(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> AutoscalerView | None:
         item = self._caches.autoscaler_of(resolved.deployment) if resolved.deployment else None
-        return floor.view(item) if item is not None else None
+        return floor.view(item, undo, names.FIELD_MANAGER) if item is not None else None
 
     def _gitops(self, item: Deployment | None) -> str:
         """Asked in every pass, and answered by owners that are decoded once for each version of the object."""

@@ -18,6 +18,7 @@ A write that races ours fails the `test`; the object is then read again and the 
 import asyncio
 import copy
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -93,6 +94,27 @@ def parse(recorded: str) -> list[Entry]:
 def has_manager(recorded: str, manager: str) -> bool:
     """Whether `manager` had written into the object when its owners were recorded."""
     return any(_is_ours(e, manager) for e in parse(recorded))
+
+
+def written_since(meta: ObjectMeta, recorded: str, path: Sequence[str], manager: str) -> bool:
+    """Whether somebody else than `manager` has set the leaf at `path` (names of fields) since its owners were recorded."""
+    known = parse(recorded)
+    live: list[Entry] = untyped(meta.managed_fields) or []
+    return any(not _is_ours(e, manager) and not e.get("subresource") and owns(e, path) and not _among(e, known) for e in live)
+
+
+def owns(entry: Entry, path: Sequence[str]) -> bool:
+    """Whether an entry of `managedFields` has the field at `path` (names of fields), or something below it."""
+    here = _fields(entry)
+    for part in path:
+        if f"f:{part}" not in here:
+            return False
+        here = here[f"f:{part}"]
+    return True
+
+
+def _among(entry: Entry, known: list[Entry]) -> bool:
+    return any(_identity(k) == _identity(entry) and k.get("time") == entry.get("time") for k in known)
 
 
 def settle(live: list[Entry], recorded: list[Entry], manager: str) -> list[Entry] | None:

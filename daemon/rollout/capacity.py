@@ -23,6 +23,16 @@ def weight_for(available: int, demand: int, wanted: int) -> int:
     return min(wanted, 100 * available // demand)
 
 
+def balanced(available: int, stable: int, demand: int) -> int:
+    """The weight at which a canary pod has as much to do as one of stable's, where both together are fewer than the demand.
+
+    Taking more than this from a canary that is too small would only overload what is too small as well. 0 where that is not so.
+    """
+    if stable <= 0 or available + stable >= demand:
+        return 0
+    return 100 * available // (available + stable)
+
+
 def ratio_pods(share: int, demand: int) -> int:
     """Canary pods so that pods / pods is the nearest share not below `share` percent; stable keeps its size."""
     if share <= 0 or demand <= 0:

@@ -7,7 +7,7 @@ waits for. What falls apart under a step that stood gets its own time to come ba
 from functools import partial
 from typing import Final
 
-from daemon.rollout import lockstep, promotion, ramp, rollback, sentence
+from daemon.rollout import floor, lockstep, promotion, ramp, rollback, sentence
 from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import EnsureCanary
@@ -22,19 +22,6 @@ def pods_wanted(turn: Turn, weight: int) -> int:
     if turn.seen.pod_ratio:
         return ratio_pods(weight, turn.demand)
     return max(1, pods_for(max(weight, turn.step.pods), turn.demand))
-
-
-def floor_holds(turn: Turn, weight: int) -> bool:
-    """Someone let the autoscaler shrink stable again: no more weight than what its ready pods could take back (workload-traps A6)."""
-    if turn.ceiling >= weight:
-        return True
-    message = f"the autoscaler's minimum was taken back: {turn.workload.available} stable pods could take back {turn.ceiling} % only"
-    turn.wait("FloorTakenBack", message, until=turn.stage_deadline(), way_out=f"minReplicas of at least {turn.floor}, or linnet abort")
-    if turn.seen.routes and promotion.taken_back(turn) is None:
-        promotion.hold_weight(turn, weight)
-    if turn.overdue:
-        rollback.begin(turn, "FloorTakenBack", f"{message}, for too long")
-    return False
 
 
 def reached(turn: Turn) -> int:
@@ -133,7 +120,7 @@ def _attempt(turn: Turn, action: Action) -> bool:
         return False  # what came before in this very stage was overdue
     match action:
         case Capacity(weight=weight):
-            return floor_holds(turn, weight) and has_capacity(turn, weight) and not seized(turn)
+            return floor.holds(turn, weight) and has_capacity(turn, weight) and not seized(turn)
         case Weight(weight=weight):
             return weight_there(turn, weight)
         case Answering(flag=flag):

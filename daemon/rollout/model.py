@@ -95,6 +95,7 @@ class AutoscalerView(Fact, frozen=True, kw_only=True):
     name: str
     minimum: int
     maximum: int
+    touched: bool = False  # someone else has set the minimum since our first write
 
 
 class MetricView(Fact, frozen=True, kw_only=True):

@@ -8,9 +8,24 @@ hand on the route or the flag end the exposure.
 import msgspec
 
 from daemon.api.status import RolloutStatus, VerdictStatus
-from daemon.rollout import approval, checks, drift, exposure, leave, lockstep, memory, outcomes, promotion, ramp, rollback, sentence, shares
+from daemon.rollout import (
+    approval,
+    checks,
+    drift,
+    exposure,
+    floor,
+    leave,
+    lockstep,
+    memory,
+    outcomes,
+    promotion,
+    ramp,
+    rollback,
+    sentence,
+    shares,
+)
 from daemon.rollout.clock import epoch, stamp
-from daemon.rollout.model import EnsureCanary, LiftFloor, SetWeight, StoreTemplate
+from daemon.rollout.model import EnsureCanary, SetWeight, StoreTemplate
 from daemon.rollout.turn import Turn
 
 
@@ -88,9 +103,7 @@ def starting(turn: Turn) -> None:
         if turn.overdue:
             rollback.begin(turn, "CapacityTimeout", "an earlier canary did not leave, for too long")
         return
-    autoscaler = turn.seen.autoscaler
-    if autoscaler is not None and autoscaler.minimum < turn.demand and not turn.seen.floor_written:
-        turn.do(LiftFloor(minimum=turn.demand))
+    floor.lift(turn)
     wanted = exposure.pods_wanted(turn, ramp.top(turn))
     if canary is None or canary.replicas < wanted or turn.seen.service_revision != rollout.revision:
         turn.do(EnsureCanary(revision=rollout.revision, replicas=wanted))

@@ -11,7 +11,7 @@ import msgspec
 
 from daemon.api.status import PromotionStage
 from daemon.rollout import checks, returning, rollback, sentence
-from daemon.rollout.capacity import pods_for, settle_sizes, weight_for
+from daemon.rollout.capacity import balanced, pods_for, settle_sizes, weight_for
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
     EnsureCanary,
@@ -194,7 +194,9 @@ def _keep_share(turn: Turn) -> None:
 def hold_weight(turn: Turn, weight: int) -> bool:
     """Brings every route to what `weight` and the canary's ready pods allow; True when all show `weight` and report it."""
     canary = turn.canary
-    allowed = min(turn.ceiling, weight_for(canary.available if canary else 0, turn.demand, weight))
+    ready, stable = canary.available if canary else 0, turn.workload.available
+    carried = max(weight_for(ready, turn.demand, weight), min(weight, balanced(ready, stable, turn.demand)))
+    allowed = min(turn.ceiling, carried)
     turn.want_weight(allowed)
     if any((r.weight or 0) != allowed for r in turn.seen.routes):
         turn.do(SetWeight(weight=allowed))

@@ -92,13 +92,13 @@ class Turn:
 
     @property
     def demand(self) -> int:
-        """What serves everything today, in stable pods; an autoscaler that shrank it while traffic was away does not count."""
+        """What serves everything today, in stable pods; that an autoscaler shrank it while traffic was away does not count."""
         replicas = self.workload.replicas
         return max(replicas, self.floor) if replicas else 0
 
     @property
     def floor(self) -> int:
-        """The autoscaler's minimum as we lifted it; 0 where we did not."""
+        """The autoscaler's minimum as we last meant to lift it; 0 where we did not."""
         kept = (e.written for e in self.seen.restore if e.kind == "HorizontalPodAutoscaler" and self.seen.floor_written)
         return max((int(text) for text in kept if text and text.isdecimal()), default=0)
 
@@ -106,7 +106,7 @@ class Turn:
     def ceiling(self) -> int:
         """The largest weight that stable's ready pods could take back, once someone let it shrink below the floor."""
         scaler = self.seen.autoscaler
-        if scaler is None or scaler.minimum >= self.floor:
+        if scaler is None or scaler.minimum >= self.floor or not scaler.touched:
             return 100
         return min(100, 100 * self.workload.available // self.floor)
 

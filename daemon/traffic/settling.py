@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from daemon.kube import owners
 from daemon.kube.objects import KubeObject, untyped
 
 LONG_AGO: Final = 60.0  # seconds after which no difference of clocks makes a write look recent
@@ -45,19 +46,6 @@ def last_write(item: KubeObject) -> float:
 
 def last_manager(item: KubeObject, own: str, paths: Sequence[Sequence[str]]) -> str:
     """Who wrote one of these paths last, `own` aside."""
-    owning = [
-        e
-        for e in managed(item)
-        if e.get("manager") != own and not e.get("subresource") and any(_owns(e.get("fieldsV1") or {}, p) for p in paths)
-    ]
+    owning = [e for e in managed(item) if e.get("manager") != own and not e.get("subresource") and any(owners.owns(e, p) for p in paths)]
     owning.sort(key=lambda e: e.get("time") or "")
     return str(owning[-1]["manager"]) if owning else ""
-
-
-def _owns(fields: dict[str, Any], parts: Sequence[str]) -> bool:
-    here = fields
-    for part in parts:
-        if f"f:{part}" not in here:
-            return False
-        here = here[f"f:{part}"]
-    return True

@@ -9,6 +9,7 @@ _TAKEN = "tests/unit/rollout/test_disturbed_routes_and_flags.py"
 _UNJUDGED = "tests/unit/rollout/test_unjudged_versions.py"
 _WHOLE = "tests/unit/rollout/test_whole_rollouts.py"
 _SEARCH = "tests/unit/rollout/test_search.py::test_every_state_keeps_the_promises_and_has_a_way_out"
+_FLOOR = "tests/unit/rollout/test_floor.py"
 _COMMANDS = "tests/unit/rollout/test_commands.py"
 
 MUTANTS = (
@@ -24,8 +25,8 @@ MUTANTS = (
         name="dead-pods-keep-their-weight",
         protects="P2 capacity",
         path="daemon/rollout/promotion.py",
-        old="allowed = min(turn.ceiling, weight_for(canary.available if canary else 0, turn.demand, weight))",
-        new="allowed = min(turn.ceiling, weight_for(turn.demand, turn.demand, weight))",
+        old="ready, stable = canary.available if canary else 0, turn.workload.available",
+        new="ready, stable = turn.demand, turn.workload.available",
         test=f"{_DISTURBED}::test_pods_that_die_during_the_roll_of_stable_lose_their_weight",
     ),
     Mutant(
@@ -279,10 +280,34 @@ MUTANTS = (
     Mutant(
         name="no-floor",
         protects="P2 stable can take all back",
-        path="daemon/rollout/progress.py",
-        old="autoscaler.minimum < turn.demand and not turn.seen.floor_written",
-        new="autoscaler.minimum < 0 and not turn.seen.floor_written",
+        path="daemon/rollout/floor.py",
+        old="if scaler.minimum < (wanted := needed(turn)):",
+        new="if 0 > (wanted := needed(turn)):",
         test=f"{_DISTURBED}::test_a_floor_that_someone_takes_back_caps_the_weight",
+    ),
+    Mutant(
+        name="floor-counts-only-the-pods-of-what-stable-has-left",
+        protects="P2 on the way back",
+        path="daemon/rollout/floor.py",
+        old="replicas = ceil(100 * replicas / (100 - away))",
+        new="replicas = ceil(100 * replicas / 100)",
+        test=f"{_FLOOR}::test_the_floor_follows_a_load_that_grows_while_half_of_it_is_away",
+    ),
+    Mutant(
+        name="floor-fights-a-person",
+        protects="P8 never fight",
+        path="daemon/rollout/floor.py",
+        old="if scaler is None or scaler.touched or not",
+        new="if scaler is None or not",
+        test=f"{_FLOOR}::test_a_minimum_that_someone_sets_is_not_lifted_again",
+    ),
+    Mutant(
+        name="more-weight-before-stable-could-take-it-back",
+        protects="P2 on the way back",
+        path="daemon/rollout/floor.py",
+        old="turn.workload.replicas < turn.floor",
+        new="turn.workload.replicas < 0",
+        test=f"{_FLOOR}::test_more_weight_waits_until_the_autoscaler_has_followed",
     ),
     Mutant(
         name="a-wait-keeps-the-deadline-of-the-stage-before",

@@ -51,6 +51,23 @@ def test_with_nobody_else_writing_the_recorded_owners_go_back_verbatim() -> None
     assert owners.settle(live, [HELM, HPA], "linnet") == [HELM, HPA]
 
 
+def test_who_wrote_a_leaf_since_is_told_from_its_owners() -> None:
+    """Our write takes the leaf from its owner; only another's later word counts, be it the old owner's, and none of a subresource's."""
+    path = ("spec", "paused")
+    before = entry("kubectl", PAUSED, operation="Update")
+    later = before | {"time": "2026-01-01T02:00:00Z"}
+    recorded = json.dumps([before])
+
+    def since(*live: dict[str, Any]) -> bool:
+        return owners.written_since(ObjectMeta(managed_fields=msgspec.Raw(msgspec.json.encode(live))), recorded, path, "linnet")
+
+    assert not since(before)
+    assert not since(ours(PAUSED), entry("kubectl", IMAGE, operation="Update"))
+    assert since(later)
+    assert since(entry("helm", PAUSED))
+    assert not since(ours(PAUSED), entry("hpa", PAUSED, operation="Update", subresource="scale"))
+
+
 def test_an_owner_from_whom_everything_was_taken_gets_its_entry_back() -> None:
     """The API server drops empty entries; the leaf must not end without an owner."""
     small = entry("kubectl-edit", IMAGE, operation="Update")

@@ -6,7 +6,7 @@ import msgspec
 
 from daemon.api.status import CanaryStatus, RolloutStatus
 from daemon.rollout import model as m
-from daemon.rollout.capacity import weight_for
+from daemon.rollout.capacity import balanced, weight_for
 from daemon.rollout.clock import epoch
 from daemon.rollout.decide import decide
 from daemon.rollout.shares import bounded
@@ -60,10 +60,18 @@ def p1(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
 def p2_forward(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
     """No weight is written that the ready pods cannot carry."""
     ready = seen.canary.available if seen.canary else 0
-    demand = seen.workload.replicas if seen.workload else 0
     for action in decision.actions:
         if isinstance(action, m.SetWeight) and action.weight > 0:
-            assert action.weight <= weight_for(ready, demand, action.weight), f"{action} with {ready} of {demand}"
+            assert action.weight <= _carried(seen, ready, action.weight), f"{action} with {ready} ready pods"
+
+
+def _carried(seen: m.Observed, ready: int, weight: int) -> int:
+    """What of a weight the ready pods carry; where those of both arms are too few for the demand, what is fair to both."""
+    if seen.workload is None:
+        return 0
+    floors = [int(e.written) for e in seen.restore if e.kind == "HorizontalPodAutoscaler" and e.written]
+    demand = max(seen.workload.replicas, *floors, 0)
+    return max(weight_for(ready, demand, weight), min(weight, balanced(ready, seen.workload.available, demand)))
 
 
 def p2_fall(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
@@ -76,7 +84,7 @@ def p2_fall(world: World, seen: m.Observed, before: CanaryStatus, decision: m.De
     ready = seen.canary.available if seen.canary else 0
     for route in seen.routes:
         now = route.weight or 0
-        allowed = weight_for(ready, seen.workload.replicas, now)
+        allowed = _carried(seen, ready, now)
         if now > allowed and not any(r.manager for r in seen.routes) and status.rollout.promotion not in ("Returning", "Cleaning"):
             lower = [a for a in decision.actions if isinstance(a, m.SetWeight) and a.weight <= allowed]
             lower += [a for a in decision.actions if isinstance(a, m.RestoreRoutes)]  # type: ignore[misc]
@@ -84,16 +92,15 @@ def p2_fall(world: World, seen: m.Observed, before: CanaryStatus, decision: m.De
 
 
 def p2_floor(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
-    """No weight leaves stable before its autoscaler's minimum is lifted, where that was below what was needed at the start.
-
-    For worlds that start below: where the need grows under way, a floor is not lifted any further, so this is not asked of every world.
-    """
+    """No weight leaves stable before its autoscaler's minimum is lifted to what runs, unless somebody else has set it."""
     scaler, status = seen.autoscaler, decision.status
     if scaler is None or seen.workload is None or status.phase not in EXPOSED:
         return
     if any(isinstance(a, m.SetWeight) and a.weight > 0 for a in decision.actions):
-        lifted = seen.floor_written or any(isinstance(a, m.LiftFloor) for a in decision.actions)
-        assert lifted or scaler.minimum >= seen.workload.replicas, f"weight over a floor of {scaler.minimum} of {seen.workload.replicas}"
+        lifted = scaler.touched or any(isinstance(a, m.LiftFloor) for a in decision.actions)
+        assert lifted or scaler.minimum >= min(seen.workload.replicas, scaler.maximum), (
+            f"weight over a floor of {scaler.minimum} of {seen.workload.replicas}"
+        )
 
 
 def p2_back(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:

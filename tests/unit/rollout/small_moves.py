@@ -113,7 +113,7 @@ def _others(world: SmallWorld, state: State) -> Iterator[Move]:
         percent, gated, seen, _ = state.flag
         yield "flag is lowered", state._replace(flag=(percent, gated, seen, "lower"))
     if state.scaler is not None and state.scaler[1] and state.scaler[0] > 1:
-        yield "floor is taken back", state._replace(scaler=(1, True, state.scaler[2]))
+        yield "floor is taken back", state._replace(scaler=(1, True, state.scaler[2], True))
     if state.scaler is not None and state.replicas:
         yield "autoscaler", state._replace(replicas=3 if state.replicas < 3 else 2)
 

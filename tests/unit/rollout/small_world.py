@@ -18,7 +18,7 @@ from daemon.rollout import model as m
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.turn import EXPOSED
 from flags.plan import PATIENCE
-from tests.unit.rollout.world import START, Pods, World
+from tests.unit.rollout.world import START, Autoscaler, Pods, World
 from tests.unit.rollout.world_facts import Version
 
 REVISIONS: Final = ("v1", "v2", "v3")
@@ -66,7 +66,7 @@ class State(NamedTuple):
     accepted: bool
     manager: str
     flag: tuple[int | None, bool, bool, str | None] | None  # percent, gated, seen, drift
-    scaler: tuple[int, bool, int] | None  # minimum, lifted, floor
+    scaler: tuple[int, bool, int, bool] | None  # minimum, lifted, floor, touched
     stored: tuple[tuple[str, str], ...]
     proven: tuple[str, ...]  # revisions that were stable at some time
     failed: tuple[str, ...]
@@ -117,7 +117,7 @@ class SmallWorld(World):
             flag.error = "connection refused" if state.trouble == "flags" else ""
         if self.hpa is not None:
             assert state.scaler is not None
-            self.hpa.minimum, self.hpa.lifted, self.hpa.floor = state.scaler
+            self.hpa.minimum, self.hpa.lifted, self.hpa.floor, self.hpa.touched = state.scaler
         self.stored = dict(state.stored)
         self.stable_by = dict.fromkeys(state.proven, (START, "Proven"))
         self.failed = {r: m.RememberFailure(revision=r, sentence="it failed", reason="Worse") for r in state.failed}
@@ -147,7 +147,7 @@ class SmallWorld(World):
             accepted=route.accepted if route else True,
             manager=route.manager if route else "",
             flag=(flag.percent, flag.gated, flag.percent is not None and flag.age >= flag.settles, flag.drift) if flag else None,
-            scaler=(self.hpa.minimum, self.hpa.lifted, self.hpa.floor if self.hpa.lifted else 0) if self.hpa else None,
+            scaler=_scaler(self.hpa) if self.hpa else None,
             stored=tuple(sorted(self.stored.items())),
             proven=tuple(sorted(self.stable_by)),
             failed=tuple(sorted(self.failed)),
@@ -270,3 +270,7 @@ def _opinion(opinion: str, *, everything: bool) -> m.JudgeView:
 
 
 __all__ = ["LONG", "NO_TIME", "REVISIONS", "SmallWorld", "State", "later"]
+
+
+def _scaler(item: Autoscaler) -> tuple[int, bool, int, bool]:
+    return item.minimum, item.lifted, item.floor if item.lifted else 0, item.touched

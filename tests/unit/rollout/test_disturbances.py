@@ -283,7 +283,7 @@ def test_a_floor_that_someone_takes_back_caps_the_weight() -> None:
     assert w.hpa.minimum == 10
     w.seconds(5)
     assert w.routes[0].weight == 50
-    w.hpa.minimum = 2
+    w.hpa.take(2)
     w.seconds(3)
     assert w.routes[0].weight == 50, "ten ready pods could take everything back"
     w.scale(3)

@@ -244,7 +244,7 @@ def test_the_weight_stays_within_what_stable_could_take_back() -> None:
     world = climbing(world={"hpa": Autoscaler()})
     reached(world, 20)
     assert world.hpa is not None
-    world.hpa.minimum = 1
+    world.hpa.take(1)
     world.scale(1)
     world.sets["v1"].replicas = world.sets["v1"].available = 1
     world.seconds(40)

@@ -180,8 +180,7 @@ class Worlds(RuleBasedStateMachine):
     def the_floor_is_taken(self, minimum: int) -> None:
         scaler = self.world.hpa
         if scaler:
-            scaler.minimum = minimum
-            scaler.original = scaler.original if scaler.lifted else minimum
+            scaler.take(minimum)
 
     @rule(start=st.booleans(), advance=st.booleans(), promote=st.booleans(), must_abort=st.sampled_from((False, False, False, True)))
     def a_permit(self, start: bool, advance: bool, promote: bool, must_abort: bool) -> None:

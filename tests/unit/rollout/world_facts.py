@@ -72,6 +72,13 @@ class Autoscaler:
     original: int = 2
     lifted: bool = False
     floor: int = 0
+    touched: bool = False
+    follows: bool = True  # the autoscaler's controller runs
+
+    def take(self, minimum: int) -> None:
+        """Somebody sets the minimum."""
+        self.minimum, self.touched = minimum, self.lifted
+        self.original = self.original if self.lifted else minimum
 
 
 @dataclass

@@ -78,7 +78,7 @@ class MovingWorld(SeenWorld):
                     self.hpa.minimum, self.hpa.lifted, self.hpa.floor = max(self.hpa.minimum, minimum), True, minimum
             case m.RestoreFloor():
                 if self.hpa:
-                    self.hpa.minimum, self.hpa.lifted = self.hpa.original, False
+                    self.hpa.minimum, self.hpa.lifted, self.hpa.touched = self.hpa.original, False, False
             case _:
                 self._act_on_flags(action)
 
@@ -141,7 +141,7 @@ class MovingWorld(SeenWorld):
 
     def _native(self) -> None:
         """One sync of the native controllers of Deployment and HPA."""
-        if self.hpa and 0 < self.replicas < self.hpa.minimum:
+        if self.hpa and self.hpa.follows and 0 < self.replicas < self.hpa.minimum:
             self.replicas = self.hpa.minimum
         if self.paused:
             self._native_scale()

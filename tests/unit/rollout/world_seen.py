@@ -9,7 +9,7 @@ from daemon.rollout import model as m
 from daemon.rollout.clock import stamp
 from daemon.rollout.steps import plan_of
 from flags.model import Share
-from tests.unit.rollout.world_facts import START, Flag, Pods, WorldFacts
+from tests.unit.rollout.world_facts import START, Autoscaler, Flag, Pods, WorldFacts
 
 
 class SeenWorld(WorldFacts):
@@ -28,7 +28,7 @@ class SeenWorld(WorldFacts):
                 m.RouteView(kind="HTTPRoute", name=r.name, weight=r.weight, accepted=r.accepted, manager=r.manager) for r in self.routes
             ),
             flags=tuple(self._flag_view(f) for f in self.flags) if rollout else (),
-            autoscaler=m.AutoscalerView(name="checkout", minimum=self.hpa.minimum, maximum=self.hpa.maximum) if self.hpa else None,
+            autoscaler=self._autoscaler(self.hpa) if self.hpa else None,
             floor_written=self.hpa is not None and self.hpa.lifted,
             judge=self._judge(rollout.revision) if rollout and rollout.judge_from else None,
             permits=self.permits,
@@ -40,6 +40,9 @@ class SeenWorld(WorldFacts):
             generation=1,
             deleting=self.deleting,
         )
+
+    def _autoscaler(self, item: Autoscaler) -> m.AutoscalerView:
+        return m.AutoscalerView(name="checkout", minimum=item.minimum, maximum=item.maximum, touched=item.touched)
 
     def _record(self, revision: str) -> m.RecordView:
         image, failure = self.versions[revision].image, self.failed.get(revision)
