@@ -45,7 +45,12 @@ TRACK_CANARY: Final = "canary"
 TRACK_ENV: Final = "LINNET_TRACK"  # given to every container by the downward API; what the app hands to its flag SDK
 
 HELD_BY_POLICY: Final = "policy"
+HELD_BY_WEBHOOK: Final = "webhook"
 HELD_ALWAYS: Final = "always"
+
+# Of the admission policies, and of the webhook that stands in for the mutating ones before Kubernetes 1.36.
+HOLD_POLICY: Final = "linnet-hold"
+RELEASE_POLICY: Final = "linnet-release"
 
 NAME_LIMIT: Final = 63
 CANARY_SUFFIX: Final = "-canary"

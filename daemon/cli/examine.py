@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from daemon.api import names
 from daemon.cli.cluster import Cluster, Leader, System
 from daemon.cli.findings import RULES, Finding, bad, ok, warn
 
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 10
 POLICIES: Final = (
-    ("mutatingadmissionpolicies", "linnet-hold"),
-    ("mutatingadmissionpolicybindings", "linnet-hold"),
-    ("validatingadmissionpolicies", "linnet-release"),
-    ("validatingadmissionpolicybindings", "linnet-release"),
+    ("mutatingadmissionpolicies", names.HOLD_POLICY),
+    ("mutatingadmissionpolicybindings", names.HOLD_POLICY),
+    ("validatingadmissionpolicies", names.RELEASE_POLICY),
+    ("validatingadmissionpolicybindings", names.RELEASE_POLICY),
 )
+ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 INSTALL: Final = "install the chart, or an admin installs its CRDs once"
 
 
@@ -36,7 +38,6 @@ async def _get(cluster: Cluster, path: str) -> dict[str, Any] | None:
 
 async def kinds(cluster: Cluster) -> list[Finding]:
     """Are all eight kinds served in the version we speak?"""
-    from daemon.api import names
     from daemon.api.kinds import KINDS
 
     found = await _get(cluster, f"/apis/{names.API_VERSION}")
@@ -92,20 +93,46 @@ async def hold(cluster: Cluster, adopted: list[Deployment]) -> list[Finding]:
     from daemon.kube.errors import Forbidden
 
     tried, said = await _tried(cluster, next((d for d in adopted if not d.spec.paused), None))
-    base = "/apis/admissionregistration.k8s.io/v1"
     try:
-        missing = [f"{plural}/{name}" for plural, name in POLICIES if await _get(cluster, f"{base}/{plural}/{name}") is None]
+        holder, missing = await _rules(cluster)
     except Forbidden:
         way_out = "the daemon asks by a dry run, at the first adopted Deployment"
         return [tried] if tried is not None else [warn("hold", f"the admission policies may not be read{said}", way_out)]
     if tried is None:
         if missing:
             return [bad("hold", f"missing: {', '.join(missing)}", _HOLD)]
-        return [ok("hold", f"both policies are installed; no adopted Deployment at rest to try them on{said}")]
-    unguarded = [name for name in missing if name.endswith("/linnet-release")]
+        return [ok("hold", f"{holder} is installed; no adopted Deployment at rest to try it on{said}")]
+    if tried.level == "OK" and holder:
+        tried = ok("hold", f"{tried.message} by {holder}")
+    unguarded = [name for name in missing if name.endswith(f"/{names.RELEASE_POLICY}")]
     if tried.level == "OK" and unguarded:
         return [tried, warn("hold", f"anybody may resume what is held: missing: {', '.join(unguarded)}", _HOLD)]
     return [tried]
+
+
+async def _rules(cluster: Cluster) -> tuple[str, list[str]]:
+    """What holds new versions here (empty: nothing), and which of the objects that it takes are missing."""
+    missing = [f"{plural}/{name}" for plural, name in POLICIES if await _get(cluster, f"{ADMISSION}/{plural}/{name}") is None]
+    if not any(one.startswith("mutating") for one in missing):
+        return f"the admission policy {names.HOLD_POLICY}", missing
+    hook = await _webhook(cluster)
+    if hook is None:
+        return "", missing
+    guards = [one for one in missing if not one.startswith("mutating")]
+    if not hook.get("clientConfig", {}).get("caBundle"):
+        return "", [*guards, f"caBundle of mutatingwebhookconfigurations/{names.HOLD_POLICY}, which the leader writes"]
+    return "the daemon's webhook (not while no replica answers)", guards
+
+
+async def _webhook(cluster: Cluster) -> dict[str, Any] | None:
+    """The webhook of the hold, as it is registered. Without the chart's webhook its account may not ask."""
+    from daemon.kube.errors import Forbidden
+
+    try:
+        found = await _get(cluster, f"{ADMISSION}/mutatingwebhookconfigurations/{names.HOLD_POLICY}")
+    except Forbidden:
+        return None
+    return next((hook for hook in (found or {}).get("webhooks") or () if hook["name"].startswith("hold.")), None)
 
 
 async def _tried(cluster: Cluster, probe: Deployment | None) -> tuple[Finding | None, str]:
@@ -125,7 +152,7 @@ async def _tried(cluster: Cluster, probe: Deployment | None) -> tuple[Finding | 
     return bad("hold", f"a template change of {name} would roll unjudged", _HOLD), ""
 
 
-_HOLD: Final = "install the chart's policies (hold.policies, Kubernetes 1.36 or later), or set spec.hold: Always"
+_HOLD: Final = "install the chart's rules of the hold (hold.policies, hold.webhook.enabled), start the daemon, or set spec.hold: Always"
 
 
 async def gateway(cluster: Cluster) -> list[Finding]:

@@ -51,7 +51,11 @@ OTHERS: Final[Sequence[tuple[str, str, str]]] = (
         "Linnet, on the Deployment",
         "Adopted; the value is the Canary's name. The admission policies look for it. Not for manifests.",
     ),
-    (names.HELD_MARK, "Linnet, on the Deployment", f"Held; `{names.HELD_BY_POLICY}` or `{names.HELD_ALWAYS}`. Not for manifests."),
+    (
+        names.HELD_MARK,
+        "Linnet, on the Deployment",
+        f"Held; `{names.HELD_BY_POLICY}`, `{names.HELD_BY_WEBHOOK}` or `{names.HELD_ALWAYS}`. Not for manifests.",
+    ),
     (
         names.ACTION,
         "you, on the Canary",

@@ -3,13 +3,16 @@
 import asyncio
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from daemon.control.api import ApiOptions
     from daemon.control.daemon import Daemon
+    from daemon.control.webhook import WebhookOptions
+
+    S = TypeVar("S", ApiOptions, WebhookOptions)
 
 
 def _address(_: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -74,6 +77,10 @@ def _address(_: click.Context, option: click.Parameter, value: str | None) -> st
 @click.option("--api-address", callback=_address, help="host:port of the HTTP API (/api/v1); not served by default.")
 @click.option("--api-cert", type=click.Path(dir_okay=False), help="Its certificate in PEM, read again when it changes.")
 @click.option("--api-key", type=click.Path(dir_okay=False), help="The certificate's key.")
+@click.option("--webhook-address", callback=_address, help="host:port of the admission webhook that holds before Kubernetes 1.36.")
+@click.option("--webhook-service", help="Its Service, and the Secret of Linnet's own certificates, in the catalogue namespace.")
+@click.option("--webhook-cert", type=click.Path(dir_okay=False), help="A certificate in PEM instead, read again when it changes.")
+@click.option("--webhook-key", type=click.Path(dir_okay=False), help="The certificate's key.")
 @click.option("--log-format", type=click.Choice(["console", "json"]), default="console", show_default=True)
 @click.option("--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING"]), default="INFO", show_default=True)
 def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options: str | bool | tuple[str, ...] | None) -> None:
@@ -81,7 +88,9 @@ def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options:
     import msgspec
 
     from daemon.control import logs, trust
+    from daemon.control.api import ApiOptions
     from daemon.control.daemon import Daemon, Options
+    from daemon.control.webhook import WebhookOptions
 
     try:
         trust.tell_requests()
@@ -94,19 +103,19 @@ def run(log_format: str, log_level: str, namespaces: tuple[str, ...], **options:
             param_hint="--namespace-caps",
         )
     logs.configure(log_level, "json" if log_format == "json" else "console")
-    api = _api({key: options.pop(f"api_{key}") for key in ("address", "cert", "key")})
-    daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces, "api": api}, Options))
+    api = _served(ApiOptions, {key: options.pop(f"api_{key}") for key in ("address", "cert", "key")})
+    webhook = _served(WebhookOptions, {key: options.pop(f"webhook_{key}") for key in ("address", "service", "cert", "key")})
+    daemon = Daemon(msgspec.convert({**options, "namespaces": namespaces, "api": api, "webhook": webhook}, Options))
     sys.exit(asyncio.run(_until_signal(daemon)))
 
 
-def _api(wanted: dict[str, Any]) -> "ApiOptions":
-    """Where the API is served; a certificate that cannot be used is refused before anything runs."""
+def _served(kind: "type[S]", wanted: dict[str, Any]) -> "S":
+    """Where something is served; a certificate that cannot be used is refused before anything runs."""
     import msgspec
 
-    from daemon.control.api import ApiOptions
     from daemon.web.tls import TlsError
 
-    options = msgspec.convert(wanted, ApiOptions)
+    options = msgspec.convert(wanted, kind)
     try:
         options.certificate()
     except TlsError as e:

@@ -46,6 +46,7 @@ from daemon.control.sources import SourceProbe
 from daemon.control.tell import Teller
 from daemon.control.volumes import VolumeProbe
 from daemon.control.wakeups import Wakeups
+from daemon.control.webhook import Webhook, WebhookOptions
 from daemon.kube import config as kube_config
 from daemon.kube.client import Client
 from daemon.kube.controller import Controller, ControllerOptions
@@ -87,6 +88,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     namespace_caps: bool = False
     jobs: bool = False
     api: ApiOptions = ApiOptions()
+    webhook: WebhookOptions = WebhookOptions()
     sync_deadline: float = 60.0
 
 
@@ -99,6 +101,7 @@ class Daemon:
         self._identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._problem = "starting"
         self._caches: Caches | None = None
+        self._webhook: Webhook | None = None
 
     async def run(self) -> None:
         config = kube_config.load(self.options.kubeconfig, self.options.context)
@@ -111,13 +114,15 @@ class Daemon:
                 client, options.namespaces, options.catalogue_namespace, caps=options.namespace_caps, jobs=options.jobs
             )
             notifier = Notifier(self._sent)
-            async with serving(options.api, client, options.namespaces, self._flag_news(client, caches)), asyncio.TaskGroup() as group:
+            webhook = self._webhook = Webhook(options.webhook, client, options.catalogue_namespace)
+            api = serving(options.api, client, options.namespaces, self._flag_news(client, caches))
+            async with webhook.serving(), api, asyncio.TaskGroup() as group:
                 informers = group.create_task(caches.run(), name="informers")
                 messages = group.create_task(notifier.run(), name="messages")
                 try:
                     await caches.wait_synced(self.options.sync_deadline)
                     self._problem = ""
-                    await self._lead(client, caches, notifier)
+                    await self._lead(client, caches, notifier, webhook)
                 finally:
                     # Here and not in the leading work: what is told already needs no Lease, and delays no other replica.
                     await notifier.drain(LAST_MESSAGES)
@@ -128,8 +133,8 @@ class Daemon:
         news = FlagSourceNews(caches, client, SecretReader(client), self.options.catalogue_namespace)
         return FlagNews(news, lambda outcome: self.metrics.flag_news.labels(outcome).inc())
 
-    async def _lead(self, client: Client, caches: Caches, notifier: Notifier) -> None:
-        leader = _Leader(self, client, caches, notifier)
+    async def _lead(self, client: Client, caches: Caches, notifier: Notifier, webhook: Webhook) -> None:
+        leader = _Leader(self, client, caches, notifier, webhook)
         if not self.options.leader_election:
             self.metrics.lead(leading=True)
             await leader.work()
@@ -144,7 +149,9 @@ class Daemon:
         """Why it is not ready yet; empty where it is."""
         if self._problem:
             return self._problem
-        return "" if self._caches is not None and self._caches.synced else "caches are not synced"
+        if self._caches is None or not self._caches.synced:
+            return "caches are not synced"
+        return self._webhook.problem if self._webhook is not None else ""
 
     def _count_phases(self) -> None:
         if self._caches is None:
@@ -169,11 +176,12 @@ class Daemon:
 class _Leader:
     """What runs while leading: built anew for each term, so that nothing of a former term is believed."""
 
-    def __init__(self, daemon: Daemon, client: Client, caches: Caches, notifier: Notifier) -> None:
+    def __init__(self, daemon: Daemon, client: Client, caches: Caches, notifier: Notifier, webhook: Webhook) -> None:
         self._daemon = daemon
         self._client = client
         self._caches = caches
         self._notifier = notifier
+        self._webhook = webhook
 
     async def work(self) -> None:
         options, client, caches = self._daemon.options, self._client, self._caches
@@ -201,6 +209,7 @@ class _Leader:
                         self._prospects.run(),
                         self._witnesses.run(),
                         self._checks.run(),
+                        self._webhook.publish(),
                         canaries.run(),
                         adoptions.run(),
                     ):

@@ -22,7 +22,7 @@ MISSING: Final = 10.0  # a policy acts a moment after it was written: an absence
 
 
 class HoldProbe:
-    """Remembers, for a namespace, whether the policies hold there."""
+    """Remembers, for a namespace, whether a policy or the webhook holds there."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class HoldProbe:
             return None
         return Problem(
             reason="HoldUnavailable",
-            message="this API server does not hold template changes: Linnet's admission policies are missing or switched off",
-            way_out="install the chart's policies (Kubernetes 1.36 or later), or set spec.hold: Always",
+            message="this API server does not hold template changes: Linnet's admission policy or webhook is missing, or does not answer",
+            way_out="install the chart's rules of the hold (hold.policies, hold.webhook.enabled), or set spec.hold: Always",
             unhold=True,
         )

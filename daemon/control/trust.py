@@ -68,7 +68,7 @@ def _identify(made: ssl.SSLContext, tls: Tls) -> None:
     if not (tls.certificate and tls.key):
         raise TrustError("a client certificate needs both the certificate and its key")
     try:
-        with _in_memory(f"{tls.certificate.rstrip()}\n{tls.key.rstrip()}\n") as path:
+        with in_memory(f"{tls.certificate.rstrip()}\n{tls.key.rstrip()}\n") as path:
             made.load_cert_chain(path, password="")  # an encrypted key must fail and not ask a terminal
     except (ssl.SSLError, ValueError) as e:
         raise TrustError(
@@ -86,7 +86,7 @@ def _check(text: str, whose: str) -> None:
 
 
 @contextmanager
-def _in_memory(text: str) -> Iterator[str]:
+def in_memory(text: str) -> Iterator[str]:
     """A path to the text, which OpenSSL insists on; memory only, where the system has such files."""
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("linnet-tls", os.MFD_CLOEXEC)

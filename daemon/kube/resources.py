@@ -78,6 +78,14 @@ CONFIG_MAPS = custom("", "v1", "configmaps", "ConfigMap", o.ConfigMap)
 SECRETS = custom("", "v1", "secrets", "Secret", o.Secret)
 PERSISTENT_VOLUME_CLAIMS = custom("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", o.PersistentVolumeClaim)
 NAMESPACES = custom("", "v1", "namespaces", "Namespace", o.Namespace, namespaced=False)
+MUTATING_WEBHOOKS = custom(
+    "admissionregistration.k8s.io",
+    "v1",
+    "mutatingwebhookconfigurations",
+    "MutatingWebhookConfiguration",
+    o.MutatingWebhookConfiguration,
+    namespaced=False,
+)
 EVENTS = custom("events.k8s.io", "v1", "events", "Event", o.Event)
 LEASES = custom("coordination.k8s.io", "v1", "leases", "Lease", o.Lease)
 ENDPOINT_SLICES = custom("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", o.EndpointSlice)

@@ -34,6 +34,25 @@ class Secret(KubeObject, frozen=True):
         return f"Secret({self.namespace}/{self.name}, keys={sorted(self.data or {})})"
 
 
+class ServiceReference(Part, frozen=True, rename="camel"):
+    namespace: str = ""
+    name: str = ""
+
+
+class WebhookClientConfig(Part, frozen=True, rename="camel"):
+    service: ServiceReference | None = None
+    ca_bundle: bytes | None = None
+
+
+class Webhook(Part, frozen=True, rename="camel"):
+    name: str = ""
+    client_config: WebhookClientConfig = WebhookClientConfig()
+
+
+class MutatingWebhookConfiguration(KubeObject, frozen=True):
+    webhooks: tuple[Webhook, ...] | None = None
+
+
 class Namespace(KubeObject, frozen=True):
     pass
 
