@@ -56,13 +56,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* "true" or empty, so that it can stand in an `if`. */}}
-{{- define "linnet.installPolicies" -}}
-{{- $wish := toString .wish -}}
-{{- $known := .root.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
-{{- if or (eq $wish "true") (and (eq $wish "auto") $known (empty .root.Values.scope.namespaces)) -}}true{{- end -}}
-{{- end -}}
-
 {{/* The CEL list of who is Linnet: the daemon, the uninstall hook, and whom the values add. */}}
 {{- define "linnet.usernames" -}}
 {{- $names := list (printf "system:serviceaccount:%s:%s" .Release.Namespace (include "linnet.serviceAccount" .)) -}}

@@ -1,6 +1,6 @@
 {{/*
 What the daemon may do where it works. Each rule says who uses it; a test compares what is granted with what the audit log of all
-scenarios shows. Secrets are read one by one, by name: never listed, never watched.
+scenarios shows. Secrets are read one by one, by name: never listed, and none watched but that of the webhook's own certificates.
 */}}
 {{- define "linnet.rules" -}}
 # What users write, and the catalogue: informers.
@@ -112,6 +112,24 @@ scenarios shows. Secrets are read one by one, by name: never listed, never watch
   resources: [canaries]
   verbs: [get]
 {{- end -}}
+{{- end -}}
+
+{{/* With the webhook: which certificates the API server trusts is written into its configuration; `linnet doctor` looks for it. */}}
+{{- define "linnet.webhookRules" -}}
+{{- if and (include "linnet.webhook" .) (empty .Values.scope.namespaces) -}}
+- apiGroups: [admissionregistration.k8s.io]
+  resources: [mutatingwebhookconfigurations]
+  resourceNames: [linnet-hold]
+  verbs: [get, list, watch, patch]
+{{- end -}}
+{{- end -}}
+
+{{- define "linnet.webhookSecretRules" -}}
+# Its certificates, which any replica makes and all serve.
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: [{{ include "linnet.fullname" . }}-webhook]
+  verbs: [list, watch, patch]
 {{- end -}}
 
 {{/* The cleanup hook's alone, wherever it works. */}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 import yaml
 
 from daemon.cli.main import COMMANDS
+from daemon.web.keyring import turned
 from tests.cluster import hold_cases
+from tests.testbed.webhook import registration
 from tests.unit.chart.rendered import CHART, CLUSTER_SCOPED, Chart, Object, helm, of_kind, one
 
 pytestmark = pytest.mark.cluster
@@ -123,23 +126,82 @@ def test_a_namespace_that_is_also_the_release_s_gets_one_role(chart: Chart) -> N
     assert any("deployments" in rule["resources"] for rule in role["rules"])
 
 
-@pytest.mark.parametrize(
-    ("wish", "known", "namespaces", "there"),
-    [
-        ("auto", True, [], True),
-        ("auto", False, [], False),
-        ("auto", True, ["shop"], False),
-        ("true", True, ["shop"], True),
-        (True, False, [], True),
-        ("false", True, [], False),
-        (False, True, [], False),
-    ],
+# What evaluates the mutating rules, by what is wished for, whether the API server can, and where Linnet works.
+HOLDERS: tuple[tuple[Any, Any, bool, list[str], str], ...] = (
+    ("auto", "auto", True, [], "policy"),
+    ("auto", "auto", False, [], "webhook"),
+    ("auto", True, True, [], "webhook"),
+    ("auto", False, True, [], "policy"),
+    ("auto", "false", False, [], "refusals alone"),
+    ("auto", "auto", True, ["shop"], ""),
+    ("auto", "auto", False, ["shop"], ""),
+    ("true", "auto", True, ["shop"], "policy"),
+    (True, "auto", False, ["shop"], "policy"),
+    (True, "auto", False, [], "webhook"),
+    (True, False, False, [], "policy"),
+    ("false", "auto", True, [], ""),
+    (False, True, False, [], ""),
 )
-def test_when_the_policies_are_installed(chart: Chart, wish: Any, known: bool, namespaces: list[str], there: bool) -> None:
-    """auto follows the API server and the scope; an admin's true and false are obeyed."""
-    switches: Object = {"hold": {"policies": wish}, "verbs": {"policies": wish}}
+
+
+@pytest.mark.parametrize(("wish", "webhook", "known", "namespaces", "by"), HOLDERS)
+def test_what_evaluates_the_rules(chart: Chart, wish: Any, webhook: Any, known: bool, namespaces: list[str], by: str) -> None:
+    """Never both and, where the rules are wanted and somebody can, never neither; what refuses needs no webhook."""
+    switches: Object = {"hold": {"policies": wish, "webhook": {"enabled": webhook}}, "verbs": {"policies": wish}}
     objects = chart.render({**switches, "scope": {"namespaces": namespaces}}, policies=known)
-    assert len(of_kind(objects, *POLICY_KINDS)) == (8 if there else 0)
+    mutating, refusing = POLICY_KINDS[:2], POLICY_KINDS[2:]
+    assert len(of_kind(objects, *mutating)) == (4 if by == "policy" else 0)
+    assert len(of_kind(objects, *refusing)) == (4 if by else 0)
+    assert len(of_kind(objects, "MutatingWebhookConfiguration")) == (1 if by == "webhook" else 0)
+    args = pod_specs(objects)["Deployment"]["containers"][0]["args"]
+    assert any(arg.startswith("--webhook-address") for arg in args) is (by == "webhook")
+
+
+def test_the_webhook_has_the_conditions_of_the_policies(chart: Chart) -> None:
+    """Word by word, as the cases of the hold try them; it never refuses a write, and is not asked for what is nobody's of ours."""
+    objects = chart.render(policies=False)
+    found = one(objects, "MutatingWebhookConfiguration", "linnet-hold")
+    accounts = ["system:serviceaccount:linnet:linnet", "system:serviceaccount:linnet:linnet-cleanup"]
+    ring = turned(None, ["localhost"], datetime.now(UTC))
+    for hook, path in zip(found["webhooks"], (hold_cases.POLICIES, hold_cases.POLICIES.with_name("verb-policies.yaml")), strict=True):
+        wanted = registration(hold_cases.policies(accounts, path), "https://localhost", ring)["webhooks"][0]
+        client = {"namespace": "linnet", "name": "linnet-webhook", "path": f"/{hook['name'].partition('.')[0]}", "port": 443}
+        assert hook == {**wanted, "clientConfig": {"service": client}}
+        assert hook["failurePolicy"] == "Ignore"
+
+
+def test_the_webhook_s_rights_are_one_secret_and_one_configuration(chart: Chart) -> None:
+    """By name; the Secret is made empty, so that nobody has to create one, and an upgrade takes nothing out of it."""
+    objects = chart.render(policies=False)
+    assert "data" not in one(objects, "Secret", "linnet-webhook")
+    secret, configuration = (
+        [rule for rule in rules(objects) if name in rule["resources"] and set(rule["verbs"]) > {"list", "watch"}]
+        for name in ("secrets", "mutatingwebhookconfigurations")
+    )
+    assert [(rule["resourceNames"], rule["verbs"]) for rule in secret] == [(["linnet-webhook"], ["list", "watch", "patch"])]
+    assert [(rule["resourceNames"], rule["verbs"]) for rule in configuration] == [(["linnet-hold"], ["get", "list", "watch", "patch"])]
+
+
+def test_a_certificate_of_somebody_else_s_is_mounted_and_needs_no_right(chart: Chart) -> None:
+    """As cert-manager writes it: the pod reads files, the configuration says who injects what to trust, no Secret of ours is there."""
+    annotation = {"cert-manager.io/inject-ca-from": "linnet/linnet-webhook"}
+    objects = chart.render({"hold": {"webhook": {"tlsSecret": "hook-tls", "annotations": annotation, "caBundle": "UEVN"}}}, policies=False)
+    found = one(objects, "MutatingWebhookConfiguration", "linnet-hold")
+    assert found["metadata"]["annotations"] == annotation
+    assert {hook["clientConfig"]["caBundle"] for hook in found["webhooks"]} == {"UEVN"}
+    pod = pod_specs(objects)["Deployment"]
+    assert {"name": "webhook-tls", "secret": {"secretName": "hook-tls"}} in pod["volumes"]
+    assert "--webhook-cert=/var/run/linnet/webhook/tls.crt" in pod["containers"][0]["args"]
+    assert of_kind(objects, "Secret") == []
+
+
+@pytest.mark.parametrize("values", [{}, {"hold": {"webhook": {"tlsSecret": "hook-tls"}}}], ids=["own", "files"])
+def test_the_webhook_s_arguments_are_options(chart: Chart, values: Object) -> None:
+    """A daemon that its own chart starts wrongly would crash in a loop."""
+    command, *options = pod_specs(chart.render(values, policies=False))["Deployment"]["containers"][0]["args"]
+    parameters = getattr(importlib.import_module(COMMANDS[command][0]), COMMANDS[command][1]).params
+    known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {option.partition("=")[0] for option in options} <= known
 
 
 def test_the_policies_are_those_of_the_file(chart: Chart) -> None:
@@ -302,6 +364,10 @@ WRONG: tuple[tuple[Object, str], ...] = (
     ({"hold": {"policies": "yes"}}, "policies"),
     ({"hold": {"extraUsernames": ["x'] || true || ['"]}}, "extraUsernames"),
     ({"cleanup": {"onUninstall": "delete"}}, "onUninstall"),
+    ({"hold": {"webhook": {"enabled": "yes"}}}, "enabled"),
+    ({"hold": {"webhook": {"timeoutSeconds": 30}}}, "timeoutSeconds"),
+    ({"hold": {"webhook": {"caBundle": "-----BEGIN"}}}, "caBundle"),
+    ({"hold": {"policies": True, "webhook": {"enabled": True}}, **NAMESPACED}, "hold.webhook.tlsSecret"),
     ({"crds": {"install": "no"}}, "install"),
     ({"metrics": {"port": 80}}, "port"),
     ({"leaderElection": {"leaseName": ""}}, "leaseName"),

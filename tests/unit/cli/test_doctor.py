@@ -94,7 +94,7 @@ async def test_what_is_missing_is_named_with_its_way_out(tmp_path: Path) -> None
         code, found = await examined(w)
         assert code == 1
         assert "missing: mutatingadmissionpolicies/linnet-hold" in about(found, "hold")[0]["message"]
-        assert about(found, "hold")[0]["wayOut"].startswith("install the chart's policies")
+        assert about(found, "hold")[0]["wayOut"].startswith("install the chart's rules of the hold")
         assert about(found, "leader")[0]["level"] == "FAIL"
         assert "Unreachable" in about(found, "MetricSource linnet-system/default")[0]["message"]
         assert "Secret default/slack does not exist" in about(found, "Notifier default/slack")[0]["message"]
