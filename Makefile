@@ -35,6 +35,9 @@ unit: venv ## the fast suites alone
 test: venv ## everything that can run here; what is missing is listed at the end
 	@$(BIN)/python -m tests.testbed.run $(ARGS)
 
+test-kubernetes: venv ## the webhook on another Kubernetes, built on the spot (VERSION=1.35.4)
+	@$(BIN)/python -m tests.testbed.kubernetes $(VERSION) $(ARGS)
+
 lint: venv ## ruff, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -79,4 +82,4 @@ image: ## build the container image
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help venv lock demo demo-real unit test lint types crds mutants bench bench-api bench-flags bench-judge docs image clean
+.PHONY: help venv lock demo demo-real unit test test-kubernetes lint types crds mutants bench bench-api bench-flags bench-judge docs image clean

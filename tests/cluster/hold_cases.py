@@ -38,10 +38,10 @@ from tests.cluster.hold_writes import (
 POLICIES = Path(__file__).parents[2] / "charts" / "linnet" / "files" / "hold-policies.yaml"
 
 
-def policies(usernames: list[str]) -> list[dict[str, Any]]:
+def policies(usernames: list[str], path: Path = POLICIES) -> list[dict[str, Any]]:
     """The policy objects, as the chart and the sandbox load them, with Linnet being these users."""
     literal = "[" + ", ".join(f"'{name}'" for name in usernames) + "]"
-    text = POLICIES.read_text().replace("LINNET_USERNAMES", literal)
+    text = path.read_text().replace("LINNET_USERNAMES", literal)
     return [document for document in yaml.safe_load_all(text) if document]
 
 

@@ -1,11 +1,14 @@
-"""The hold policies on a real API server: every promise with the policies, every harm without them.
+"""The hold on a real API server: every promise with the policies, the same with the webhook, every harm without either.
 
 The twin of a protection is the same writes after the policies were deleted: if nothing bad happens then, the case proves nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +23,7 @@ from tests.cluster import hold_cases, hold_writes
 from tests.cluster.hold_cases import CASES, Case
 from tests.cluster.hold_writes import ADOPTED, BAD, JSON, Api, Seen, Subject, User
 from tests.testbed.controlplane import ControlPlane
+from tests.testbed.webhook import knows_mutating_policies, standing_in
 
 pytestmark = pytest.mark.cluster
 
@@ -43,6 +47,9 @@ ACCOUNT: tuple[dict[str, Any], ...] = (
     },
 )
 KINDS = "mutatingadmissionpolicy,mutatingadmissionpolicybinding,validatingadmissionpolicy,validatingadmissionpolicybinding"
+OLDER_KINDS = "mutatingwebhookconfiguration,validatingadmissionpolicy,validatingadmissionpolicybinding"
+ACCOUNTS = [LINNET, "system:serviceaccount:linnet:linnet-cleanup"]
+HOLDERS = ("policies", "webhook", "twin")
 
 
 class RealApi:
@@ -77,6 +84,19 @@ async def api(control_plane: ControlPlane, linnet_token: str) -> AsyncIterator[A
         yield RealApi(session, control_plane.url, {"owner": "alice-token", "linnet": linnet_token})
 
 
+@pytest.fixture
+async def place(api: Api) -> AsyncIterator[str]:
+    """As the fixture `namespace`, without three processes of kubectl for each of a hundred cases."""
+    name = f"t-{secrets.token_hex(4)}"
+    code, body = await api("POST", "/api/v1/namespaces", user="owner", body={"metadata": {"name": name}})
+    assert code == 201, body
+    async with asyncio.timeout(30):
+        while (await api("GET", f"/api/v1/namespaces/{name}/serviceaccounts/default", user="owner"))[0] != 200:
+            await asyncio.sleep(0.02)
+    yield name
+    await api("DELETE", f"/api/v1/namespaces/{name}", user="owner")
+
+
 def _await_effect(plane: ControlPlane, *, active: bool) -> None:
     """Policies reach the API server's evaluation a moment after they were written: asks with dry runs until both (or none) act."""
     probe = hold_writes.manifest("probe", annotations={**ADOPTED, "linnet.dev/held": "policy"}, paused=True, replicas=0)
@@ -93,16 +113,24 @@ def _await_effect(plane: ControlPlane, *, active: bool) -> None:
     plane.kubectl("delete", "deployment", "probe", "probe-free", "-n", "default", "--wait=false")
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["policies", "twin-without-policies"])
+@pytest.fixture(scope="module", params=HOLDERS, ids=["policies", "webhook", "twin-without-policies"])
 def guarded(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[bool]:
-    """Whether the policies are there; in the twin they were installed, worked, and have been deleted."""
-    control_plane.apply(*hold_cases.policies([LINNET, "system:serviceaccount:linnet:linnet-cleanup"]))
-    _await_effect(control_plane, active=True)
-    if not request.param:
-        control_plane.kubectl("delete", KINDS, "linnet-hold", "linnet-release", "--ignore-not-found")
-        _await_effect(control_plane, active=False)
-    yield request.param
-    control_plane.kubectl("delete", KINDS, "linnet-hold", "linnet-release", "--ignore-not-found")
+    """Whether something holds: the policies, or the webhook beside the policy that refuses; in the twin that worked, and was deleted."""
+    plane, newer = control_plane, knows_mutating_policies(control_plane)
+    if request.param == "policies" and not newer:
+        pytest.skip(f"Kubernetes {plane.version} has no MutatingAdmissionPolicy v1")
+    kinds = KINDS if newer else OLDER_KINDS
+    with contextlib.ExitStack() as stack:
+        if request.param == "webhook" or not newer:
+            stack.enter_context(standing_in(plane, hold_cases.policies(ACCOUNTS)))
+        else:
+            plane.apply(*hold_cases.policies(ACCOUNTS))
+        _await_effect(plane, active=True)
+        if request.param == "twin":
+            plane.kubectl("delete", kinds, "linnet-hold", "linnet-release", "--ignore-not-found")
+            _await_effect(plane, active=False)
+        yield request.param != "twin"
+    plane.kubectl("delete", kinds, "linnet-hold", "linnet-release", "--ignore-not-found")
 
 
 def _same(seen: Seen, wanted: Seen) -> None:
@@ -111,22 +139,22 @@ def _same(seen: Seen, wanted: Seen) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
-async def test_a_write_ends_as_the_table_says(case: Case, api: Api, guarded: bool, namespace: str) -> None:
-    """With the policies the promise is seen; without them the harm."""
-    seen = await hold_cases.run(case, api, namespace)
+async def test_a_write_ends_as_the_table_says(case: Case, api: Api, guarded: bool, place: str) -> None:
+    """With the policies or the webhook the promise is seen; without them the harm."""
+    seen = await hold_cases.run(case, api, place)
     _same(seen, case.promise if guarded or case.harm is None else case.harm)
 
 
-async def test_create_is_never_held(api: Api, guarded: bool, namespace: str) -> None:
+async def test_create_is_never_held(api: Api, guarded: bool, place: str) -> None:
     """A Deployment that is created with every annotation of Linnet's rolls at once: nobody could release it before it is adopted."""
-    code, body = await Subject(api=api, namespace=namespace).create(annotations=ADOPTED)
+    code, body = await Subject(api=api, namespace=place).create(annotations=ADOPTED)
     assert (code, body["spec"].get("paused", False)) == (201, False)
 
 
 @pytest.mark.parametrize("user", ["owner", "linnet"])
-async def test_a_dry_run_tells_whether_a_write_would_be_held(api: Api, guarded: bool, namespace: str, user: User) -> None:
+async def test_a_dry_run_tells_whether_a_write_would_be_held(api: Api, guarded: bool, place: str, user: User) -> None:
     """Linnet's own writes pass, but its dry run is answered as anyone's: so it learns whether the hold works without reading policies."""
-    assert await hold_writes.dry_run_is_held(api, namespace, user) is guarded
+    assert await hold_writes.dry_run_is_held(api, place, user) is guarded
 
 
 async def test_a_held_template_starts_no_pod(control_plane: ControlPlane, api: Api, guarded: bool, namespace: str) -> None:

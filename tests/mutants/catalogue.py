@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import analyzers, control, edges, judge, judge_data, kube, line, ramp, rollout
+from tests.mutants import analyzers, control, edges, judge, judge_data, kube, line, ramp, rollout, webhook
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -17,4 +17,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *control.MUTANTS,
     *ramp.MUTANTS,
     *line.MUTANTS,
+    *webhook.MUTANTS,
 )

@@ -32,7 +32,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from tests.testbed import build, netns
+from tests.testbed import build, kubernetes, netns
 
 ADDRESS = "10.99.0.1"
 PORT = 6443
@@ -98,7 +98,7 @@ class ControlPlane:
         self.keep = keep or bool(os.environ.get("LINNET_TEST_KEEP"))
         # Taken once: pytest changes its own environment at each phase of a test, and scenarios run in threads beside that.
         self._environment = dict(os.environ)
-        self.bin = build.bin_dir()
+        self.bin, self.servers = build.bin_dir(), kubernetes.bin_dir()
         self.url = f"https://{ADDRESS}:{PORT}"
         self.token = "admin-token"
         self.netns = ""
@@ -330,10 +330,11 @@ class ControlPlane:
             "audit-log-path": self.audit_log,
             "audit-log-maxsize": 4096,  # one file: a rotated log would hide the start of a scenario
             "audit-log-mode": "blocking",
+            "enable-aggregator-routing": "true",  # webhooks are asked at their pods' addresses: nothing here translates a Service's
             "max-requests-inflight": 2000,
             "max-mutating-requests-inflight": 1000,
         }
-        self.popen([str(self.bin / "kube-apiserver"), *(f"--{key}={value}" for key, value in options.items())], name="kube-apiserver")
+        self.popen([str(self.servers / "kube-apiserver"), *(f"--{key}={value}" for key, value in options.items())], name="kube-apiserver")
 
     def _start_controllers(self) -> None:
         here = self.directory
@@ -350,10 +351,10 @@ class ControlPlane:
             f"--cert-dir={here / 'certs'}",
             *load,
         ]
-        self.popen([str(self.bin / "kube-controller-manager"), *manager], name="kube-controller-manager")
+        self.popen([str(self.servers / "kube-controller-manager"), *manager], name="kube-controller-manager")
         config, components = self._kubeconfig("scheduler", "scheduler-token"), self.user_kubeconfig("components")
         options = [f"--kubeconfig={config}", f"--authentication-kubeconfig={components}", f"--authorization-kubeconfig={components}", *load]
-        self.popen([str(self.bin / "kube-scheduler"), *options, f"--cert-dir={here / 'certs'}"], name="kube-scheduler")
+        self.popen([str(self.servers / "kube-scheduler"), *options, f"--cert-dir={here / 'certs'}"], name="kube-scheduler")
 
     # -- waiting ---------------------------------------------------------------------------------------------------------------
 
