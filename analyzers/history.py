@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analyzers.errors import ConfigError
 from analyzers.options import JudgeConfig, Kind, MetricConfig, Strictness, Worse
 from analyzers.stats.alone import LEAST_WINDOWS, before_after_ratio
-from analyzers.stats.histogram import survival
+from analyzers.stats.buckets import survival
 from analyzers.stats.mixture import Array
 from analyzers.stats.ratio import Margin
 from analyzers.stats.units import LEAST_UNITS, PRECISE, UnitEffects, estimate

@@ -16,7 +16,7 @@ import numpy as np
 from analyzers.account import Account, duration, odds, verdict_of
 from analyzers.evidence import Entry, Log
 from analyzers.options import Kind, MetricConfig, Worse
-from analyzers.stats.histogram import slower_weights, survival
+from analyzers.stats.buckets import slower_weights, survival
 from analyzers.stats.mixture import Array
 from analyzers.ticks import ArmCounts, BucketCounts, GaugeValues, MetricCounts, MetricEvidence, Verdict
 

@@ -264,7 +264,7 @@ MUTANTS = (
     Mutant(
         name="a-margin-that-moves-nothing",
         protects="judge: latency margin",
-        path="analyzers/stats/histogram.py",
+        path="analyzers/stats/buckets.py",
         old="    targets = places - math.log(factor)\n",
         new="    targets = places - 0.0 * factor\n",
         test=f"{_HISTOGRAM}::test_moving_the_baseline_is_right_within_a_percent",
@@ -280,7 +280,7 @@ MUTANTS = (
     Mutant(
         name="a-latency-bet-that-always-wins",
         protects="judge: latency validity",
-        path="analyzers/stats/histogram.py",
+        path="analyzers/stats/buckets.py",
         old="    p_0 = (n_c * p_c + n_b * p_b) / (n_c + n_b)\n",
         new="    p_0 = 0.5 * (p_c + p_b)\n",
         test=f"{_VECTORS}::test_no_latency_bet_wins_on_average_while_the_canary_is_not_slower",

@@ -243,9 +243,9 @@ MUTANTS = (
     Mutant(
         name="a-tail-that-nobody-had-is-not-looked-at",
         protects="judge: new tails",
-        path="analyzers/stats/histogram.py",
-        old="    if beyond.size:\n",
-        new="    if beyond.size > 1000:\n",
+        path="analyzers/stats/buckets.py",
+        old="    if hardly.size:\n",
+        new="    if hardly.size > 1000:\n",
         test=f"{_HISTOGRAM}::test_a_tail_where_the_baseline_has_none_is_seen",
     ),
     Mutant(

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzers.stats.histogram import HistogramOptions, HistogramState, HistogramTest, slower_weights, survival
+from analyzers.stats.buckets import slower_weights, survival
+from analyzers.stats.histogram import HistogramOptions, HistogramState, HistogramTest
 
 EDGES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from analyzers.stats.alone import one_sample_increment
+from analyzers.stats.buckets import bernoulli_increment
 from analyzers.stats.gauge import EFFECTS, _regression_log_e, gaussian_log_e, one_sided_student_log_e, student_log_e
-from analyzers.stats.histogram import bernoulli_increment
 from analyzers.stats.split import band_log_e, multinomial_log_e
 
 SIZES = ((1, 11), (4, 8), (6, 6), (9, 3), (11, 1))
