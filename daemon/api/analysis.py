@@ -10,7 +10,7 @@ import msgspec
 
 from daemon.api.fields import Duration, LocalRef, Model, Name, ObjectName, Text, Time, Word, doc
 from daemon.api.jobs import JobCheck
-from daemon.api.sources import ADMITS, AllowedNamespaces, SecretRef
+from daemon.api.sources import ADMITS, METRIC_SOURCES, AllowedNamespaces, SecretRef
 from daemon.api.status import MetricStatus, VerdictStatus
 
 EVIDENCE_LIMIT: Final = 400_000  # characters; with its metadata an AnalysisRun stays below 512 KB
@@ -118,17 +118,7 @@ class Provider(Model, frozen=True, kw_only=True):
         return next(((kind, check) for kind, name in QUERIED.items() if (check := getattr(self, name)) is not None), None)
 
 
-QUERIED: Final = {
-    "Prometheus": "prometheus",
-    "Graphite": "graphite",
-    "Datadog": "datadog",
-    "InfluxDB": "influxdb",
-    "CloudWatch": "cloud_watch",
-    "NewRelic": "new_relic",
-    "Dynatrace": "dynatrace",
-    "Splunk": "splunk",
-    "GoogleCloudMonitoring": "google_cloud_monitoring",
-}
+QUERIED: Final = {kind: name for kind, name in METRIC_SOURCES.items() if name in Provider.__struct_fields__ and name != "web"}
 """Types of MetricSource that answer queries, to the providers that ask them."""
 PROVIDERS: Final = (*QUERIED.values(), "web", "job")
 
