@@ -23,7 +23,7 @@ def problems(field: str, desired: Desired, can: Capabilities) -> Iterator[Invali
     yield from _percent(f"{field}.percent", desired.percent)
     yield from _stickiness(f"{field}.stickiness", desired.stickiness, can)
     if desired.gate is not None and not can.gates:
-        way_out = "Use mode Independent or Aligned for this flag."
+        way_out = "Use mode Independent for this flag."
         yield Invalid(field=f"{field}.mode", value="Gated", problem=f"{can.name} cannot limit a flag to the canary's pods", way_out=way_out)
     if desired.cohorts and not can.cohorts:
         names = ", ".join(cohort.name for cohort in desired.cohorts)
