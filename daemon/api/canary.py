@@ -13,6 +13,7 @@ from daemon.api.calendar import ReleaseWindow
 from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, ObjectName, Percent, Query, Risk, Word, doc, planned
 from daemon.api.routers import CustomRouter, RouteRef
 
+HttpMethod = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue"]
 
 
@@ -122,10 +123,26 @@ class Approval(Model, frozen=True, kw_only=True):
     ] = None
 
 
+Pairs = Annotated[dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=256)]], msgspec.Meta(max_length=8)]
+
+
 class StepMatch(Model, frozen=True, kw_only=True):
-    headers: Annotated[dict[str, str], msgspec.Meta(max_length=8)] | None = None
-    cookies: Annotated[dict[str, str], msgspec.Meta(max_length=8)] | None = None
-    cohort: Name | None = None
+    """Whose requests reach the canary: all conditions must hold, everyone else stays on stable."""
+
+    headers: Annotated[Pairs | None, doc("Request headers by name, with their exact value.")] = None
+    cookies: Annotated[Pairs | None, doc("Cookies by name, with their exact value.")] = None
+    query: Annotated[Pairs | None, doc("Parameters of the query by name, with their exact value.")] = None
+    cohort: Annotated[Name | None, planned("The people of a flag's cohort.")] = None
+
+
+class StepMirror(Model, frozen=True, kw_only=True):
+    """Copies of requests for the canary; users get stable's answer, and the canary's is thrown away."""
+
+    percent: Annotated[int, msgspec.Meta(ge=1, le=100), doc("What share of them is copied.")]
+    methods: Annotated[
+        Annotated[list[HttpMethod], msgspec.Meta(max_length=9)] | None,
+        doc("Which requests may be sent twice. Default GET, HEAD and OPTIONS, which change nothing."),
+    ] = None
 
 
 class Step(Model, frozen=True, kw_only=True):
@@ -138,8 +155,16 @@ class Step(Model, frozen=True, kw_only=True):
     pause: Pause | None = None
     approval: Annotated[Approval | None, doc("Waits for a person: linnet approve.")] = None
     analysis: Annotated[StepAnalysis | None, doc("A template that must succeed before the next step.")] = None
-    match: Annotated[StepMatch | None, planned("Requests with these headers, cookies or this cohort, no weight.")] = None
-    mirror: Annotated[Percent | None, planned("Copies requests to the canary.")] = None
+    match: Annotated[
+        StepMatch | None,
+        doc(
+            "Requests with these headers, cookies or query reach the canary, until a step names a weight; for `dwell.minDuration` at least."
+        ),
+    ] = None
+    mirror: Annotated[
+        StepMirror | None,
+        doc("The canary gets copies of requests, until a step names a weight; for `dwell.minDuration` at least."),
+    ] = None
     scale: Annotated[
         Percent | None, doc("Canary pods in percent of what stable needs, from this step on, whatever the weight; needs a route.")
     ] = None

@@ -27,6 +27,7 @@ LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
 SETS: Final[frozenset[Key]] = frozenset(
     {
         ("NotifyRoute", "events"),
+        ("StepMirror", "methods"),
         ("ReleaseWindow", "days"),
         ("ReleaseWindow", "moves"),
         ("FreezeSpec", "namespaces"),

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from daemon.api import analysis, fields, names, patterns, sources
 from daemon.api.lists import Key
+from daemon.api.picks import MEANING as PICK_WORDS
+from daemon.api.picks import NAMES as PICKED_BY
 from daemon.api.routers import KNOWN
 
 STEP_KINDS: Final = ("pause", "approval", "analysis", "match", "mirror", "scale", "gate")
@@ -42,6 +44,8 @@ def _count(present: tuple[str, ...]) -> str:
 _HAS_STEP_FLAGS = "(has(self.flags) && size(self.flags) > 0)"
 _STEP_NAMES = "self.steps.all(s, !has(s.name) || self.steps.exists_one(t, has(t.name) && t.name == s.name))"
 _WEIGHTS = "self.steps.filter(s, has(s.weight)).map(s, s.weight)"
+_PICKS = "(has(s.match) || has(s.mirror))"
+_PICKED_FIRST = f"self.steps.filter(s, has(s.weight) || {_PICKS}).map(s, has(s.weight) ? s.weight : 0).isSorted()"
 _SAME_FLAG = (
     "(has(g.key) ? g.key : g.name) == (has(f.key) ? f.key : f.name) && "
     "(has(g.sourceRef) ? g.sourceRef.name : '') == (has(f.sourceRef) ? f.sourceRef.name : '')"
@@ -86,6 +90,17 @@ _RELEASE: Final = (
         rule="!has(self.traffic) || !has(self.traffic.mode) || self.traffic.mode != 'PodRatio' || !has(self.steps) || "
         "!self.steps.exists(s, has(s.scale))",
         message="a scale step needs a route: by share of pods, canary pods have requests at once; use weight",
+        field=".steps",
+    ),
+    Rule(
+        rule="!has(self.traffic) || !has(self.traffic.mode) || !(self.traffic.mode in ['PodRatio', 'None']) || !has(self.steps) || "
+        f"!self.steps.exists(s, {_PICKS})",
+        message="a match or mirror step needs a route, which tells requests apart; remove the step, or set traffic.mode to Routes",
+        field=".steps",
+    ),
+    Rule(
+        rule=f"!has(self.steps) || !self.steps.exists(s, {_PICKS}) || ({_PICKED_FIRST} && self.steps.exists(s, has(s.weight) && s.weight > 0))",
+        message="match and mirror steps stand before the first weight above 0, and one must follow: their requests are no sample of everybody's",
         field=".steps",
     ),
     Rule(
@@ -194,13 +209,23 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "Step": (
         Rule(
-            rule=f"(has(self.weight) || {_HAS_STEP_FLAGS} || has(self.dwell) ? 1 : 0) + {_count(STEP_KINDS)} == 1",
+            rule=f"(has(self.weight) || {_HAS_STEP_FLAGS} || (has(self.dwell) && !has(self.match) && !has(self.mirror)) ? 1 : 0) + {_count(STEP_KINDS)} == 1",
             message=f"a step is an exposure (weight and/or flags, with dwell) or exactly one of {', '.join(STEP_KINDS)}; make it two steps",
         ),
         Rule(
-            rule=f"!has(self.dwell) || has(self.weight) || {_HAS_STEP_FLAGS}",
-            message="dwell goes with weight or flags; a pause has a duration of its own",
+            rule=f"!has(self.dwell) || has(self.weight) || {_HAS_STEP_FLAGS} || has(self.match) || has(self.mirror)",
+            message="dwell goes with weight, flags, match or mirror; a pause has a duration of its own",
             field=".dwell",
+        ),
+        Rule(
+            rule="!(has(self.match) || has(self.mirror)) || (has(self.dwell) && has(self.dwell.minDuration) && !has(self.dwell.minRequests))",
+            message="a match or mirror step needs dwell.minDuration, and no minRequests: say how long these requests reach the canary",
+        ),
+    ),
+    "StepMatch": (
+        Rule(
+            rule=" || ".join(f"(has(self.{name}) && size(self.{name}) > 0)" for name in PICKED_BY),
+            message="nothing says whose requests: give it headers, cookies or query",
         ),
     ),
     "FlagCohort": (
@@ -368,6 +393,15 @@ FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {
             message=f"must have at most {SERVICE_LIMIT} characters, since the canary's Service is named after it with {names.CANARY_SUFFIX}",
         ),
     ),
+    **{
+        ("StepMatch", name): (
+            Rule(
+                rule=f"self.all(n, n.matches(r'{forms[0]}') && self[n].matches(r'{forms[1]}'))",
+                message=f"names must be {PICK_WORDS[forms[0]]}, values {PICK_WORDS[forms[1]]}",
+            ),
+        )
+        for name, forms in PICKED_BY.items()
+    },
     ("ServiceRef", "port"): (PORT,),
     ("PrometheusSource", "parameters"): (
         Rule(

@@ -56,6 +56,9 @@ class RouteStatus(Model, frozen=True, kw_only=True):
     written: int | None = None  # what we last wrote
     accepted: bool | None = None  # every parent reports it at the generation we wrote
     observed: int | None = None  # what the object says now
+    wanted_pick: Text = ""  # the requests that reach the canary beside its weight: matched ones, or copies
+    written_pick: Text = ""
+    observed_pick: Text = ""
     message: Text = ""
 
 
@@ -207,6 +210,7 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     exposures: list[ExposureStatus] = []  # the last of them
     checks_from: Time | None = None  # the canary's pods are there: templates before the first step are measured from here
     judge_from: Time | None = None  # the first exposure: samples count from here
+    picked_from: Time | None = None  # the first matched or copied requests: templates are measured from here, arms are not compared
     requests_before: int = 0  # canary requests judged before this step
     no_data_since: Time | None = None
     paused_at: Time | None = None
@@ -231,6 +235,7 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     weight_zeroed_at: Time | None = None
     abort_at: Time | None = None
     weight_at_abort: int = 0
+    pick_at_abort: Text = ""  # the requests that reached the canary then, beside its weight
     flags_at_abort: list[Word] = []  # those that were above 0
     spec: dict[str, Any] | None = None
 

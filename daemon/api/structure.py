@@ -25,8 +25,7 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
 }
 # What works today instead of what is planned.
 INSTEAD: Final[dict[lists.Key, str]] = {
-    ("Step", "match"): "use a step with a small weight",
-    ("Step", "mirror"): "use a step with a small weight",
+    ("StepMatch", "cohort"): "name a header or cookie that your app gives them",
     ("Step", "gate"): "use pause and let your job run linnet resume",
     ("Flag", "mode"): "use Gated or Independent",
     ("Traffic", "identity"): "use Isolated, or mode PodRatio",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from daemon.api import bluegreen, names, rules
+from daemon.api import bluegreen, names, picks, rules
 from daemon.api.analysis import AnalysisTemplateSpec
 from daemon.api.analysis_faults import analysis_faults, args_faults, template_faults, templates_only_faults
 from daemon.api.bounds import port_faults, positive
@@ -133,6 +133,7 @@ def _release(spec: ReleaseSpec, path: str) -> Errors:
         )
     if isinstance(spec, CanaryProfileSpec) and spec.flags:
         yield from _undeclared(spec.steps or [], [flag.name for flag in spec.flags], f"{path}.steps")
+    yield from picks.pick_faults(spec, f"{path}.steps")
     yield from bluegreen.faults(spec, path)
     if spec.strategy is not None:
         yield from positive(spec.strategy.scale_down_delay, f"{path}.strategy.scaleDownDelay")
@@ -210,10 +211,11 @@ def _steps(steps: list[Step], path: str) -> Errors:
 
 
 def _step(step: Step, path: str) -> Errors:
+    yield from picks.step_faults(step, path)
     exposes = step.weight is not None or bool(step.flags)
     others = [name for name in rules.STEP_KINDS if getattr(step, name) is not None]
-    if step.dwell is not None and not exposes:
-        yield fault(f"{path}.dwell", None, "dwell goes with weight or flags; a pause has a duration of its own")
+    if step.dwell is not None and not exposes and not picks.picks(step):
+        yield fault(f"{path}.dwell", None, "dwell goes with weight, flags, match or mirror; a pause has a duration of its own")
     elif exposes + len(others) != 1:
         found = (["weight/flags"] if exposes else []) + others
         text = (

@@ -197,7 +197,17 @@ def _lists(c: Canary) -> list[tuple[str, Table]]:
     )
     routes = _rows(
         ("ROUTE", "WANTED", "WRITTEN", "ACCEPTED", "OBSERVED", "MESSAGE"),
-        [(f"{r.kind}/{r.name}", _share(r.wanted), _share(r.written), _yes(r.accepted), _share(r.observed), r.message) for r in s.routes],
+        [
+            (
+                f"{r.kind}/{r.name}",
+                r.wanted_pick or _share(r.wanted),
+                r.written_pick or _share(r.written),
+                _yes(r.accepted),
+                r.observed_pick or _share(r.observed),
+                r.message,
+            )
+            for r in s.routes
+        ],
     )
     flags = _rows(
         ("FLAG", "SOURCE", "WANTED", "WRITTEN", "SEEN", "MESSAGE"),

@@ -322,5 +322,5 @@ def _is_due(check: CheckUse, status: CanaryStatus) -> bool:
     if check.moment == "BeforeFirstStep":
         return rollout.checks_from is not None
     if check.moment == "Background":
-        return rollout.judge_from is not None
+        return rollout.judge_from is not None or rollout.picked_from is not None
     return rollout.exposed_at is not None and rollout.step == check.step

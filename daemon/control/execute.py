@@ -205,7 +205,7 @@ class Executor:
     # Exposure.
 
     async def _set_weight(self, resolved: Resolved, action: m.SetWeight) -> None:
-        await together.move(self._routers, resolved.scopes, resolved.canary.status.restore, action.weight)
+        await together.move(self._routers, resolved.scopes, resolved.canary.status.restore, action.weight, action.pick)
 
     async def _restore_routes(self, resolved: Resolved, _: m.RestoreRoutes) -> None:
         await together.give_back(self._routers, resolved.scopes, resolved.canary.status.restore)

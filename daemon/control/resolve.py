@@ -22,6 +22,7 @@ from daemon.kube.objects import Deployment, Service
 from daemon.kube.resources import HORIZONTAL_POD_AUTOSCALERS
 from daemon.rollout.flagsonly import plan_in
 from daemon.rollout.model import Problem
+from daemon.rollout.pick import picks_of
 from daemon.traffic.router import Scope
 from daemon.workloads import gate, preflight
 from daemon.workloads.canary import Identity
@@ -303,6 +304,7 @@ class Resolver:
             port=port,
             kind=kind,
             custom=described,
+            picks=picks_of(spec.steps or []),
         )
 
     def _port(self, spec: CanarySpec, service: Service, problems: list[Problem]) -> int | None:
@@ -362,6 +364,8 @@ class Resolver:
         template: dict[str, Any] = self._templates.decode(deployment.spec.template)
         if pod_ratio and any(step.scale is not None for step in spec.steps or []):
             return [_needs_route("a scale step")]
+        if pod_ratio and picks_of(spec.steps or []):
+            return [_needs_route("a match or mirror step")]
         if pod_ratio and is_blue_green(spec):
             return [_needs_route("blue-green")]
         found = preflight.foreign_controller(deployment) + preflight.pod_shape(template)

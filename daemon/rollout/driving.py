@@ -30,6 +30,8 @@ def refusal(turn: Turn, command: Command) -> str:
 def _weight_refusal(turn: Turn, command: Command) -> str:
     if command.weight is None or not 0 <= command.weight <= 100:
         return "the weight must be a whole number from 0 to 100"
+    if turn.step.pick is not None:
+        return f"step {turn.step.name} is about {turn.step.pick.words}; linnet skip {turn.name} goes on to what comes after it"
     if ramp.ramped(turn):
         return "the evidence moves the weight in this release; use ramp: Steps to drive it"
     if turn.plan.blue_green:

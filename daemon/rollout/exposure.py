@@ -11,6 +11,7 @@ from daemon.rollout import floor, lockstep, promotion, ramp, rollback, sentence
 from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import EnsureCanary
+from daemon.rollout.pick import words
 from daemon.rollout.turn import Turn
 from flags.plan import Action, Answering, Capacity, Flag, Seen, Settled, Weight, forward, walk
 
@@ -83,11 +84,12 @@ def weight_there(turn: Turn, weight: int) -> bool:
         return True
     if not turn.seen.routes:
         return _route_back(turn)
-    if promotion.hold_weight(turn, weight):
+    pick = turn.step.pick
+    if promotion.hold_weight(turn, weight, pick):
         return True
     if turn.overdue:
         problems = "; ".join(r.problem for r in turn.seen.routes if r.problem) or "no parent accepted it"
-        rollback.begin(turn, "RouteTimeout", f"the route did not take {weight} %: {problems}")
+        rollback.begin(turn, "RouteTimeout", f"the route did not take {pick.words if pick else f'{weight} %'}: {problems}")
     return False
 
 
@@ -131,7 +133,7 @@ def _attempt(turn: Turn, action: Action) -> bool:
         case Seen(flag=flag, desired=desired):
             return lockstep.visible(turn, lockstep.view_of(turn, flag), desired)
         case Settled(weight=weight):
-            return all(r.weight == weight and r.accepted for r in turn.seen.routes)
+            return all(r.weight == weight and r.picked == words(turn.step.pick) and r.accepted for r in turn.seen.routes)
         case _:
             raise ValueError(f"no step goes by {type(action).__name__}")
 
@@ -142,6 +144,8 @@ def count_from_here(turn: Turn) -> None:
     before = rollout.requests_before if ramp.ramped(turn) else judge.canary_requests if judge else 0
     if not turn.quiet:
         turn.roll(judge_from=rollout.judge_from or at, deadline_at=rollout.deadline_at or stamp(turn.now + turn.plan.deadline))
+    if turn.step.pick is not None:
+        turn.roll(picked_from=rollout.picked_from or at)
     turn.roll(
         exposed_at=at,
         requests_before=before,
@@ -153,5 +157,6 @@ def tell_step(turn: Turn) -> None:
     step = turn.step
     flags = "".join(f", flag {f.key} at {sentence.flag_shares(f)}" for f in turn.status.flags)
     flags += "".join(f", flag {f.key} is open to everyone already" for f in turn.seen.flags if f.open)
-    told = flags.removeprefix(", ") if turn.plan.flags_only else f"{turn.rollout.weight_reached} % of traffic{flags}"
+    share = step.pick.words if step.pick is not None else f"{turn.rollout.weight_reached} % of traffic"
+    told = flags.removeprefix(", ") if turn.plan.flags_only else f"{share}{flags}"
     turn.tell("Step", f"{sentence.subject(turn)}: step {step.index + 1}/{len(turn.plan.steps)} {step.name}: {told}")

@@ -22,7 +22,8 @@ def note(turn: Turn) -> None:
     if rollout is None or rollout.judge_from is None or phase not in JUDGED:
         return
     last = rollout.exposures[-1] if rollout.exposures else None
-    settled = phase == "Promoting" or (rollout.exposed_at is not None and phase != "Settling")
+    picked = phase != "Promoting" and turn.step.pick is not None  # such requests are no sample: what they show is not compared
+    settled = phase == "Promoting" or (rollout.exposed_at is not None and phase != "Settling" and not picked)
     waiting = turn.waiting
     foreign = waiting.message[:300] if waiting is not None and waiting.reason == "RouteTakenBack" else ""
     weight = last.weight if last is not None and not settled else _in_force(turn, rollout.weight_reached)

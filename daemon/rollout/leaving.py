@@ -72,8 +72,9 @@ def _orphaned(turn: Turn) -> None:
 def _giving_back(turn: Turn) -> bool:
     """Whether routes and flags are still to be put back; given up after the progress deadline."""
     written = [f for f in turn.flags if f.percent is not None]
-    if written or any(r.weight is not None for r in turn.seen.routes):
-        if any(r.weight is not None for r in turn.seen.routes):
+    routed = any(r.weight is not None or r.picked for r in turn.seen.routes)
+    if written or routed:
+        if routed:
             turn.do(RestoreRoutes())
         if written:
             turn.do(RestoreFlags(names=tuple(f.name for f in written)))

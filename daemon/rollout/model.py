@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from daemon.api.status import CanaryStatus, FlagUsage, RestoreEntry
+from daemon.rollout.pick import Pick
 from flags.errors import Direction
 from flags.model import Share
 
@@ -64,6 +65,14 @@ class RouteView(Fact, frozen=True, kw_only=True):
     accepted: bool = True  # every parent reports the object's generation, with references resolved
     manager: str = ""  # who last wrote the weights, when it was not us
     problem: str = ""
+    picked: str = ""  # which requests reach the canary beside its weight, in the words of `Pick`
+
+    def exposes(self) -> bool:
+        """Whether anything of this route reaches the canary."""
+        return bool(self.weight) or bool(self.picked)
+
+    def shows(self, weight: int, picked: str) -> bool:
+        return (self.weight or 0) == weight and self.picked == picked
 
 
 class FlagView(Fact, frozen=True, kw_only=True):
@@ -284,9 +293,10 @@ class DeleteCanary(Action, frozen=True, kw_only=True):
 
 
 class SetWeight(Action, frozen=True, kw_only=True):
-    """Every route sends `weight` percent to the canary; the backend is added at 0 where it is missing."""
+    """Every route sends `weight` percent to the canary, and what is picked besides; its backend is added at 0 where it is missing."""
 
     weight: int
+    pick: Pick | None = None
 
 
 class RestoreRoutes(Action, frozen=True, kw_only=True):

@@ -136,9 +136,9 @@ def describe(found: Outlook) -> str:
     """The sentence: hold, steps, Service, route, flags, coverage, metrics, time, and what becomes of a bad version."""
     plan = found.plan
     hold = "kept paused between releases" if plan.hold_always else "held by the API server's policy"
-    ladder = ", ".join(f"{s.weight} %" for s in plan.steps)
-    if found.ramped:
-        ladder = f"up to {ladder}"
+    first = "".join(f"{said}, then " for said in dict.fromkeys(s.pick.words for s in plan.steps if s.pick is not None))
+    ladder = ", ".join(f"{s.weight} %" for s in plan.steps if s.pick is None)
+    ladder = f"{first}{'up to ' if found.ramped else ''}{ladder}"
     service = f" of Service {found.service}" if found.service else ""
     where = "on " + ", ".join(found.routes) if found.routes else "by share of pods"
     flags = "".join(f", flag {key} with it" for key in found.flags)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from daemon.api.status import PromotionStage
+from daemon.api.status import PromotionStage, RouteStatus
 from daemon.rollout import checks, returning, rollback, sentence
 from daemon.rollout.capacity import balanced, pods_for, settle_sizes, weight_for
 from daemon.rollout.clock import epoch, stamp
@@ -18,9 +18,11 @@ from daemon.rollout.model import (
     ReleaseHold,
     ReplicaSetView,
     ResizeReplicaSets,
+    RouteView,
     SetWeight,
     StoreTemplate,
 )
+from daemon.rollout.pick import Pick, words
 from daemon.rollout.turn import Turn
 
 SAID: Final = {
@@ -166,6 +168,9 @@ def taken_back(turn: Turn) -> str | None:
     """What someone else made of a weight that we had written; None while it is as written, or our own write is under way (P8)."""
     for view in turn.seen.routes:
         status = turn.route_status(view.kind, view.name)
+        picked = _pick_taken(view, status)
+        if picked is not None:
+            return picked
         if status.written is None or view.weight in (status.written, status.wanted) or (status.wanted == 0 and not view.weight):
             continue
         if status.wanted != status.written and not view.manager:
@@ -174,6 +179,16 @@ def taken_back(turn: Turn) -> str | None:
         now = "none (backend removed)" if view.weight is None else f"{view.weight} %"
         return f"{view.kind} {view.name}: {who} set the canary's weight to {now}, wanted {status.wanted} %"
     return None
+
+
+def _pick_taken(view: RouteView, status: RouteStatus) -> str | None:
+    """The same of what is picked beside the weight."""
+    if status.written is None or view.picked in (status.written_pick, status.wanted_pick):
+        return None
+    if status.wanted_pick != status.written_pick and not view.manager:
+        return None
+    now = f"{view.picked} sent to the canary" if view.picked else f"no {status.written_pick or status.wanted_pick} sent to it any more"
+    return f"{view.kind} {view.name}: {view.manager or 'another manager'} changed who reaches the canary: {now}"
 
 
 def _keep_share(turn: Turn) -> None:
@@ -191,21 +206,27 @@ def _keep_share(turn: Turn) -> None:
         turn.tell("TakenBack", f"{seized}; the roll of stable goes on", warning=True)
 
 
-def hold_weight(turn: Turn, weight: int) -> bool:
-    """Brings every route to what `weight` and the canary's ready pods allow; True when all show `weight` and report it."""
+def hold_weight(turn: Turn, weight: int, pick: Pick | None = None) -> bool:
+    """Brings every route to what `weight` and the canary's ready pods allow; True when all show `weight`, and `pick`, and report it."""
     canary = turn.canary
     ready, stable = canary.available if canary else 0, turn.workload.available
     carried = max(weight_for(ready, turn.demand, weight), min(weight, balanced(ready, stable, turn.demand)))
     allowed = min(turn.ceiling, carried)
-    turn.want_weight(allowed)
-    if any((r.weight or 0) != allowed for r in turn.seen.routes):
-        turn.do(SetWeight(weight=allowed))
+    picked = words(pick)
+    turn.want_weight(allowed, picked)
+    if not all(r.shows(allowed, picked) for r in turn.seen.routes):
+        turn.do(SetWeight(weight=allowed, pick=pick))
     elif turn.seen.routes and all(r.accepted for r in turn.seen.routes):
-        turn.note_weight(allowed)
+        turn.note_weight(allowed, picked)
         turn.roll(weight_reached=allowed)
         return allowed == weight
     if turn.seen.routes:
-        turn.wait("RouteAccepting", f"the route is taken to {allowed} %", until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
+        turn.wait(
+            "RouteAccepting",
+            f"the route is taken to {picked or f'{allowed} %'}",
+            until=turn.stage_deadline(),
+            way_out=f"linnet abort {turn.name}",
+        )
         turn.look_at(turn.now + 1)
         return False
     return True

@@ -49,12 +49,13 @@ def begin(turn: Turn, reason: str, cause: str) -> None:
         stage_started_at=stamp(turn.now),
         told=False,
         weight_at_abort=rollout.weight_reached,
+        pick_at_abort=next((r.picked for r in turn.seen.routes if r.picked), ""),
         flags_at_abort=_raised(turn),
     )
     if reason not in BLAMELESS:
         turn.tell("RollingBack", f"{sentence.subject(turn)} is rolled back: {cause}", warning=True)
     elif reason != "Withdrawn":
-        turn.tell("Superseded", f"{sentence.subject(turn)} ends at {rollout.weight_reached} %: {cause}")
+        turn.tell("Superseded", f"{sentence.subject(turn)} ends at {sentence.stood_at(turn)}: {cause}")
 
 
 def rolling_back(turn: Turn) -> None:
@@ -122,7 +123,7 @@ def _zeroed(turn: Turn, view: FlagView) -> bool:
 
 def exposure_ended(turn: Turn) -> bool:
     """Whether no route sends anything to the canary."""
-    return all((r.weight or 0) == 0 for r in turn.seen.routes)
+    return not any(r.exposes() for r in turn.seen.routes)
 
 
 def _weight_off(turn: Turn) -> bool:
@@ -231,7 +232,7 @@ def away(turn: Turn) -> bool:
     """Backend out of every route -> reported by the parents -> drained -> pods. True when all are gone."""
     routes = {(r.kind, r.name) for r in turn.seen.routes}
     recorded = any((e.kind, e.name) in routes for e in turn.seen.restore)  # a daemon may have died before the owners were given back
-    if any(r.weight is not None for r in turn.seen.routes) or (recorded and not turn.overdue):
+    if any(r.weight is not None or r.picked for r in turn.seen.routes) or (recorded and not turn.overdue):
         turn.do(RestoreRoutes())
         turn.wait(
             "RouteRestoring", "the route is put back as it was", until=turn.stage_deadline(), way_out="remove the canary backend by hand"

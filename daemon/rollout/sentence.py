@@ -6,6 +6,7 @@ from daemon.api.conditions import MISMATCH, UNMET
 from daemon.api.status import FlagStatus, FlagUsage
 from daemon.rollout.clock import span
 from daemon.rollout.model import JudgeView, MetricView
+from daemon.rollout.pick import COPIES
 from daemon.rollout.turn import Turn
 
 
@@ -86,8 +87,17 @@ def rolled_back(turn: Turn) -> str:
     ended = rollout.abort_at
     lasted = turn.elapsed(rollout.started_at) - turn.elapsed(ended)
     reason = rollout.rollback_reason or ""
-    head = f"{subject(turn)} rolled back after {span(lasted)} at {rollout.weight_at_abort} %"
+    head = f"{subject(turn)} rolled back after {span(lasted)} at {stood_at(turn)}"
     return f"{head}: {_cause(turn, reason)}{_ended(turn)}"
+
+
+def stood_at(turn: Turn) -> str:
+    """What reached the canary when the way back began. Of copies nobody got an answer, so they are never told as harm to people."""
+    rollout = turn.rollout
+    picked = rollout.pick_at_abort
+    if not picked:
+        return f"{rollout.weight_at_abort} %"
+    return f"{picked}, whose answers nobody got" if picked.startswith(COPIES) else picked
 
 
 def _cause(turn: Turn, reason: str) -> str:

@@ -17,6 +17,7 @@ from daemon.api.defaults import effective
 from daemon.api.quantities import parse_duration
 from daemon.rollout import shares
 from daemon.rollout.model import Fact
+from daemon.rollout.pick import Pick, pick_of
 from flags.model import Desired, OnPromotion
 from flags.plan import Mode
 
@@ -47,6 +48,7 @@ class StepPlan(Fact, frozen=True, kw_only=True):
     check: str = ""  # a template that must succeed before the next step
     approval: ApprovalPlan | None = None
     pods: int = 0  # canary pods in percent of what stable needs, whatever the weight
+    pick: Pick | None = None  # requests that reach the canary beside the weight
 
     @property
     def reach(self) -> int:
@@ -174,12 +176,15 @@ def _outcome(outcome: Outcome | None) -> OutcomePlan:
 def _steps(spec: CanarySpec) -> tuple[StepPlan, ...]:
     plans: list[StepPlan] = []
     weight, pods = 0, 100 if is_blue_green(spec) else 0
+    pick: Pick | None = None
     flags = shares.by_step(spec.flags or [], spec.steps or [])
     for index, step in enumerate(spec.steps or []):
         if step.weight is not None:
             weight = step.weight
+        pick = None if step.weight is not None else pick_of(step) or pick
         pods = step.scale if step.scale is not None else pods
-        plans.append(_step(index, step, weight, pods, flags[index]))
+        needed = max(pods, pick.mirror) if pick is not None else pods
+        plans.append(msgspec.structs.replace(_step(index, step, weight, needed, flags[index]), pick=pick))
     return tuple(plans)
 
 
@@ -212,6 +217,8 @@ def _unnamed(step: Step) -> str:
         return step.analysis.name
     if step.approval is not None:
         return "approval"
+    if step.match is not None or step.mirror is not None:
+        return "match" if step.match is not None else "mirror"
     return f"{step.scale}% of pods" if step.scale is not None else ""
 
 

@@ -215,12 +215,18 @@ class Turn:
 
     # Exposure as it is wanted, written and seen.
 
-    def want_weight(self, weight: int) -> None:
+    def want_weight(self, weight: int, picked: str = "") -> None:
         if not self.seen.routes:
             return  # a route that is gone for now is still the one that moves
         routes = [
             msgspec.structs.replace(
-                self.route_status(r.kind, r.name), wanted=weight, observed=r.weight, accepted=r.accepted, message=r.problem
+                self.route_status(r.kind, r.name),
+                wanted=weight,
+                observed=r.weight,
+                wanted_pick=picked,
+                observed_pick=r.picked,
+                accepted=r.accepted,
+                message=r.problem,
             )
             for r in self.seen.routes
         ]
@@ -230,9 +236,10 @@ class Turn:
         found = (r for r in self.status.routes if r.kind == kind and r.name == name)
         return next(found, RouteStatus(kind=kind, name=name))
 
-    def note_weight(self, weight: int) -> None:
-        """Every route shows `weight`: remember that it was written."""
-        self.set(routes=[msgspec.structs.replace(r, written=weight, wanted=weight) for r in self.status.routes])
+    def note_weight(self, weight: int, picked: str = "") -> None:
+        """Every route shows `weight`, and what is picked: remember that it was written."""
+        seen = {"written": weight, "wanted": weight, "written_pick": picked, "wanted_pick": picked}
+        self.set(routes=[msgspec.structs.replace(r, **seen) for r in self.status.routes])
 
     def flag_status(self, name: str) -> FlagStatus | None:
         return next((f for f in self.status.flags if f.name == name), None)

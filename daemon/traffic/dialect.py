@@ -5,6 +5,8 @@ router is mostly such a description, and what is common (find the split, change 
 `weighted`. Pure: objects in, operations of a JSON Patch out.
 """
 
+from __future__ import annotations
+
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -15,11 +17,49 @@ from daemon.api.status import RestoreEntry
 from daemon.kube.objects import untyped
 from daemon.kube.patch import Operation, add, lookup, parts_of, pointer, remove, replace, test
 from daemon.kube.resources import Resource
+from daemon.rollout.pick import Pick
 from daemon.traffic.router import RouteObject, Scope
 
 Backend = dict[str, Any]
+Rule = dict[str, Any]
 Accepted = Callable[[RouteObject], tuple[bool, str]]
 CLUSTER_LOCAL: Final = (".svc", ".svc.")
+
+
+class Rank(msgspec.Struct, frozen=True, kw_only=True):
+    """A match as gateways compare two of them that fit the same request: the path first, then method, headers, query."""
+
+    path: str
+    method: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def weight(self) -> tuple[bool, int, int]:
+        return bool(self.method), len(self.headers), len(self.query)
+
+    def meets(self, other: Rank) -> bool:
+        """Whether one request can fit both."""
+        if self.path != other.path or (self.method and other.method and self.method != other.method):
+            return False
+        return all(
+            dict(b).get(name, value) == value for a, b in ((self.headers, other.headers), (self.query, other.query)) for name, value in a
+        )
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules around the lists of backends: a copy of one that names the stable Service speaks for some of its requests alone."""
+
+    path: str  # of the list of rules
+    backends: str  # the field of a rule that lists its backends
+    narrow: Callable[
+        [Rule, Pick, Backend, Backend], Rule | None
+    ]  # the copy for these; stable's and the canary's backend. None: none of its requests
+    ranks: Callable[[Rule], Sequence[Rank]]  # what its matches weigh against others
+    copies: Callable[[Rule], Sequence[str]]  # Services that get copies by it
+    cannot: Callable[[RouteObject, Pick], str]  # why not, on this route
+    hosts: Callable[[RouteObject], frozenset[str]]  # whose requests it is about; empty: everybody's
+    limit: int = 0  # how many rules a route may have; 0: any number
 
 
 class Dialect(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +75,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     aside: str = ""  # a field that marks a backend without a share of its own (a mirror)
     hosts: bool = False  # a Service may be written as a host: web.shop.svc.cluster.local
     own: tuple[str, ...] = ()  # fields of a backend that are its Service's alone: the canary's, made after it, has none of them
+    rules: Rules | None = None  # how it says which requests reach the canary beside its weight; None where it cannot
     accepted: Accepted | None = None  # what its status says; None where it has none, then `settle` is waited for
     settle: float = 0.0
 
@@ -80,10 +121,11 @@ def _lists(here: Any, parts: Sequence[str], at: tuple[str | int, ...] = ()) -> I
 
 
 def _find(dialect: Dialect, backends: list[Backend], service: str, scope: Scope) -> Backend | None:
-    return next((b for b in backends if not (dialect.aside and b.get(dialect.aside)) and _names(dialect, b, service, scope)), None)
+    return next((b for b in backends if not (dialect.aside and b.get(dialect.aside)) and names_service(dialect, b, service, scope)), None)
 
 
-def _names(dialect: Dialect, backend: Backend, service: str, scope: Scope) -> bool:
+def names_service(dialect: Dialect, backend: Backend, service: str, scope: Scope) -> bool:
+    """Whether a backend is this Service, at the port that is split."""
     if backend.get("kind", "Service") != "Service" or backend.get("namespace", scope.namespace) != scope.namespace:
         return False
     if scope.port is not None and lookup(backend, dialect.port, None) != scope.port:
@@ -122,14 +164,20 @@ def weigh(dialect: Dialect, split: Split, scope: Scope, weight: int) -> list[Ope
     at = _place(split, stable)
     operations = [_guard(dialect, at, stable), add(f"{at}/{dialect.weight}", 100 - weight)]
     if canary is None:
-        twin = copy.deepcopy(stable)
-        _rename(dialect, twin, scope)
-        for field in dialect.own:
-            _drop(twin, parts_of(field))
+        twin = twin_of(dialect, stable, scope)
         twin[dialect.weight] = weight
         return [*operations, add(f"{split.path}/-", twin)]
     there = _place(split, canary)
     return [*operations, _guard(dialect, there, canary), add(f"{there}/{dialect.weight}", weight)]
+
+
+def twin_of(dialect: Dialect, stable: Backend, scope: Scope) -> Backend:
+    """The canary's backend, made after stable's."""
+    twin = copy.deepcopy(stable)
+    _rename(dialect, twin, scope)
+    for field in dialect.own:
+        _drop(twin, parts_of(field))
+    return twin
 
 
 def _rename(dialect: Dialect, backend: Backend, scope: Scope) -> None:

@@ -21,6 +21,7 @@ from daemon.kube.patch import Operation, add, pointer, replace, test
 from daemon.kube.resources import custom
 from daemon.kube.store import Store
 from daemon.rollout.model import Problem, RouteView
+from daemon.rollout.pick import ELSE, Pick
 from daemon.traffic.ingressrules import Path, clashes, paths_of, rules_for
 from daemon.traffic.router import RouteObject, RouterError, Scope
 from daemon.traffic.settling import Settling, last_manager
@@ -30,8 +31,10 @@ INGRESS_CLASSES: Final = custom("networking.k8s.io", "v1", "ingressclasses", "In
 OBEYING: Final = ("k8s.io/ingress-nginx", "higress.io/higress-controller")  # Traefik's provider answers for the first
 PREFIX: Final = "nginx.ingress.kubernetes.io/"
 CANARY, WEIGHT = f"{PREFIX}canary", f"{PREFIX}canary-weight"
+HEADER, VALUE, COOKIE = f"{PREFIX}canary-by-header", f"{PREFIX}canary-by-header-value", f"{PREFIX}canary-by-cookie"
 AFFINITY, BEHAVIOUR = f"{PREFIX}affinity", f"{PREFIX}affinity-canary-behavior"
 ROLE: Final = "canary-ingress"
+ALWAYS: Final = "always"
 SETTLE: Final = 5.0  # ingress-nginx reads at most every 3.3 s, Traefik every 2 s, where nobody says another
 NAME_LIMIT: Final = 253
 
@@ -65,7 +68,7 @@ class IngressRouter:
             return [_problem("RouteMissing", f"{scope.route} does not exist", "create it, or correct spec.traffic.routes")]
         found = _marked(route, scope) or self._class(route, scope) or _backends(route, scope)
         if found is None:
-            found = self._taken(route, scope)
+            found = self._taken(route, scope) or next((p for p in map(_unpickable, scope.picks) if p is not None), None)
         return [] if found is None else [found]
 
     def _class(self, route: RouteObject, scope: Scope) -> Problem | None:
@@ -104,7 +107,8 @@ class IngressRouter:
             return None
         twin = self._twin(scope)
         weight = None if twin is None else _weight(twin)
-        said = None if twin is None else (twin.metadata.uid, weight, bytes(twin.spec))
+        marks = {} if twin is None else _picking(twin)
+        said = None if twin is None else (twin.metadata.uid, weight, marks, bytes(twin.spec))
         taken, problem = self._settling.of((scope.namespace, twin_name(scope)), said, twin)
         paths = paths_of(route, scope.stable, scope.port)
         if not paths:
@@ -119,6 +123,7 @@ class IngressRouter:
             accepted=taken,
             problem=problem,
             manager="" if twin is None else last_manager(twin, own, [["metadata", "annotations"], ["spec", "rules"]]),
+            picked="" if not marks else next((p.words for p in scope.picks if _marks(p) == marks), ELSE),
         )
 
     def record(self, scope: Scope) -> list[RestoreEntry]:
@@ -132,7 +137,7 @@ class IngressRouter:
     def stable_of(self, entry: RestoreEntry) -> str:
         return msgspec.json.decode(entry.original or '""', type=str)
 
-    async def set_weight(self, scope: Scope, weight: int, *, rehearse: bool = False) -> None:
+    async def set_weight(self, scope: Scope, weight: int, pick: Pick | None = None, *, rehearse: bool = False) -> None:
         route = self._store.get(scope.namespace, scope.name)
         if route is None:
             raise RouterError(f"{self.kind} {scope.namespace}/{scope.name} does not exist", reason="RouteMissing")
@@ -141,11 +146,12 @@ class IngressRouter:
             raise RouterError(f"no rule of {scope.route} names Service {scope.stable}", reason="RouteWithoutService")
         twin = self._store.get(scope.namespace, twin_name(scope))
         if twin is None:
-            await self._create(scope, _render(route, scope, paths, weight), rehearse=rehearse)
+            await self._create(scope, _render(route, scope, paths, weight, pick), rehearse=rehearse)
         elif not _is_ours(twin):
             raise RouterError(f"Ingress {twin.name} exists and was not made by Linnet", reason="RouteTaken")
         else:
-            await self._change(scope, twin, weight, rules_for(paths, scope.canary), rehearse=rehearse)
+            wanted = {CANARY: "true", WEIGHT: str(weight)} | _marks(pick)
+            await self._change(scope, twin, wanted, rules_for(paths, scope.canary), rehearse=rehearse)
 
     async def _create(self, scope: Scope, body: Mapping[str, Any], *, rehearse: bool) -> None:
         try:
@@ -155,10 +161,12 @@ class IngressRouter:
         if not rehearse:
             self._store.put(made)
 
-    async def _change(self, scope: Scope, twin: RouteObject, weight: int, rules: list[dict[str, Any]], *, rehearse: bool) -> None:
+    async def _change(
+        self, scope: Scope, twin: RouteObject, own: Mapping[str, str], rules: list[dict[str, Any]], *, rehearse: bool
+    ) -> None:
         operations: list[Operation] = []
         marks, at = twin.metadata.annotations or {}, pointer("metadata", "annotations")
-        wanted = marks | {CANARY: "true", WEIGHT: str(weight)}
+        wanted = {key: value for key, value in marks.items() if key not in (HEADER, VALUE, COOKIE)} | dict(own)
         if marks != wanted:
             operations = [test(at, marks), replace(at, wanted)] if marks else [add(at, wanted)]
         spec = untyped(twin.spec) or {}
@@ -203,13 +211,43 @@ def _weight(twin: RouteObject) -> int | None:
     return int(written) if written.isdecimal() and twin.metadata.annotation(CANARY) == "true" else None
 
 
-def _render(route: RouteObject, scope: Scope, paths: Sequence[Path], weight: int) -> dict[str, Any]:
+def _picking(twin: RouteObject) -> dict[str, str]:
+    """The marks by which requests are told apart."""
+    marks = twin.metadata.annotations or {}
+    return {key: value for key, value in marks.items() if key in (HEADER, VALUE, COOKIE)} if marks.get(CANARY) == "true" else {}
+
+
+def _marks(pick: Pick | None) -> dict[str, str]:
+    if pick is None:
+        return {}
+    found: dict[str, str] = {}
+    for name, value in pick.headers:
+        found |= {HEADER: name, VALUE: value}
+    for name, _ in pick.cookies:
+        found |= {COOKIE: name}
+    return found
+
+
+def _unpickable(pick: Pick) -> Problem | None:
+    """The dialect knows one header with its value, or one cookie that says `always`; both together would be either."""
+    if pick.mirror or pick.query:
+        message = f"the canary annotations of an Ingress know no {pick.words}"
+    elif len(pick.headers) + len(pick.cookies) > 1:
+        message = f"the canary annotations of an Ingress know one header or one cookie, not {pick.words}"
+    elif any(value != ALWAYS for _, value in pick.cookies):
+        message = f"canary-by-cookie of an Ingress knows a cookie by the value {ALWAYS} alone, not {pick.words}"
+    else:
+        return None
+    return _problem("RouteCannotPick", message, "match by one header, or name a route of another kind")
+
+
+def _render(route: RouteObject, scope: Scope, paths: Sequence[Path], weight: int, pick: Pick | None) -> dict[str, Any]:
     """Owned by the owner's Ingress, without which a canary's means nothing: deleted with it."""
     owner = {"apiVersion": INGRESSES.api_version, "kind": INGRESSES.kind, "name": route.name, "uid": route.metadata.uid}
     metadata = {
         "name": twin_name(scope),
         "labels": {names.ROLE: ROLE},
-        "annotations": {CANARY: "true", WEIGHT: str(weight)},
+        "annotations": {CANARY: "true", WEIGHT: str(weight)} | _marks(pick),
         "ownerReferences": [owner],
     }
     spec: dict[str, Any] = {"rules": rules_for(paths, scope.canary)}

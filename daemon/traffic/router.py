@@ -14,6 +14,7 @@ from daemon.api.status import RestoreEntry
 from daemon.kube.objects import KubeObject
 from daemon.kube.objects.parts import EMPTY
 from daemon.rollout.model import Problem, RouteView
+from daemon.rollout.pick import Pick
 
 
 class RouteObject(KubeObject, frozen=True):
@@ -33,6 +34,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None  # the Service port that is split; None where there is only one
     kind: str = "HTTPRoute"
     custom: CustomRouter | None = None  # how the owner describes a kind that is not in the registry
+    picks: tuple[Pick, ...] = ()  # what the steps want to reach the canary beside its weight
 
     @property
     def route(self) -> str:
@@ -65,10 +67,10 @@ class Router(Protocol):
         """The stable Service that a line of the undo log speaks of."""
         ...
 
-    async def set_weight(self, scope: Scope, weight: int, *, rehearse: bool = False) -> None:
-        """`weight` percent to the canary, its backend added where missing. Nothing is written where that is so already.
+    async def set_weight(self, scope: Scope, weight: int, pick: Pick | None = None, *, rehearse: bool = False) -> None:
+        """`weight` percent to the canary and what is picked besides, its backend added where missing. Nothing is written where that is so.
 
-        `rehearse`: the API server is asked whether it would take the write, and nothing is stored.
+        `pick`: None takes away what was picked before. `rehearse`: the API server is asked whether it would take the write, and nothing is stored.
         """
         ...
 

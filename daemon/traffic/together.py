@@ -11,31 +11,35 @@ import msgspec
 
 from daemon.api.status import RestoreEntry
 from daemon.kube.errors import KubeError
+from daemon.rollout.pick import Pick
 from daemon.traffic.registry import Routers
 from daemon.traffic.router import RouterError, Scope
 
 
 class _Move(msgspec.Struct, frozen=True):
+    """A route, and where it is or is to go."""
+
     scope: Scope
-    before: int | None  # percent; None where the canary's backend is not in it
+    before: int  # percent
+    picked: Pick | None  # what reached the canary besides
 
 
-async def move(routers: Routers, scopes: Sequence[Scope], undo: Sequence[RestoreEntry], weight: int) -> None:
-    """`weight` percent on all of them. RouterError names the route that did not move."""
-    moves = [_Move(scope, _weight(routers, scope, undo)) for scope in scopes]
-    if all((m.before or 0) >= weight for m in moves):
-        await _each(routers, moves, weight)
+async def move(routers: Routers, scopes: Sequence[Scope], undo: Sequence[RestoreEntry], weight: int, pick: Pick | None = None) -> None:
+    """`weight` percent, and what is picked, on all of them. RouterError names the route that did not move."""
+    moves = [_as_it_is(routers, scope, undo) for scope in scopes]
+    if pick is None and all(m.before >= weight for m in moves):
+        await _each(routers, [_Move(m.scope, weight, None) for m in moves])
         return
     if len(moves) > 1:
         for one in moves:
-            await _named(routers, one.scope, weight, rehearse=True)
+            await _named(routers, one.scope, weight, pick, rehearse=True)
     written: list[_Move] = []
     for one in moves:
         try:
-            await _named(routers, one.scope, weight)
+            await _named(routers, one.scope, weight, pick)
         except (RouterError, KubeError, TimeoutError):
             with suppress(RouterError, KubeError, TimeoutError):  # what could not be put back, the next pass sees and says
-                await _each(routers, written, None)
+                await _each(routers, written)
             raise
         written.append(one)
 
@@ -52,27 +56,29 @@ async def give_back(routers: Routers, scopes: Sequence[Scope], undo: Sequence[Re
         raise problem
 
 
-async def _each(routers: Routers, moves: Sequence[_Move], weight: int | None) -> None:
-    """Each for itself; the first problem is raised once all were tried. Without a weight, each goes back to what it was."""
+async def _each(routers: Routers, moves: Sequence[_Move]) -> None:
+    """Each for itself, to what its move says; the first problem is raised once all were tried."""
     problem: Exception | None = None
     for one in moves:
         try:
-            await _named(routers, one.scope, (one.before or 0) if weight is None else weight)
+            await _named(routers, one.scope, one.before, one.picked)
         except (RouterError, KubeError, TimeoutError) as e:
             problem = problem or e
     if problem is not None:
         raise problem
 
 
-async def _named(routers: Routers, scope: Scope, weight: int, *, rehearse: bool = False) -> None:
+async def _named(routers: Routers, scope: Scope, weight: int, pick: Pick | None, *, rehearse: bool = False) -> None:
     """With the route's name in whatever the API server says of it."""
     try:
-        await routers.of(scope).set_weight(scope, weight, rehearse=rehearse)
+        await routers.of(scope).set_weight(scope, weight, pick, rehearse=rehearse)
     except KubeError as e:
-        refused = f"{scope.route} did not take {weight} %{', so no route was moved' if rehearse else ''}: {e}"
+        refused = f"{scope.route} did not take {pick.words if pick else f'{weight} %'}{', so no route was moved' if rehearse else ''}: {e}"
         raise RouterError(refused, reason="RouteRefused", retryable=True) from e
 
 
-def _weight(routers: Routers, scope: Scope, undo: Sequence[RestoreEntry]) -> int | None:
+def _as_it_is(routers: Routers, scope: Scope, undo: Sequence[RestoreEntry]) -> _Move:
     view = routers.of(scope).view(scope, undo)
-    return view.weight if view is not None else None
+    if view is None:
+        return _Move(scope, 0, None)
+    return _Move(scope, view.weight or 0, next((p for p in scope.picks if p.words == view.picked), None))

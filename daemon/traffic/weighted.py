@@ -16,7 +16,9 @@ from daemon.kube.client import Client
 from daemon.kube.patch import Operation, parts_of
 from daemon.kube.store import Store
 from daemon.rollout.model import Problem, RouteView
-from daemon.traffic.dialect import Dialect, recorded, service_of, share, splits_of, unweigh, weigh
+from daemon.rollout.pick import Pick
+from daemon.traffic import picking
+from daemon.traffic.dialect import Dialect, Split, recorded, service_of, share, splits_of, unweigh, weigh
 from daemon.traffic.router import RouteObject, RouterError, Scope
 from daemon.traffic.settling import Settling, last_manager
 
@@ -52,6 +54,10 @@ class WeightedRouter:
         if not splits:
             message = f"no rule of {scope.route} names Service {scope.stable}"
             return [Problem(reason="RouteWithoutService", message=message, way_out="add it as a backend, or name the right route")]
+        if scope.picks:
+            found = picking.fault(self._dialect, splits, route, self._store, scope)
+            if found is not None:
+                return [Problem(reason="RouteCannotPick", message=found[0], way_out=found[1])]
         if any(split.others(self._dialect) for split in splits):
             more = f"splits a rule between more than {scope.stable} and {scope.canary}: such a split is not in this version"
             return [Problem(reason="RouteSplitAlready", message=f"{scope.route} {more}", way_out="give the Service a rule of its own")]
@@ -61,7 +67,8 @@ class WeightedRouter:
         route = self._store.get(scope.namespace, scope.name)
         if route is None:
             return None
-        splits = splits_of(self._dialect, route, scope)
+        picks = picking.picks_here(self._dialect, scope, _entries(undo, scope))
+        splits = self._splits(route, scope, picks=picks)
         ours = bool(_entries(undo, scope))
         weights = {share(self._dialect, split) for split in splits if split.canary is not None}
         missing = any(split.canary is None for split in splits)
@@ -80,31 +87,48 @@ class WeightedRouter:
             accepted=accepted,
             problem=problem,
             manager=self._last_manager(route),
+            picked=picking.picked(self._dialect, splits, route, scope) if picks else "",
         )
+
+    def _splits(self, route: RouteObject, scope: Scope, *, picks: bool) -> list[Split]:
+        """The owner's own: a rule of ours that copies names the stable Service as well."""
+        found = splits_of(self._dialect, route, scope)
+        mine = (
+            {f"{self._dialect.rules.path}/{n}/" for n, _ in picking.ours(self._dialect, route, scope)}
+            if picks and self._dialect.rules
+            else ()
+        )
+        return [s for s in found if not s.path.startswith(tuple(mine))] if mine else found
 
     def record(self, scope: Scope) -> list[RestoreEntry]:
         route = self._get(scope)
-        written = owners.record(route.metadata)
+        picks = picking.picks_here(self._dialect, scope)
+        leaves: list[tuple[str, str | None]] = [(s.path, recorded(s)) for s in self._splits(route, scope, picks=picks)]
+        if picks and self._dialect.rules is not None and leaves:
+            leaves.append((self._dialect.rules.path, None))  # there may be rules of ours in it, and none was there before
         return [
             RestoreEntry(
                 api_version=self._dialect.resource.api_version,
                 kind=self.kind,
                 namespace=scope.namespace,
                 name=scope.name,
-                pointer=split.path,
-                original=recorded(split),
-                owners=written,
+                pointer=path,
+                original=original,
+                owners=owners.record(route.metadata),
             )
-            for split in splits_of(self._dialect, route, scope)
+            for path, original in leaves
         ]
 
     def stable_of(self, entry: RestoreEntry) -> str:
         return service_of(self._dialect, entry)
 
-    async def set_weight(self, scope: Scope, weight: int, *, rehearse: bool = False) -> None:
+    async def set_weight(self, scope: Scope, weight: int, pick: Pick | None = None, *, rehearse: bool = False) -> None:
         route = self._get(scope)
-        splits = splits_of(self._dialect, route, scope)
+        picks = picking.picks_here(self._dialect, scope)
+        splits = self._splits(route, scope, picks=picks)
         operations = [o for split in splits for o in weigh(self._dialect, split, scope, weight)]
+        if picks:
+            operations += picking.write(self._dialect, splits, route, scope, pick)
         if operations:
             await self._patch(scope, operations, rehearse=rehearse)
 
@@ -113,7 +137,11 @@ class WeightedRouter:
         route = self._store.get(scope.namespace, scope.name)
         if route is None or not entries:
             return
-        operations = unweigh(self._dialect, splits_of(self._dialect, route, scope), entries)
+        picks = picking.picks_here(self._dialect, scope, entries)
+        splits = self._splits(route, scope, picks=picks)
+        operations = unweigh(self._dialect, splits, [e for e in entries if e.original is not None])
+        if picks:
+            operations += picking.write(self._dialect, splits, route, scope, None)
         written = None
         if operations:
             await self._patch(scope, operations)

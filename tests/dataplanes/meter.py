@@ -32,10 +32,11 @@ class Client:
         self._host = host
         self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def ask(self, path: str, seen: Seen) -> None:
+    async def ask(self, path: str, seen: Seen, method: str = "GET", fields: str = "") -> None:
+        """`fields`: more lines of the head, each with its end."""
         try:
             async with asyncio.timeout(ANSWER_WITHIN):
-                status, body = await self._ask(path)
+                status, body = await self._ask(path, method, fields)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, LookupError) as e:
             seen.failures.append(f"{path}: {type(e).__name__}: {e}")
             return
@@ -44,17 +45,17 @@ class Client:
         else:
             seen.failures.append(f"{path}: {status}: {body}")
 
-    async def _ask(self, path: str) -> tuple[int, str]:
+    async def _ask(self, path: str, method: str, fields: str) -> tuple[int, str]:
         kept = bool(self._free)
         reader, writer = self._free.pop() if kept else await asyncio.open_connection(*self._at)
         stays = False
         try:
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n{fields}\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             kept = False  # what comes from here on is an answer, and is not asked for twice
-            fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
-            body = await reader.readexactly(int(fields.get("content-length", "0")))
-            stays = fields.get("connection") != "close"
+            answered = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
+            body = await reader.readexactly(int(answered.get("content-length", "0")))
+            stays = answered.get("connection") != "close"
             return int(head.split(" ", 2)[1]), body.decode()
         except asyncio.IncompleteReadError as e:
             if not kept or e.partial:
@@ -64,7 +65,7 @@ class Client:
                 self._free.append((reader, writer))
             else:
                 writer.close()  # whatever ended it, cancellation too: no transport is left to the collector
-        return await self._ask(path)
+        return await self._ask(path, method, fields)
 
     def close(self) -> None:
         for _, writer in self._free:

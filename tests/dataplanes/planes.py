@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from daemon.api.routers import CustomRouter, RouteReady
+from daemon.rollout.pick import SAFE, Pick
 from tests.testbed.contour import GATEWAY as CONTOUR
 from tests.testbed.gateway import GATEWAY_NAMESPACE
 from tests.testbed.istio import GATEWAY as ISTIO
 
 Object = dict[str, Any]
 STABLE, CANARY = "web", "web-canary"
+HEADER: Final = Pick(headers=(("x-group", "staff"),))
+COOKIE: Final = Pick(cookies=(("beta", "yes.1"),))
+ALWAYS: Final = Pick(cookies=(("beta", "always"),))
+QUERY: Final = Pick(query=(("canary", "1"),))
+SEVERAL: Final = Pick(headers=(("x-group", "staff"), ("x-lab", "7")), query=(("canary", "1"),))
+COPIES: Final = Pick(mirror=100, methods=SAFE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,7 @@ class Plane:
     custom: CustomRouter | None = None
     stops: bool = False  # its controller is another process than its proxy
     settle: float | None = None  # in force before the router takes it to be: a whole mesh takes longer than this one
+    picks: tuple[Pick, ...] = ()  # what it is to tell apart
     apart: str = ""  # the object of ours that holds the split, where the owner's is never written
 
 
@@ -117,7 +125,13 @@ AS_TRAEFIK: Final = CustomRouter(
 )
 _TRAEFIK_PARENT: Final = {"name": "web", "namespace": GATEWAY_NAMESPACE}
 PLANES: Final = (
-    Plane(name="HTTPRoute on Traefik", router="HTTPRoute", gateway="gateway", objects=_http_route(_TRAEFIK_PARENT)),
+    Plane(
+        name="HTTPRoute on Traefik",
+        router="HTTPRoute",
+        gateway="gateway",
+        objects=_http_route(_TRAEFIK_PARENT),
+        picks=(HEADER, COOKIE, QUERY, SEVERAL),
+    ),
     Plane(name="TraefikService on Traefik", router="TraefikService", gateway="own_gateway", objects=_traefik_service),
     Plane(
         name="TraefikService on Traefik, described",
@@ -126,9 +140,25 @@ PLANES: Final = (
         objects=_traefik_service,
         custom=AS_TRAEFIK,
     ),
-    Plane(name="Ingress on Traefik", router="Ingress", gateway="own_gateway", objects=_ingress, apart=f"web-{CANARY}"),
-    Plane(name="HTTPProxy on Contour", router="HTTPProxy", gateway="contour", objects=_http_proxy, stops=True),
+    Plane(
+        name="Ingress on Traefik", router="Ingress", gateway="own_gateway", objects=_ingress, picks=(HEADER, ALWAYS), apart=f"web-{CANARY}"
+    ),
+    Plane(
+        name="HTTPProxy on Contour",
+        router="HTTPProxy",
+        gateway="contour",
+        objects=_http_proxy,
+        picks=(HEADER, COOKIE, QUERY, SEVERAL),
+        stops=True,
+    ),
     Plane(name="HTTPProxy on Contour, described", router="HTTPProxy", gateway="contour", objects=_http_proxy, custom=AS_PROXY, stops=True),
     Plane(name="VirtualService on Istio", router="VirtualService", gateway="istio", objects=_virtual_service, settle=2.0),
-    Plane(name="HTTPRoute on Contour", router="HTTPRoute", gateway="contour", objects=_http_route(dict(CONTOUR)), stops=True),
+    Plane(
+        name="HTTPRoute on Contour",
+        router="HTTPRoute",
+        gateway="contour",
+        objects=_http_route(dict(CONTOUR)),
+        picks=(HEADER, COOKIE, QUERY, SEVERAL, COPIES),
+        stops=True,
+    ),
 )

@@ -9,8 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from daemon.rollout.pick import Pick
 from daemon.traffic.registry import DISCOVERED, ROUTERS
-from tests.dataplanes.planes import PLANES
+from tests.dataplanes.planes import ALWAYS, PLANES
 from tests.testbed.build import CONTOUR, ENVOY, GATEWAY_API, ISTIO_RELEASE
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "routers.md"
@@ -38,7 +39,20 @@ anywhere, so a VirtualService counts as in force after a stated time; the suite 
 **Contract alone** means that the same code passes the same tests on the sandbox's API server, on objects with every optional field around the
 weight filled, and that no gateway was at hand.
 
-Every router moves weights in whole percents, 0 and 100 among them. Matching by header or cookie, and mirroring, are in none of them.
+Every router moves weights in whole percents, 0 and 100 among them.
+
+## Match and mirror
+
+Which requests a `match` or `mirror` step can pick. **Tried** means, on a real gateway: all of 40 requests that match reach the canary, and
+none of 40 of each sort that nearly match (another value, a part of the conditions, a cookie whose name or value only contains it); of a mirror,
+a copy of each request reaches the canary and none of a `POST`; clients get the other version's answer; all by the versions' own request log.
+
+"""
+REST: Final = """
+A header with its exact value is core of the Gateway API, so it is not refused on any gateway. Istio, Envoy Gateway and Cilium pass a query, copies
+and copies of a share in their conformance reports, and are trusted with them; a cookie needs a regular expression, of which no report speaks. Contour
+copies all requests, whatever the percent says, so a share is refused there. Any other gateway, and every other kind of route, is refused with
+`RouteCannotPick` before anything starts.
 """
 
 
@@ -50,7 +64,21 @@ def page() -> str:
         lines.append(f"| `{kind}` | `{entry.resource.group}` | {'yes' if kind in DISCOVERED else 'no'} | {tried} |")
     described = [f"{p.router} on {GATEWAYS[p.gateway]}" for p in PLANES if p.custom is not None]
     lines.append(f"| any other, described in `spec.traffic.routers` | its own | no | as a description of {'; of '.join(described)} |")
-    return HEAD + "\n".join(lines) + "\n" + TAIL
+    picks = ["| route | on | can pick |", "|---|---|---|"]
+    for plane in PLANES:
+        if plane.custom is None:
+            said = "; ".join(_picked(p) for p in plane.picks) or "nothing: refused"
+            picks.append(f"| `{plane.router}` | {GATEWAYS[plane.gateway]} | {said} |")
+    return HEAD + "\n".join(lines) + "\n" + TAIL + "\n".join(picks) + "\n" + REST
+
+
+def _picked(pick: Pick) -> str:
+    """By what, without the values."""
+    if pick.mirror:
+        return f"copies of {pick.mirror} %"
+    kinds = {"header": pick.headers, "cookie": pick.cookies, "query": pick.query}
+    said = [f"{len(asked)} headers" if len(asked) > 1 else kind for kind, asked in kinds.items() if asked]
+    return " and ".join(said) + (" with the value always" if pick == ALWAYS else "")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,11 @@ import asyncio
 import copy
 import math
 import time
+import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,15 +22,16 @@ import pytest
 
 from daemon.api import names
 from daemon.kube import config
-from daemon.kube.client import Client
+from daemon.kube.client import Client as KubeClient
 from daemon.kube.transport import Transport
 from daemon.rollout.model import RouteView
+from daemon.rollout.pick import Pick, words
 from daemon.traffic.informers import RouteInformers
 from daemon.traffic.registry import Routers, discovered
 from daemon.traffic.router import Router, Scope
 from daemon.traffic.virtualservice import DESTINATION_RULES, VIRTUAL_SERVICE, VirtualServiceRouter
 from tests.conftest import missing_parts
-from tests.dataplanes.meter import Seen, Steady, measure
+from tests.dataplanes.meter import Client, Seen, Steady, measure
 from tests.dataplanes.planes import CANARY, PLANES, STABLE, Object, Plane
 from tests.testbed.contour import Contour, start_contour
 from tests.testbed.controlplane import ControlPlane
@@ -45,17 +49,22 @@ pytestmark = [
 ADDRESSES = {STABLE: "10.99.200.1", CANARY: "10.99.200.2"}
 DRAIN = 1.0
 HOST = "split.test"
+LOGGED = 40
 
 
 @pytest.fixture(scope="session")
 def versions(control_plane: ControlPlane) -> None:
     """The app, twice."""
     import sys
-    from pathlib import Path
 
     given = [f"{name}={address}:8080" for name, address in ADDRESSES.items()]
     root = Path(__file__).parents[2]
-    control_plane.popen([sys.executable, "-m", "tests.testbed.backends", *given], name="versions", cwd=root)
+    log = f"log={_log(control_plane)}"
+    control_plane.popen([sys.executable, "-m", "tests.testbed.backends", *given, log], name="versions", cwd=root)
+
+
+def _log(control_plane: ControlPlane) -> Path:
+    return control_plane.directory / "versions-seen.log"
 
 
 @pytest.fixture(scope="session")
@@ -101,7 +110,9 @@ class Stand:
         self, plane: Plane, cluster: ControlPlane, url: str, namespace: str, client: Client, routers: Routers, informers: RouteInformers
     ) -> None:
         self.plane, self.cluster, self.url, self.namespace = plane, cluster, url, namespace
-        self.scope = Scope(namespace=namespace, name="web", stable=STABLE, canary=CANARY, kind=plane.router, custom=plane.custom)
+        self.scope = Scope(
+            namespace=namespace, name="web", stable=STABLE, canary=CANARY, kind=plane.router, custom=plane.custom, picks=plane.picks
+        )
         self.resource = routers.resource(self.scope)
         self.store = informers.store(self.resource)
         self.router: Router = routers.of(self.scope)
@@ -147,6 +158,24 @@ class Stand:
         await asyncio.sleep(DRAIN)
         return took
 
+    async def pick(self, pick: Pick | None) -> None:
+        """Beside weight 0, or nothing any more."""
+        await self.router.set_weight(self.scope, 0, pick)
+        await self.until(lambda v: v is not None and v.picked == words(pick) and v.weight == 0 and v.accepted, words(pick) or "no pick")
+        await asyncio.sleep(DRAIN)
+
+    async def logged(self, method: str = "GET", query: str = "", fields: str = "") -> tuple[Counter[str], Counter[str]]:
+        """What clients got, and what the versions' own log says, of some requests."""
+        run, seen = f"/logged/{uuid.uuid4().hex}", Seen()
+        client = Client(self.url, self.host)
+        for _ in range(LOGGED):
+            await client.ask(f"{run}{query}", seen, method, fields)
+        client.close()
+        assert seen.failures == [], seen.failures[:3]
+        await asyncio.sleep(0.3)  # copies may come after the answer
+        lines = [line.split(" ")[0] for line in _log(self.cluster).read_text().splitlines() if run in line]
+        return seen.versions, Counter(lines)
+
     async def ask(self, requests: int) -> Seen:
         seen = await measure(self.url, self.host, requests)
         assert seen.failures == [], seen.failures[:3]
@@ -170,7 +199,7 @@ class Stand:
 @asynccontextmanager
 async def a_stand(plane: Plane, cluster: ControlPlane, url: str, namespace: str) -> AsyncIterator[Stand]:
     async with Transport(config.load(str(cluster.kubeconfig))) as transport:
-        client = Client(transport, field_manager=names.FIELD_MANAGER)
+        client = KubeClient(transport, field_manager=names.FIELD_MANAGER)
         informers = RouteInformers(client, [namespace], discovered())
         running = asyncio.create_task(informers.run())
         try:
@@ -269,6 +298,65 @@ async def _taken_back(stand: Stand) -> None:
     await stand.until(lambda v: v is not None and v.accepted, "the healer's is taken")
     await asyncio.sleep(DRAIN)
     assert (await stand.ask(100)).versions == {STABLE: 100}
+
+
+def _asking(pick: Pick) -> tuple[str, str]:
+    """How a client shows that it is meant: query and more lines of the head."""
+    fields = "".join(f"{name.title()}: {value}\r\n" for name, value in pick.headers)
+    fields += "".join(f"Cookie: a=b; {name}={value}; c=d\r\n" for name, value in pick.cookies)
+    return "".join(f"?{name}={value}" for name, value in pick.query), fields
+
+
+def _nearly(pick: Pick) -> Iterator[tuple[str, str]]:
+    """Requests that meet a part of the conditions, or another value."""
+    yield "", ""
+    if pick.headers:
+        yield "", f"{pick.headers[0][0]}: other\r\n"
+    if pick.cookies:
+        name, value = pick.cookies[0]
+        yield "", f"Cookie: x{name}={value}; {name}={value}0\r\n"
+        yield "", f"Cookie: {name}={value.replace('.', 'x')}0\r\n"
+    if pick.query:
+        yield f"?{pick.query[0][0]}=other", ""
+    if len(pick.headers) > 1:
+        yield "", f"{pick.headers[0][0]}: {pick.headers[0][1]}\r\n"
+
+
+async def test_only_requests_that_are_picked_reach_the_canary(
+    plane: Plane, url: str, versions: None, control_plane: ControlPlane, namespace: str
+) -> None:
+    """Each pick for itself: all that match on the canary and nobody else, by the versions' own log; then nobody, and the route as it was."""
+    if not plane.picks:
+        pytest.skip("declared: such a route tells no requests apart")
+    async with a_stand(plane, control_plane, url, namespace) as stand:
+        before = stand.state()
+        stand.undo = stand.router.record(stand.scope)
+        await stand.weigh(0)
+        for pick in plane.picks:
+            await stand.pick(pick)
+            if pick.mirror:
+                await _copied(stand, pick)
+                continue
+            query, fields = _asking(pick)
+            assert await stand.logged("GET", query, fields) == ({CANARY: LOGGED}, {CANARY: LOGGED}), pick.words
+            for query, fields in _nearly(pick):
+                assert await stand.logged("GET", query, fields) == ({STABLE: LOGGED}, {STABLE: LOGGED}), (pick.words, query, fields)
+        await stand.weigh(30)
+        assert 5 <= (await stand.ask(100)).versions[CANARY] <= 60
+        found = stand.view()
+        assert found is not None and found.picked == "", "a weight takes the place of what was picked"
+        await stand.pick(plane.picks[0])
+        await stand.router.restore(stand.scope, stand.undo)
+        assert stand.state() == before
+
+
+async def _copied(stand: Stand, pick: Pick) -> None:
+    """Everybody gets stable's answer; the canary gets a copy of all that may be sent twice, and of nothing else."""
+    answers, served = await stand.logged("GET")
+    assert answers == {STABLE: LOGGED}
+    assert served == {STABLE: LOGGED, CANARY: LOGGED}, pick.words
+    changing = await stand.logged("POST", fields="Content-Length: 0\r\n")
+    assert changing == ({STABLE: LOGGED}, {STABLE: LOGGED})
 
 
 def _yaml(body: Object) -> str:

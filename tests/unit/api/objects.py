@@ -54,6 +54,12 @@ FULL_CANARY: dict[str, Any] = {
     },
     "strategy": {"type": "Canary", "scaleDownDelay": "5m", "ramp": "Adaptive", "baseline": "Stable", "placement": "SideBySide"},
     "steps": [
+        {"name": "copies", "mirror": {"percent": 100, "methods": ["GET", "HEAD"]}, "dwell": {"minDuration": "2m"}},
+        {
+            "name": "staff",
+            "match": {"headers": {"x-group": "staff"}, "cookies": {"beta": "yes"}, "query": {"canary": "1"}},
+            "dwell": {"minDuration": "10m"},
+        },
         {"name": "smoke", "weight": 5, "dwell": {"minDuration": "2m", "minRequests": 500}},
         {"name": "look", "pause": {"duration": "10m"}},
         {"name": "half", "weight": 50, "flags": [HALF], "dwell": {"minDuration": "10m"}},

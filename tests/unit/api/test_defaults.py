@@ -135,7 +135,7 @@ def test_the_profiles_source_serves_the_built_in_metric() -> None:
 
 def test_only_exposures_without_a_dwell_get_one() -> None:
     """A pause has a duration of its own, and a dwell that was written stays as written."""
-    steps = [Step(weight=5), Step(weight=10, dwell=Dwell(min_requests=9)), Step(pause=msgspec.convert({}, type=type(FULL.steps[1].pause)))]  # type: ignore[index]
+    steps = [Step(weight=5), Step(weight=10, dwell=Dwell(min_requests=9)), Step(pause=msgspec.convert({}, type=type(FULL.steps[3].pause)))]  # type: ignore[index]
     by_steps = CanarySpec(workload_ref=WorkloadRef(name="a"), steps=steps, strategy=Strategy(ramp="Steps"))
     assert [step.dwell for step in effective(by_steps).steps or []] == [DWELL, Dwell(min_requests=9), None]
     by_evidence = CanarySpec(workload_ref=WorkloadRef(name="a"), steps=steps)

@@ -59,7 +59,7 @@ def test_nothing_is_owed() -> None:
 def test_there_are_leaves_of_every_sort() -> None:
     """The walk itself works: it finds refused ones, and settable ones deep inside lists."""
     paths = {path: refused for path, _, refused in leaves()}
-    assert paths["Canary.spec.steps[].mirror"]
+    assert paths["Canary.spec.steps[].match.cohort"]
     assert not paths["Canary.spec.steps[].approval.timeout"]
     assert not paths["Canary.spec.steps[].dwell.minRequests"]
     assert "Canary.spec.strategy.baseline" not in settable()
@@ -87,7 +87,9 @@ def test_the_full_profile_has_every_settable_leaf() -> None:
 
 
 def written(value: Any, path: str = "") -> list[str]:
-    """Paths of all leaves of an object."""
+    """Paths of all leaves of an object; what people name themselves is an entry without a name."""
+    if path.endswith(tuple(f"match.{kind}" for kind in ("headers", "cookies", "query"))):
+        return [f"{path}[]"]
     if isinstance(value, dict):
         return [leaf for name, child in value.items() for leaf in written(child, f"{path}.{name}" if path else name)]
     if isinstance(value, list):

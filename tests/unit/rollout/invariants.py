@@ -50,7 +50,7 @@ def p1(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
     """A rollout ends only after its route, its flags and the floor are as they were found."""
     if before.rollout is None or decision.status.rollout is not None or seen.workload is None:
         return
-    assert all(r.weight is None for r in seen.routes), "the rollout ended with our backend in a route"
+    assert all(r.weight is None and not r.picked for r in seen.routes), "the rollout ended with our backend in a route"
     assert not seen.floor_written or m.RestoreFloor() in decision.actions, "the rollout ended with the floor lifted"
     assert seen.canary is None, "the rollout ended with a canary"
     left = [f for f in seen.flags if f.percent is not None and not f.error]
@@ -61,6 +61,8 @@ def p2_forward(world: World, seen: m.Observed, before: CanaryStatus, decision: m
     """No weight is written that the ready pods cannot carry."""
     ready = seen.canary.available if seen.canary else 0
     for action in decision.actions:
+        if isinstance(action, m.SetWeight) and action.pick is not None:
+            assert ready, f"{action} without a ready pod"
         if isinstance(action, m.SetWeight) and action.weight > 0:
             assert action.weight <= _carried(seen, ready, action.weight), f"{action} with {ready} ready pods"
 
@@ -160,7 +162,7 @@ def p3_back(world: World, seen: m.Observed, before: CanaryStatus, decision: m.De
 def p3_pods(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
     """No pod of a canary is taken away while a route still names it."""
     if m.DeleteCanary() in decision.actions and seen.workload is not None and before.rollout is not None:
-        assert all(not r.weight for r in seen.routes), f"the canary ends under {seen.routes}"
+        assert not any(r.exposes() for r in seen.routes), f"the canary ends under {seen.routes}"
 
 
 def whole_steps(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:

@@ -93,7 +93,7 @@ class World(MovingWorld):
 
     def as_found(self) -> None:
         """P1: nothing of the user's is changed."""
-        assert all(r.weight is None for r in self.routes), self.routes
+        assert all(r.weight is None and not r.picked for r in self.routes), self.routes
         assert not self.canaries, self.canaries
         assert all(f.percent is None for f in self.flags), self.flags
         assert self.hpa is None or (self.hpa.minimum == self.hpa.original and not self.hpa.lifted), self.hpa

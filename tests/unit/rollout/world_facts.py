@@ -59,6 +59,7 @@ class Flag:
 class Route:
     name: str = "checkout"
     weight: int | None = None
+    picked: str = ""
     accepted: bool = True
     accepts: bool = True
     manager: str = ""

@@ -6,6 +6,7 @@ Each write is applied as the shell would apply it, idempotent; Deployment, HPA, 
 from __future__ import annotations
 
 from daemon.rollout import model as m
+from daemon.rollout.pick import words
 from flags.model import Share
 from tests.unit.rollout.world_facts import Flag, Pods
 from tests.unit.rollout.world_seen import SeenWorld
@@ -65,13 +66,15 @@ class MovingWorld(SeenWorld):
 
     def _act_on_exposure(self, action: m.Actions) -> None:
         match action:
-            case m.SetWeight(weight=weight):
+            case m.SetWeight(weight=weight, pick=pick):
                 for route in self.routes:
-                    if route.weight != weight:
+                    if (route.weight, route.picked) != (weight, words(pick)):
+                        route.picked = words(pick)
                         route.weight, route.accepted, route.age, route.manager = weight, False, 0.0, ""
             case m.RestoreRoutes():
                 for route in self.routes:
-                    if route.weight is not None:
+                    if route.weight is not None or route.picked:
+                        route.picked = ""
                         route.weight, route.accepted, route.age, route.manager = None, False, 0.0, ""
             case m.LiftFloor(minimum=minimum):
                 if self.hpa:

@@ -25,7 +25,8 @@ class SeenWorld(WorldFacts):
             strays=tuple(r for r in self.canaries if rollout is None or r != rollout.revision),
             pod_ratio=not self.routed,
             routes=tuple(
-                m.RouteView(kind="HTTPRoute", name=r.name, weight=r.weight, accepted=r.accepted, manager=r.manager) for r in self.routes
+                m.RouteView(kind="HTTPRoute", name=r.name, weight=r.weight, picked=r.picked, accepted=r.accepted, manager=r.manager)
+                for r in self.routes
             ),
             flags=tuple(self._flag_view(f) for f in self.flags) if rollout else (),
             autoscaler=self._autoscaler(self.hpa) if self.hpa else None,

@@ -12,6 +12,7 @@ import msgspec
 from daemon.api.routers import CustomRouter
 from daemon.kube.client import Client
 from daemon.kube.store import Store
+from daemon.rollout.pick import Pick
 from daemon.sandbox.store import Caller
 from daemon.traffic.dialect import Dialect
 from daemon.traffic.router import RouteObject, Router, Scope
@@ -54,6 +55,7 @@ class Shape:
     status: Callable[[bool, int], Object] | None = None
     custom: CustomRouter | None = None
     schema: Object | None = None
+    picks: tuple[Pick, ...] = ()
     noise: Object = field(default_factory=dict)  # optional fields around the weight, for every backend of the owner's
 
 
@@ -68,7 +70,12 @@ class WeightedBench:
         self.router: Router = WeightedRouter(client, self.cache, dialect, lambda: self.now)
         self.resource = f"{dialect.resource.plural}.{dialect.resource.group}"
         self.scope = Scope(namespace=SHOP, name="web", stable=STABLE, canary=CANARY, kind=dialect.kind, custom=shape.custom)
+        self.picks = shape.picks
         self.manifest: Object = {}
+
+    @property
+    def most_rules(self) -> int:
+        return 1 if self.shape.reorder is not None else 2
 
     def write(self, *, both: bool = False, rules: int = 1, other: bool = False, **backend: Any) -> None:
         shape = self.shape
@@ -148,7 +155,8 @@ class WeightedBench:
 
     async def report(self, *, good: bool = True) -> None:
         status = self.shape.status
-        assert status is not None, f"a {self.shape.dialect.kind} has no status"
+        if status is None:
+            return
         found = copy.deepcopy(self.live())
         found["status"] = status(good, found["metadata"]["generation"])
         self.cluster.store.update(self.resource, found, user=Caller(user="gateway", manager="gateway"), subresource="status")

@@ -9,15 +9,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 
 from daemon.api.status import RestoreEntry
 from daemon.kube.client import Client
 from daemon.rollout.model import RouteView
+from daemon.rollout.pick import ELSE, SAFE, Pick
 from daemon.traffic.router import Router, RouterError, Scope
 from tests.unit.control.cluster import Cluster
 
 STABLE, CANARY = "web", "web-canary"
+HEADER, COOKIE, QUERY, ALWAYS, COPIES, SOME = PICKS = (
+    Pick(headers=(("x-group", "staff"),)),
+    Pick(cookies=(("beta", "yes"),)),
+    Pick(query=(("canary", "1"),)),
+    Pick(cookies=(("beta", "always"),)),
+    Pick(mirror=100, methods=SAFE),
+    Pick(mirror=20, methods=("GET",)),
+)
 
 
 class Bench(Protocol):
@@ -27,6 +37,7 @@ class Bench(Protocol):
     client: Client
     router: Router
     scope: Scope
+    picks: tuple[Pick, ...]  # of `PICKS`, what routes of this kind can tell apart
 
     def write(self, *, both: bool = False, rules: int = 1, other: bool = False) -> None:
         """The owner's route: stable alone, or both backends (the canary's at weight 0); `other`: a rule that is none of ours besides."""
@@ -50,6 +61,11 @@ class Bench(Protocol):
 
     def reorder(self) -> None:
         """Somebody puts another backend, or rule, before ours."""
+        ...
+
+    @property
+    def most_rules(self) -> int:
+        """How many rules of its own may name the Service: 2, or 1 where there is one list."""
         ...
 
     def split(self) -> list[dict[str, int]]:
@@ -220,6 +236,52 @@ class RouterContract:
         assert "Refused" in view(bench, undo).problem
         await bench.report()
         assert view(bench, undo).accepted
+
+    async def test_what_is_picked_reaches_the_canary_and_leaves_no_trace(self, bench: Bench) -> None:
+        """Beside weight 0, one write and none where it is so; a weight takes its place. What the kind cannot is refused by its name."""
+        bench.write(rules=bench.most_rules, other=bench.most_rules > 1)
+        await bench.report()
+        before, split = bench.state(), bench.split()
+        for pick in PICKS:
+            bench.scope = scope = msgspec.structs.replace(bench.scope, picks=(pick,))
+            problems = bench.router.problems(scope)
+            if pick not in bench.picks:
+                assert [p.reason for p in problems] == ["RouteCannotPick"]
+                assert scope.route in problems[0].message or pick.words in problems[0].message
+                assert problems[0].way_out
+                continue
+            assert problems == []
+            undo = await moved(bench, 0)
+            await bench.router.set_weight(scope, 0, pick)
+            assert (view(bench, undo).weight, view(bench, undo).picked) == (0, pick.words)
+            version = bench.version()
+            await bench.router.set_weight(scope, 0, pick)
+            assert bench.version() == version
+            await bench.router.set_weight(scope, 10)
+            assert (view(bench, undo).weight, view(bench, undo).picked) == (10, "")
+            await bench.router.set_weight(scope, 0, pick)
+            await bench.router.restore(scope, undo)
+            assert (bench.state(), bench.split()) == (before, split), pick.words
+            await bench.report()
+        bench.apply_again()
+
+    async def test_a_pick_that_was_taken_is_seen_with_its_manager(self, bench: Bench) -> None:
+        """Nothing is put back by looking, and what somebody made of it is not taken for ours."""
+        if not bench.picks:
+            return
+        pick = bench.picks[0]
+        bench.scope = scope = msgspec.structs.replace(bench.scope, picks=(pick,))
+        bench.write()
+        undo = await moved(bench, 0)
+        await bench.router.set_weight(scope, 0, pick)
+        assert view(bench, undo).picked == pick.words
+        others = msgspec.structs.replace(scope, picks=(Pick(headers=(("x-other", "1"),)),))
+        found = bench.router.view(others, tuple(undo))
+        assert found is not None and found.picked == ELSE
+        bench.revert("healer")
+        assert (view(bench, undo).picked, view(bench, undo).manager) == ("", "healer")
+        await bench.router.restore(scope, undo)
+        assert bench.split() == [{STABLE: 100}]
 
     async def test_a_route_that_is_gone(self, bench: Bench) -> None:
         """There is no view of it, writing says which one is missing, restoring has nothing to do."""

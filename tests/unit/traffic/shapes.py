@@ -8,12 +8,13 @@ from daemon.api.routers import CustomRouter, RouteReady
 from daemon.traffic.generic import dialect_of
 from daemon.traffic.grpcroute import GRPC_ROUTE
 from daemon.traffic.httpproxy import HTTP_PROXY
-from daemon.traffic.httproute import HTTP_ROUTE
+from daemon.traffic.httproute import CONTOUR, HTTP_ROUTE
 from daemon.traffic.traefikservice import TRAEFIK_SERVICE
 from daemon.traffic.virtualservice import VIRTUAL_SERVICE
 from tests.unit.control.cluster import SHOP, Object
 from tests.unit.traffic.bench import Shape, crd, named
-from tests.unit.traffic.contract import STABLE
+from tests.unit.traffic.contract import ALWAYS, COOKIE, COPIES, QUERY, STABLE
+from tests.unit.traffic.contract import HEADER as HEADER_PICK
 
 HEADER: Final = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "X-From", "value": "route"}]}}
 PROXY_API, TRAEFIK_API = (
@@ -35,7 +36,7 @@ def _condition(kind: str, good: bool, generation: int) -> Object:
 
 def _parents(good: bool, generation: int) -> Object:
     conditions = [_condition("Accepted", good, generation), _condition("ResolvedRefs", True, generation)]
-    parent = {"parentRef": {"name": "web", "namespace": "gateway"}, "controllerName": "paper.test/gateway", "conditions": conditions}
+    parent = {"parentRef": {"name": "web", "namespace": "gateway"}, "controllerName": CONTOUR, "conditions": conditions}
     return {"parents": [parent]}
 
 
@@ -189,14 +190,14 @@ _ISTIO: Final[dict[str, Any]] = {
     "noise": {"headers": {"response": {"remove": ["x-inner"]}}},
 }
 SHAPES: Final[dict[str, Shape]] = {
-    "HTTPRoute": Shape(dialect=HTTP_ROUTE, spec=_http_rules, **_TWIN),
+    "HTTPRoute": Shape(dialect=HTTP_ROUTE, spec=_http_rules, picks=(HEADER_PICK, COOKIE, QUERY, ALWAYS, COPIES), **_TWIN),
     "GRPCRoute": Shape(
         dialect=GRPC_ROUTE, spec=_grpc_rules, schema=crd("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute"), **_TWIN
     ),
     "TraefikService": Shape(dialect=TRAEFIK_SERVICE, **_TRAEFIK),
     "VirtualService": Shape(backend=destination, **_ISTIO),
     "VirtualService, hosts in full": Shape(backend=_in_full, **_ISTIO),
-    "HTTPProxy": Shape(dialect=HTTP_PROXY, **_PROXY),
+    "HTTPProxy": Shape(dialect=HTTP_PROXY, picks=(HEADER_PICK, COOKIE, QUERY, ALWAYS), **_PROXY),
     "HTTPProxy, described": Shape(dialect=dialect_of(AS_PROXY), custom=AS_PROXY, **_PROXY),
     "TraefikService, described": Shape(dialect=dialect_of(AS_TRAEFIK), custom=AS_TRAEFIK, **_TRAEFIK),
 }
