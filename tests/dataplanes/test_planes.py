@@ -22,7 +22,7 @@ import pytest
 
 from daemon.api import names
 from daemon.kube import config
-from daemon.kube.client import Client as KubeClient
+from daemon.kube.client import Client
 from daemon.kube.transport import Transport
 from daemon.rollout.model import RouteView
 from daemon.rollout.pick import Pick, words
@@ -31,7 +31,8 @@ from daemon.traffic.registry import Routers, discovered
 from daemon.traffic.router import Router, Scope
 from daemon.traffic.virtualservice import DESTINATION_RULES, VIRTUAL_SERVICE, VirtualServiceRouter
 from tests.conftest import missing_parts
-from tests.dataplanes.meter import Client, Seen, Steady, measure
+from tests.dataplanes import meter
+from tests.dataplanes.meter import Seen, Steady, measure
 from tests.dataplanes.planes import CANARY, PLANES, STABLE, Object, Plane
 from tests.testbed.contour import Contour, start_contour
 from tests.testbed.controlplane import ControlPlane
@@ -167,7 +168,7 @@ class Stand:
     async def logged(self, method: str = "GET", query: str = "", fields: str = "") -> tuple[Counter[str], Counter[str]]:
         """What clients got, and what the versions' own log says, of some requests."""
         run, seen = f"/logged/{uuid.uuid4().hex}", Seen()
-        client = Client(self.url, self.host)
+        client = meter.Client(self.url, self.host)
         for _ in range(LOGGED):
             await client.ask(f"{run}{query}", seen, method, fields)
         client.close()
@@ -199,7 +200,7 @@ class Stand:
 @asynccontextmanager
 async def a_stand(plane: Plane, cluster: ControlPlane, url: str, namespace: str) -> AsyncIterator[Stand]:
     async with Transport(config.load(str(cluster.kubeconfig))) as transport:
-        client = KubeClient(transport, field_manager=names.FIELD_MANAGER)
+        client = Client(transport, field_manager=names.FIELD_MANAGER)
         informers = RouteInformers(client, [namespace], discovered())
         running = asyncio.create_task(informers.run())
         try:
