@@ -6,7 +6,6 @@ The twin of a protection is the same writes after the policies were deleted: if 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
 import ssl
@@ -23,7 +22,7 @@ from tests.cluster import hold_cases, hold_writes
 from tests.cluster.hold_cases import CASES, Case
 from tests.cluster.hold_writes import ADOPTED, BAD, JSON, Api, Seen, Subject, User
 from tests.testbed.controlplane import ControlPlane
-from tests.testbed.webhook import knows_mutating_policies, standing_in
+from tests.testbed.webhook import forget, in_force, knows_mutating_policies, standing_in
 
 pytestmark = pytest.mark.cluster
 
@@ -46,8 +45,6 @@ ACCOUNT: tuple[dict[str, Any], ...] = (
         "subjects": [{"kind": "ServiceAccount", "name": "linnet", "namespace": "linnet"}],
     },
 )
-KINDS = "mutatingadmissionpolicy,mutatingadmissionpolicybinding,validatingadmissionpolicy,validatingadmissionpolicybinding"
-OLDER_KINDS = "mutatingwebhookconfiguration,validatingadmissionpolicy,validatingadmissionpolicybinding"
 ACCOUNTS = [LINNET, "system:serviceaccount:linnet:linnet-cleanup"]
 HOLDERS = ("policies", "webhook", "twin")
 
@@ -116,21 +113,17 @@ def _await_effect(plane: ControlPlane, *, active: bool) -> None:
 @pytest.fixture(scope="module", params=HOLDERS, ids=["policies", "webhook", "twin-without-policies"])
 def guarded(request: pytest.FixtureRequest, control_plane: ControlPlane) -> Iterator[bool]:
     """Whether something holds: the policies, or the webhook beside the policy that refuses; in the twin that worked, and was deleted."""
-    plane, newer = control_plane, knows_mutating_policies(control_plane)
-    if request.param == "policies" and not newer:
+    plane = control_plane
+    if request.param == "policies" and not knows_mutating_policies(plane):
         pytest.skip(f"Kubernetes {plane.version} has no MutatingAdmissionPolicy v1")
-    kinds = KINDS if newer else OLDER_KINDS
-    with contextlib.ExitStack() as stack:
-        if request.param == "webhook" or not newer:
-            stack.enter_context(standing_in(plane, hold_cases.policies(ACCOUNTS)))
-        else:
-            plane.apply(*hold_cases.policies(ACCOUNTS))
+    rules = hold_cases.policies(ACCOUNTS)
+    with standing_in(plane, rules) if request.param == "webhook" else in_force(plane, rules):
         _await_effect(plane, active=True)
         if request.param == "twin":
-            plane.kubectl("delete", kinds, "linnet-hold", "linnet-release", "--ignore-not-found")
+            forget(plane, "linnet-hold", "linnet-release")
             _await_effect(plane, active=False)
         yield request.param != "twin"
-    plane.kubectl("delete", kinds, "linnet-hold", "linnet-release", "--ignore-not-found")
+    forget(plane, "linnet-hold", "linnet-release")
 
 
 def _same(seen: Seen, wanted: Seen) -> None:

@@ -33,6 +33,7 @@ from daemon.kube.objects import ObjectMeta
 from daemon.kube.transport import Transport
 from daemon.rollout import commands
 from tests.testbed.controlplane import ControlPlane
+from tests.testbed.webhook import forget, in_force
 from tests.unit.chart.rendered import Chart, one
 
 pytestmark = pytest.mark.cluster
@@ -40,7 +41,6 @@ pytestmark = pytest.mark.cluster
 RBAC = "rbac.authorization.k8s.io"
 PHASES = {"pause": "Progressing", "retry": "Held", "undo": "Held"}  # where a verb makes sense; the others do in a paused release
 POLICIES = Path(__file__).parents[2] / "charts" / "linnet" / "files" / "verb-policies.yaml"
-KINDS_OF_POLICIES = "mutatingadmissionpolicy,mutatingadmissionpolicybinding,validatingadmissionpolicy,validatingadmissionpolicybinding"
 BASICS = [{"apiGroups": ["", "apps"], "resources": ["*"], "verbs": ["get", "list"]}]
 PATCH = {"apiGroups": ["linnet.dev"], "resources": ["canaries"], "verbs": ["patch"]}
 USERS = ("reader", "writer", "developer", "owner")
@@ -154,9 +154,8 @@ def place(control_plane: ControlPlane, home: Path) -> Iterator[tuple[str, dict[s
         namespace=name,
     )
     text = POLICIES.read_text().replace("LINNET_USERNAMES", f"['system:serviceaccount:{name}:linnet']")
-    plane.apply(*[d for d in yaml.safe_load_all(text) if d])
-    yield name, {user: plane.service_account_token(name, user) for user in (*USERS, "linnet")}
-    plane.kubectl("delete", KINDS_OF_POLICIES, "linnet-author", "linnet-verbs", "--ignore-not-found")
+    with in_force(plane, [d for d in yaml.safe_load_all(text) if d]):
+        yield name, {user: plane.service_account_token(name, user) for user in (*USERS, "linnet")}
     plane.kubectl("delete", "clusterrolebinding", f"{name}-api")
     plane.kubectl("delete", "namespace", name, "--wait=false")
 
@@ -309,7 +308,7 @@ async def test_the_kill_switch_aborts_what_its_user_may_abort(world: World) -> N
 
 async def test_without_the_policies_whoever_writes_canaries_says_everything(world: World) -> None:
     """The twin, and the last test of this file: the harm that the policies prevent."""
-    world.plane.kubectl("delete", KINDS_OF_POLICIES, "linnet-author", "linnet-verbs", "--ignore-not-found")
+    forget(world.plane, "linnet-author", "linnet-verbs")
     ends = asyncio.get_running_loop().time() + 30
     while (await world.patch("writer", said("override")))[0] != 200:
         assert asyncio.get_running_loop().time() < ends

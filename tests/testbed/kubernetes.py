@@ -5,6 +5,7 @@ MutatingAdmissionPolicy has to be seen on one. API server, controller manager an
 into a folder of their own in the cache; etcd, kubectl and all else are those of every test.
 
     python -m tests.testbed.kubernetes 1.35.4                        # the tests of the webhook
+    python -m tests.testbed.kubernetes 1.35.4 -k verb                # some of them
     python -m tests.testbed.kubernetes 1.35.4 tests/cluster -k hold  # others
 """
 
@@ -76,7 +77,8 @@ def main(arguments: list[str]) -> int:
     except build.BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    command = [sys.executable, "-m", "tests.testbed.run", "-m", "cluster", *(rest or TESTS)]
+    named = bool(rest) and Path(rest[0].partition("::")[0]).exists()
+    command = [sys.executable, "-m", "tests.testbed.run", "-m", "cluster", *(() if named else TESTS), *rest]
     return subprocess.run(command, env={**os.environ, VARIABLE: version}, check=False).returncode
 
 

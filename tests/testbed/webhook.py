@@ -25,6 +25,15 @@ def knows_mutating_policies(plane: ControlPlane) -> bool:
     return "mutatingadmissionpolicies" in plane.request("/apis/admissionregistration.k8s.io/v1").decode()
 
 
+KINDS = ("mutatingadmissionpolicy", "mutatingadmissionpolicybinding", "validatingadmissionpolicy", "validatingadmissionpolicybinding")
+
+
+def forget(plane: ControlPlane, *names: str) -> None:
+    """Policies, bindings and webhooks of these names are deleted, of the kinds that the server has."""
+    kinds = KINDS if knows_mutating_policies(plane) else ("mutatingwebhookconfiguration", *KINDS[2:])
+    plane.kubectl("delete", ",".join(kinds), *names, "--ignore-not-found")
+
+
 def server_context(ring: Ring) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     with in_memory(ring.current.pem) as path:
@@ -91,3 +100,15 @@ def standing_in(plane: ControlPlane, policies: Sequence[Mapping[str, Any]]) -> I
             yield
         finally:
             plane.kubectl("delete", "mutatingwebhookconfiguration", "linnet-hold", "--ignore-not-found")
+
+
+@contextlib.contextmanager
+def in_force(plane: ControlPlane, policies: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """The policies while inside, as the chart installs them on this server; deleted afterwards."""
+    with contextlib.ExitStack() as stack:
+        if knows_mutating_policies(plane):
+            plane.apply(*policies)
+        else:
+            stack.enter_context(standing_in(plane, policies))
+        yield
+    forget(plane, *{one["metadata"]["name"] for one in policies})
