@@ -87,7 +87,7 @@ def account(log: Log) -> Account:
     answers: list[tuple[Point, Answer]] = []
     sums: dict[str, tuple[int, int, int, int]] = {}
     for entry, (tick, answer, _) in zip(log.entries, walk(log), strict=True):
-        for metric in log.config.metrics:
+        for metric in (m for m in log.config.metrics if m.kind is not Kind.RESTARTS):
             counts = entry.arms.get(metric.name)
             if counts is not None and counts.canary is not None and counts.baseline is not None and 0 < tick.weight < 100:
                 a, b, c, d = sums.get(metric.name, (0, 0, 0, 0))
@@ -130,7 +130,7 @@ def _point(at: float, weight: float, answer: Answer, sums: dict[str, tuple[int, 
         action=answer.action,
         verdict=answer.verdict,
         log_e_worse=answer.log_e_total,
-        log_e_fine=min((m.log_e_fine for m in answer.metrics), default=0.0),
+        log_e_fine=min((m.log_e_fine for m in _proving(answer)), default=0.0),
         shares={name: (_share(a, b, phi[name]), _share(c, d, phi[name])) for name, (a, b, c, d) in sums.items()},
     )
 
@@ -154,8 +154,13 @@ def _decider(answer: Answer) -> str:
     """Named by the judge; of a proof the one that took longest, of a wait the one that lacks most."""
     if answer.reasons[0].metric:
         return answer.reasons[0].metric
-    lacking = [m for m in answer.metrics if not m.fine_proven] or list(answer.metrics)
+    lacking = [m for m in answer.metrics if not m.fine_proven] or _proving(answer)
     return min(lacking, key=lambda m: m.log_e_fine).name if lacking else ""
+
+
+def _proving(answer: Answer) -> list[MetricEvidence]:
+    """Those whose proof a promotion waits for."""
+    return [m for m in answer.metrics if m.kind != Kind.RESTARTS]
 
 
 def _buckets(log: Log, metric: MetricConfig) -> Buckets | None:

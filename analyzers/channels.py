@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import msgspec
 
 from analyzers.errors import AnalysisError
-from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, RatioMetric, UsageMetric
+from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, RatioMetric, RestartMetric, UsageMetric
 from analyzers.native import LE, bounds, unfold
 from analyzers.series import CounterTracker, Follower, RawSeries, Role, target_of
 from analyzers.ticks import BucketCounts, GaugeValues, MetricCounts, Problem, ProblemKind
@@ -58,14 +58,14 @@ class Channel(Protocol):
 
 def channel(metric: AnyMetric, scrape_seconds: float) -> Channel:
     match metric:
-        case RatioMetric():
+        case RatioMetric() | RestartMetric():
             return _Counts(metric.name, scrape_seconds)
         case HistogramMetric():
             return _Buckets(metric.name, metric.edges, scrape_seconds)
         case UsageMetric():
             return _Usage(metric.name, scrape_seconds)
         case GaugeMetric():
-            return _Gauge(metric.name, scrape_seconds)
+            return _Gauge(metric.name, scrape_seconds, metric.floor)
 
 
 class _Counts:
@@ -145,8 +145,8 @@ def _share(own: Mapping[str, float] | None) -> float | None:
 class _Gauge:
     """A value per pod. A sample counts once, in the tick of its own time: an old one repeated is no evidence."""
 
-    def __init__(self, name: str, scrape_seconds: float) -> None:
-        self._name, self._scrape = name, scrape_seconds
+    def __init__(self, name: str, scrape_seconds: float, floor: float = 0.0) -> None:
+        self._name, self._scrape, self._floor = name, scrape_seconds, floor
         self._samples: dict[tuple[str, tuple[str, ...], tuple[tuple[str, str], ...]], dict[float, float]] = {}
 
     def add(self, arm: str, role: str, series: Iterable[RawSeries]) -> None:
@@ -162,7 +162,7 @@ class _Gauge:
             if inside:
                 pods[arm][pod] = pods[arm].get(pod, 0.0) + samples[max(inside)]
         self._samples = {k: left for k, s in self._samples.items() if (left := {at: v for at, v in s.items() if at > end})}
-        means = {arm: sum(own.values()) / len(own) if own else None for arm, own in pods.items()}
+        means = {arm: max(self._floor, sum(own.values()) / len(own)) if own else None for arm, own in pods.items()}
         lacking = [arm for arm, mean in means.items() if mean is None]
         problems = tuple(
             Problem(kind=ProblemKind.STALE, text=f"no new sample of {arm} in this interval", metric=self._name) for arm in lacking

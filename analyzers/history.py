@@ -69,6 +69,8 @@ def _learn(config: JudgeConfig, metric: MetricConfig, history: History) -> Metri
             return _learn_histogram(config, metric, history)
         case Kind.GAUGE:
             return _learn_gauge(config, metric, history)
+        case Kind.RESTARTS:
+            return metric
 
 
 def _learn_ratio(config: JudgeConfig, metric: MetricConfig, history: History) -> MetricConfig:

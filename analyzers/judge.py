@@ -20,6 +20,7 @@ from analyzers.options import JudgeConfig, Kind, MetricConfig, Strictness
 from analyzers.ramp import Signals, next_weight
 from analyzers.ratio_judge import RatioJudge
 from analyzers.reasons import Reasons
+from analyzers.restart_judge import RestartJudge
 from analyzers.stats.combine import Conclusion, Share, conclude, leader
 from analyzers.stats.split import ABSOLUTE_BAND, RELATIVE_BAND, SplitState, SplitTest, mirrored_share
 from analyzers.ticks import Action, Answer, Assignment, Code, Reason, Tick, Verdict
@@ -78,6 +79,7 @@ class Judge:
         self._s = s
         self._metrics = {m.name: _judge_of(config, m, s.metrics.get(m.name) or MetricState()) for m in config.metrics}
         self._split = SplitTest(state=s.split)
+        self._timed = frozenset(m.name for m in config.metrics if m.kind is Kind.RESTARTS)
         if s.rps is not None:
             self._fit(s.rps)
 
@@ -162,7 +164,7 @@ class Judge:
             return msgspec.structs.replace(tick, weight=self._s.weight)
         if not 0 < tick.weight < 100:
             return tick
-        near = [w for w in (*self._config.weights, self._s.weight) if w > 0 and abs(tick.weight - w) <= _wander(tick, w)]
+        near = [w for w in (*self._config.weights, self._s.weight) if w > 0 and abs(tick.weight - w) <= _wander(tick, w, self._timed)]
         return msgspec.structs.replace(tick, weight=min(near, key=lambda w: abs(tick.weight - w))) if near else tick
 
     def _clock(self, tick: Tick) -> None:
@@ -203,7 +205,7 @@ class Judge:
 
     def _count_unseen(self, tick: Tick, *, settled: bool) -> None:
         """Requests that the baseline's traffic says the canary should have had, while it had none."""
-        counts = _requests(tick)
+        counts = _requests(tick, self._timed)
         seen = any(canary > 0 for canary, _ in counts)
         if seen or not 0 < tick.weight < 100:
             self._set(unseen_expected=0.0, unseen_ticks=0, seen_any=self._s.seen_any or seen)
@@ -399,9 +401,12 @@ class Judge:
         self._s = msgspec.structs.replace(self._s, **changes)
 
 
-def _requests(tick: Tick) -> list[tuple[float, float]]:
-    """What each metric counted of (canary, baseline), where the baseline was heard of; an arm without a sound count counts nothing."""
-    pairs = [(c.canary.requests if c.canary else 0, c.baseline.requests) for c in tick.arms.values() if c.baseline]
+def _requests(tick: Tick, timed: frozenset[str]) -> list[tuple[float, float]]:
+    """What each metric counted of (canary, baseline), where the baseline was heard of; an arm without a sound count counts nothing.
+    `timed` metrics count the seconds of pods.
+    """
+    counted = (c for name, c in tick.arms.items() if name not in timed)
+    pairs = [(c.canary.requests if c.canary else 0, c.baseline.requests) for c in counted if c.baseline]
     pairs += [(sum(c.canary) if c.canary else 0, sum(c.baseline)) for c in tick.buckets.values() if c.baseline]
     return [(_sound(c), _sound(b)) for c, b in pairs]
 
@@ -410,9 +415,9 @@ def _sound(count: float) -> float:
     return float(count) if math.isfinite(count) and count > 0 else 0.0
 
 
-def _wander(tick: Tick, weight: float) -> float:
+def _wander(tick: Tick, weight: float, timed: frozenset[str]) -> float:
     """How far the seen share of a tick may lie from the weight that was set: the split's own band, and three standard errors."""
-    requests = max([1.0, *(c + b for c, b in _requests(tick))])
+    requests = max([1.0, *(c + b for c, b in _requests(tick, timed))])
     error = math.sqrt(weight * max(0.0, 100.0 - weight) / requests)
     return max(RELATIVE_BAND * weight, 100.0 * ABSOLUTE_BAND) + 3.0 * error
 
@@ -425,3 +430,5 @@ def _judge_of(config: JudgeConfig, metric: MetricConfig, state: MetricState) -> 
             return HistogramJudge(config, metric, state)
         case Kind.GAUGE:
             return GaugeJudge(config, metric, state)
+        case Kind.RESTARTS:
+            return RestartJudge(config, metric, state)

@@ -15,13 +15,16 @@ import msgspec
 
 from analyzers.errors import ConfigError
 from analyzers.margins import read as read_margin
-from analyzers.options import Kind, MetricConfig, Worse, check_margins
+from analyzers.options import Kind, MetricConfig, Worse, check_margins, restarts
 from analyzers.series import Role
 from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin
 
 SLOWER: Final = Margin(ratio=1.05, slack=0.0)
 COSTLIER: Final = Margin(ratio=1.10, slack=0.0)
 TOO_SLOW: Final = Margin(ratio=1.25, slack=0.0)
+POD_RESTARTS: Final = "kube_pod_container_status_restarts_total"
+"""As kube-state-metrics calls what a pod's status says: the name for dashboards."""
+POD_SECONDS: Final = "pod_seconds_total"
 
 
 class MatchOp(StrEnum):
@@ -188,12 +191,15 @@ class UsageMetric(_Metric, frozen=True, kw_only=True):
 
 
 class GaugeMetric(_Metric, frozen=True, kw_only=True):
-    """A value per pod, such as the length of a queue: the mean over an arm's pods must not grow."""
+    """A value per pod, such as the length of a queue: the mean over an arm's pods must not grow. What is below `floor` is as good as that:
+    an empty queue can be compared with another one only so.
+    """
 
     value: Selector
     tolerated: Margin = COSTLIER
     unacceptable: Margin = TOO_SLOW
     weight: float = 0.375
+    floor: float = 0.0
 
     @property
     def selectors(self) -> dict[str, Selector]:
@@ -203,7 +209,21 @@ class GaugeMetric(_Metric, frozen=True, kw_only=True):
         return self._config(Kind.GAUGE)
 
 
-AnyMetric: TypeAlias = RatioMetric | HistogramMetric | UsageMetric | GaugeMetric
+class RestartMetric(_Metric, frozen=True, kw_only=True):
+    """How often an arm's pods restart, in the time that they are there; margins are its own. Told by the pods' status, not by a server."""
+
+    restarts: Selector = Selector(POD_RESTARTS)
+    seconds: Selector = Selector(POD_SECONDS)
+
+    @property
+    def selectors(self) -> dict[str, Selector]:
+        return {Role.TOTAL: self.seconds, Role.ERRORS: self.restarts}
+
+    def config(self) -> MetricConfig:
+        return restarts(self.name)
+
+
+AnyMetric: TypeAlias = RatioMetric | HistogramMetric | UsageMetric | GaugeMetric | RestartMetric
 
 
 def traefik_arms(services: Mapping[str, str]) -> dict[str, tuple[Matcher, ...]]:

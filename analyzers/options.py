@@ -32,6 +32,7 @@ class Kind(StrEnum):
     RATIO = "Ratio"
     HISTOGRAM = "Histogram"
     GAUGE = "Gauge"
+    RESTARTS = "Restarts"
 
 
 class Worse(StrEnum):
@@ -107,6 +108,17 @@ def conversion(name: str, *, lag: float = 300.0, tolerated: float = 0.05, unacce
         lag=lag,
         tolerated=Margin(ratio=1.0 + tolerated, slack=0.0),
         unacceptable=Margin(ratio=1.0 + unacceptable, slack=0.0),
+    )
+
+
+def restarts(name: str) -> MetricConfig:
+    """Restarts (as errors) in pod-seconds (as requests): a tenth more than the baseline's and one in an hour of a pod are tolerated."""
+    return MetricConfig(
+        name=name,
+        kind=Kind.RESTARTS,
+        weight=0.375,
+        tolerated=Margin(ratio=1.1, slack=1.0 / 3600.0),
+        unacceptable=Margin(ratio=2.0, slack=12.0 / 3600.0),
     )
 
 

@@ -65,6 +65,8 @@ def _milder(log: Log, found: Account) -> list[str]:
     if metric.worse is Worse.LOWER:
         return [f"with {high:.0%} of the lost {metric.name} back it would not have been stopped by then"]
     failed = line.canary_errors
+    if metric.kind is Kind.RESTARTS:
+        return [f"with {round(failed * (1 - high))} instead of {failed} restarts it would not have been stopped by then"]
     return [f"with {round(failed * (1 - high))} instead of {failed} failed canary requests it would not have been stopped by then"]
 
 
@@ -88,7 +90,7 @@ def _harsher(log: Log, found: Account) -> tuple[str, ...]:
     for metric in log.config.metrics:
         if metric.kind is Kind.RATIO and metric.worse is Worse.HIGHER:
             told.append(_more_failures(until, metric))
-        elif metric.kind is not Kind.RATIO:
+        elif metric.kind in {Kind.HISTOGRAM, Kind.GAUGE}:
             told.append(_slower(until, metric))
     return tuple(t for t in told if t)
 

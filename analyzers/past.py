@@ -101,7 +101,7 @@ def _history(metric: AnyMetric, series: Mapping[str, Sequence[RawSeries]], units
         case HistogramMetric():
             return _buckets(metric, series[Role.BUCKETS], units, grid)
         case GaugeMetric():
-            return _complete(_levels(metric, series[Role.VALUE], units, grid))
+            return _complete(np.maximum(metric.floor, _levels(metric, series[Role.VALUE], units, grid)))
         case _:
             total, used = (_grown(metric, series.get(role, ()), units, grid) for role in (Role.TOTAL, Role.USED))
             with np.errstate(divide="ignore", invalid="ignore"):

@@ -131,6 +131,8 @@ def _proof_seconds(config: JudgeConfig, metric: MetricConfig, share: float, rps:
     match metric.kind:
         case Kind.GAUGE:
             return 6 * 60.0
+        case Kind.RESTARTS:
+            return 0.0
         case Kind.HISTOGRAM:
             slower = metric.unacceptable.ratio - 1.0
             return min(need for bound, need in SLOWER_PROOFS if slower >= bound) / (rps * share) if slower >= SLOWER_PROOFS[0][0] else None

@@ -14,12 +14,16 @@ import msgspec
 from analyzers.errors import ConfigError
 from analyzers.metrics import (
     COSTLIER,
+    POD_RESTARTS,
+    POD_SECONDS,
     SLOWER,
     TOO_SLOW,
     AnyMetric,
+    GaugeMetric,
     HistogramMetric,
     Matcher,
     RatioMetric,
+    RestartMetric,
     Selector,
     UsageMetric,
     parse_selector,
@@ -27,11 +31,17 @@ from analyzers.metrics import (
 from analyzers.series import Role
 from analyzers.stats.ratio import TOLERATED, UNACCEPTABLE, Margin
 
-Kind = Literal["ratio", "histogram", "usage"]
+Kind = Literal["ratio", "histogram", "usage", "age", "restarts"]
+OLDER: Final = Margin(ratio=1.5, slack=0.0)
+TOO_OLD: Final = Margin(ratio=2.0, slack=0.0)
+AGE_FLOOR: Final = 1.0
+"""Seconds: nobody waits in a queue whose oldest message is younger."""
 DEFAULTS: Final[Mapping[Kind, tuple[Margin, Margin]]] = {
     "ratio": (TOLERATED, UNACCEPTABLE),
     "histogram": (SLOWER, TOO_SLOW),
     "usage": (COSTLIER, TOO_SLOW),
+    "age": (OLDER, TOO_OLD),
+    "restarts": (TOLERATED, UNACCEPTABLE),
 }
 
 
@@ -171,6 +181,27 @@ PRESETS: Final[Mapping[str, Preset]] = {
             ),
         ),
     ),
+    "QueueAge": Preset(
+        kind="age",
+        purpose="The age of the oldest message that a worker has not done yet, in seconds, as each worker says it. Only where versions have "
+        "queues or partitions of their own: what both take from has one age, and nothing to compare.",
+        conventions=(
+            Convention(name="workers, by their own word", selectors={Role.VALUE: "queue_oldest_message_age_seconds"}, tried=_LIBRARY),
+            Convention(name="Sidekiq, by Yabeda", selectors={Role.VALUE: "sidekiq_queue_latency"}),
+        ),
+    ),
+    "Restarts": Preset(
+        kind="restarts",
+        purpose="How often containers restart, killed for their memory or otherwise ended, in the time that their pods are there. It ends a "
+        "release and promotes none; its margins are its own (a tenth more than the baseline's, and one in an hour of a pod).",
+        conventions=(
+            Convention(
+                name="the pods' own status, no server needed (as PromQL: kube-state-metrics)",
+                selectors={Role.TOTAL: POD_SECONDS, Role.ERRORS: POD_RESTARTS},
+                tried="Kubernetes",
+            ),
+        ),
+    ),
     "TraefikErrorRatio": Preset(kind="ratio", purpose="Requests answered with 5xx, as the router counts them.", conventions=(_TRAEFIK_ERRORS,)),
 }  # fmt: skip
 
@@ -213,6 +244,10 @@ def metric_of(
             return HistogramMetric(buckets=picked[Role.BUCKETS], **common)  # type: ignore[arg-type]
         case "usage":
             return UsageMetric(used=picked[Role.USED], total=picked[Role.TOTAL], **common)  # type: ignore[arg-type]
+        case "age":
+            return GaugeMetric(value=picked[Role.VALUE], floor=AGE_FLOOR, **common)  # type: ignore[arg-type]
+        case "restarts":
+            return RestartMetric(name=name)
 
 
 def convention_of(preset: str, metric: AnyMetric) -> Convention | None:
@@ -242,5 +277,7 @@ def promql(metric: AnyMetric, matchers: tuple[Matcher, ...] = (), *, window: str
             return f"histogram_quantile(0.9, {rate(metric.buckets, '' if native else ' by (le) ')})"
         case UsageMetric():
             return f"{rate(metric.used)} / {rate(metric.total)}"
+        case RestartMetric():
+            return f"sum(increase({metric.restarts.where(matchers)}[{window}]))"
         case _:
             return f"avg({metric.anchor.where(matchers)})"

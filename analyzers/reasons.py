@@ -171,9 +171,23 @@ def compared(line: MetricEvidence) -> str:
     if line.kind == "Histogram":
         slow = f"{share(x_c, n_c)} of {n_c} canary requests took longer than {line.boundary:g} s"
         return f"{name}: {slow}, {share(x_b, n_b)} on the baseline"
+    if line.kind == "Restarts":
+        return f"{name}: the canary's pods restarted {times(x_c)} in {pod_time(n_c)}, the baseline's {times(x_b)} in {pod_time(n_b)}"
     if line.worse == "Lower":
         return f"{name}: {x_c} of {n_c} on the canary ({share(x_c, n_c)}), {x_b} of {n_b} on the baseline ({share(x_b, n_b)})"
     return f"{name}: {x_c} of {n_c} canary requests failed, {x_b} of {n_b} on the baseline"
+
+
+def times(number: int) -> str:
+    """'once', '7 times'."""
+    return "once" if number == 1 else f"{number} times"
+
+
+def pod_time(seconds: int) -> str:
+    """Pods times time, as it is said: '40 s of a pod', '12 pod-minutes', '3.5 pod-hours'."""
+    if seconds < 120:
+        return f"{seconds} pod-seconds"
+    return f"{seconds / 60:.0f} pod-minutes" if seconds < 7200 else f"{seconds / 3600:.3g} pod-hours"
 
 
 def share(events: int, total: int) -> str:

@@ -122,6 +122,15 @@ SERVERS: Final = (
     Server(name="pods' own pages", type="Scrape", tried="prometheus-client, Traefik"),
 )
 
+
+def standing(kind: str, *, signed: bool = False) -> str:
+    """How far Linnet was tried with a server of that type, best word first; what only speaks like Prometheus is not seen from here.
+    `signed`: asked with Amazon's signatures.
+    """
+    told = {s.standing for s in SERVERS if s.type == kind and s.name.startswith("Amazon") is (signed or kind == "CloudWatch")}
+    return next((word for word in ("live", "vendor model") if word in told), "unverified")
+
+
 SUMS: Final = "it keeps sums, no counters of each pod that could be compared; ask it in a template"
 SOURCES: Final[Mapping[str, SourceType]] = {
     "Prometheus": SourceType(options=prometheus.PrometheusOptions, counters=prometheus.build, values=prometheus.build),

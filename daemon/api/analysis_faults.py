@@ -10,12 +10,22 @@ from daemon.api.errors import ApiError, Errors, fault
 from daemon.api.quantities import parse_duration, parse_margin
 from daemon.api.structure import nearest
 
-PRESETS: Final = ("HTTPErrorRatio", "HTTPLatency", "GRPCErrorRatio", "GRPCLatency", "CPUPerRequest", "TraefikErrorRatio")
+PRESETS: Final = (
+    "HTTPErrorRatio",
+    "HTTPLatency",
+    "GRPCErrorRatio",
+    "GRPCLatency",
+    "CPUPerRequest",
+    "QueueAge",
+    "Restarts",
+    "TraefikErrorRatio",
+)
 
 
 def analysis_faults(analysis: Analysis, path: str) -> Errors:
     for index, metric in enumerate(analysis.metrics or []):
         yield from _metric(metric, f"{path}.metrics[{index}]")
+    yield from _restarts(analysis.metrics or [], f"{path}.metrics")
     yield from positive(analysis.interval, f"{path}.interval")
     yield from positive(analysis.deadline, f"{path}.deadline")
     if analysis.deadline is not None:
@@ -84,6 +94,27 @@ def _metric(metric: Metric, path: str) -> Errors:
         for name, text in (("rollbackIfWorseBy", metric.rollback_if_worse_by), ("promoteIfWithin", metric.promote_if_within)):
             if text is not None and text.endswith("pp"):
                 yield fault(f"{path}.{name}", text, f"{text}: percentage points are for shares of requests; write 10% or 1.1x")
+
+
+def _restarts(metrics: list[Metric], path: str) -> Errors:
+    """It has margins and a source of its own, and proves nothing by itself."""
+    found = [(index, m) for index, m in enumerate(metrics) if m.preset == "Restarts"]
+    for index, metric in found:
+        for name, value in (
+            ("sourceRef", metric.source_ref and metric.source_ref.name),
+            ("armLabels", metric.arm_labels and metric.arm_labels.canary),
+            ("lag", metric.lag),
+            ("rollbackIfWorseBy", metric.rollback_if_worse_by),
+            ("promoteIfWithin", metric.promote_if_within),
+        ):
+            if value is not None:
+                text = "goes not with preset Restarts: the pods' own status tells them, and its margins are its own; remove it"
+                yield fault(f"{path}[{index}].{name}", value, text)
+    if len(found) > 1:
+        yield fault(f"{path}[{found[1][0]}].preset", "Restarts", "Restarts is there twice; keep one")
+    if found and len(found) == len(metrics):
+        text = "Restarts ends a release and proves none fine: name a metric of what the pods do beside it, such as preset: HTTPErrorRatio"
+        yield fault(f"{path}[{found[0][0]}].preset", "Restarts", text)
 
 
 def _margins(metric: Metric, path: str) -> Errors:

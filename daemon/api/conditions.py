@@ -16,6 +16,7 @@ PENDING: Final = "FlagRollbackPending"  # there only while it is true, as is the
 DUE: Final = "FlagRemovalDue"
 UNMET: Final = "NoExposure"  # the same, as is the next
 MISMATCH: Final = "ExposureMismatch"
+UNTRIED: Final = "SourceUntried"  # the same
 
 
 class Standing(NamedTuple):
@@ -122,6 +123,11 @@ def pending_condition(previous: list[Condition], message: str, *, generation: in
 def due_condition(previous: list[Condition], message: str, *, generation: int, revision: str | None, now: str) -> Condition:
     """Flags that were promoted long ago and are still in the code."""
     return _noted(previous, DUE, "RemoveAfter", message, generation=generation, revision=revision, now=now)
+
+
+def source_condition(previous: list[Condition], message: str, *, generation: int, revision: str | None, now: str) -> Condition:
+    """Metric sources that Linnet asks by the word of their vendors alone: nobody tried it on a running one."""
+    return _noted(previous, UNTRIED, "NotLive", message, generation=generation, revision=revision, now=now)
 
 
 def usage_conditions(

@@ -35,9 +35,11 @@ DWELL: Final = Dwell(min_duration="2m")
 WEIGHTS: Final = (5, 15, 50)
 BAKE: Final = "15m"  # with an adaptive ramp
 ERRORS: Final = Metric(name="errors", preset="HTTPErrorRatio")
+RESTARTS: Final = Metric(name="restarts", preset="Restarts")
+METRICS: Final = [ERRORS, RESTARTS]
 TOLERATED: Final = "1.1x+0.02pp"
 ACCEPTABLE: Final = "1.25x+0.3pp"
-RELATIVE: Final = {"latency": ("1.05x", "1.25x"), "usage": ("1.1x", "1.25x"), "wanted": ("1.05x", "1.1x")}
+RELATIVE: Final = {"latency": ("1.05x", "1.25x"), "usage": ("1.1x", "1.25x"), "age": ("1.5x", "2x"), "wanted": ("1.05x", "1.1x")}
 
 _OUTCOMES: Final = Outcomes(
     inconclusive=Outcome(action="Wait", then_after="24h", then="Rollback"),
@@ -53,7 +55,7 @@ _BUILT_IN: Final = CanarySpec(
     steps=[Step(weight=weight) for weight in WEIGHTS],
     analysis=Analysis(
         judge="Statistical",
-        metrics=[ERRORS],
+        metrics=METRICS,
         max_false_rollback_percent=1.0,
         max_bad_promotion_percent=5.0,
         interval="15s",
@@ -81,7 +83,7 @@ def merge(spec: CanarySpec, profile: CanaryProfileSpec | None) -> CanarySpec:
     merged = _over(spec, CanarySpec(workload_ref=spec.workload_ref, **shared))
     if profile.metric_source_ref is not None:
         analysis = merged.analysis or Analysis()
-        metrics = [_sourced(metric, profile.metric_source_ref) for metric in analysis.metrics or [ERRORS]]
+        metrics = [_sourced(metric, profile.metric_source_ref) for metric in analysis.metrics or METRICS]
         merged = msgspec.structs.replace(merged, analysis=msgspec.structs.replace(analysis, metrics=metrics))
     if profile.flag_source_ref is not None and merged.flags:
         merged = msgspec.structs.replace(merged, flags=[_sourced(flag, profile.flag_source_ref) for flag in merged.flags])
@@ -146,7 +148,14 @@ def _over(upper: M, lower: M) -> M:
 S = TypeVar("S", Metric, Flag)
 
 
+def is_restarts(metric: Metric) -> bool:
+    """What the pods themselves tell: it has no source, and margins of its own."""
+    return metric.preset == "Restarts"
+
+
 def _sourced(entry: S, source: LocalRef) -> S:
+    if isinstance(entry, Metric) and is_restarts(entry):
+        return entry
     return entry if entry.source_ref is not None else msgspec.structs.replace(entry, source_ref=source)
 
 
@@ -162,6 +171,8 @@ def _full_flag(flag: Flag, *, gated: bool) -> Flag:
 
 
 def _full_metric(metric: Metric) -> Metric:
+    if is_restarts(metric):
+        return metric
     sourced = _sourced(metric, LocalRef(name=DEFAULT_SOURCE))
     if metric.rollback_if_worse_by is None and metric.promote_if_within is None:
         tolerated, acceptable = _usual_margins(metric)
@@ -194,6 +205,8 @@ def _usual_margins(metric: Metric) -> tuple[str, str]:
     """By what is measured: a share of failures, a duration, what a request takes, a share of wanted outcomes."""
     if metric.histogram is not None or metric.preset in LATENCY_PRESETS:
         return RELATIVE["latency"]
+    if metric.preset == "QueueAge":
+        return RELATIVE["age"]
     if metric.gauge is not None or metric.preset == "CPUPerRequest":
         return RELATIVE["usage"]
     return RELATIVE["wanted"] if metric.direction == "HigherIsBetter" else (TOLERATED, ACCEPTABLE)

@@ -70,7 +70,7 @@ FACTOR: Final = Rule(
 
 # Presets whose values are not shares of requests.
 LATENCY_PRESETS: Final = ["HTTPLatency", "GRPCLatency"]
-RELATIVE_PRESETS: Final = [*LATENCY_PRESETS, "CPUPerRequest"]
+RELATIVE_PRESETS: Final = [*LATENCY_PRESETS, "CPUPerRequest", "QueueAge"]
 _RELATIVE: Final = f"has(self.histogram) || has(self.gauge) || (has(self.preset) && self.preset in {RELATIVE_PRESETS})"
 OWN_PARAMETERS: Final = ["query", "time", "timeout"]
 

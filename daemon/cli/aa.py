@@ -127,7 +127,7 @@ class _Trials:
         from daemon.control.measuring import candidates
 
         chosen, why = [], []
-        for wanted in (resolved.spec.analysis.metrics if resolved.spec.analysis else None) or []:
+        for wanted in resolved.metrics:
             answer = await resolve(source, candidates(wanted, resolved), self._arm(), now=time.time(), deadline=DEADLINE)
             if isinstance(answer.metric, RatioMetric | HistogramMetric) and not answer.metric.arm_matchers:
                 chosen.append(answer.metric)

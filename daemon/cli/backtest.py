@@ -132,9 +132,8 @@ class _Backtest:
         from daemon.cli.past import told
         from daemon.control.measuring import candidates
 
-        analysis = resolved.spec.analysis
         chosen, missing = [], []
-        for metric in (analysis.metrics if analysis else None) or []:
+        for metric in resolved.metrics:
             at = begin + 4 * self._interval
             answer = await resolve(source, candidates(metric, resolved), arms[1], now=at, deadline=DEADLINE)
             if answer.metric is not None:

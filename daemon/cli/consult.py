@@ -13,7 +13,7 @@ from analyzers.collector import ArmTargets, resolve
 from analyzers.errors import AnalysisError
 from analyzers.metrics import parse_selector
 from analyzers.presets import convention_of
-from analyzers.sources import SERVERS, SOURCES
+from analyzers.sources import SOURCES, standing
 from analyzers.sources.prometheus import PrometheusOptions
 from analyzers.sources.protocol import Failure, MetricSource, Outcome, Query, ValueOutcome
 from daemon.api.canary import Metric
@@ -78,8 +78,8 @@ class Consultation:
             return [bad(what, str(e), "correct the object or its Secret")]
         if isinstance(answer, Failure):
             return [bad(what, f"{answer.kind}: {answer.message}", "check its url, credentials and the network from the daemon's pod")]
-        standing = _standing(item)
-        return [ok(what, f"answers ({standing})" if standing else "answers")]
+        told = _standing(item)
+        return [ok(what, f"answers ({told})" if told else "answers")]
 
     async def _answer(self, item: ours.MetricSource) -> Outcome | ValueOutcome:
         """As the judge asks where it can, else as a template does."""
@@ -197,11 +197,8 @@ def _unmet(what: str, flag: FlagStatus) -> Finding | None:
 def _standing(item: ours.MetricSource) -> str:
     """How far Linnet was tried with such a server, where that is not on one that runs; what only speaks like Prometheus is not seen."""
     signed = item.spec.prometheus is not None and item.spec.prometheus.sig_v4 is not None
-    rows = [s for s in SERVERS if s.type == item.spec.type and s.name.startswith("Amazon") is signed]
-    told = {s.standing for s in rows}
-    if "live" in told:
-        return ""
-    return f"{told.pop()}: not tried on a running server" if len(told) == 1 else ""
+    told = standing(item.spec.type, signed=signed)
+    return "" if told == "live" else f"{told}: not tried on a running server"
 
 
 def _likely(name: str) -> tuple[bool, str]:

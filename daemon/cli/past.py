@@ -11,7 +11,7 @@ from analyzers.collector import Resolution
 from analyzers.metrics import AnyMetric
 from analyzers.sources.protocol import MetricSource
 from daemon.api.canary import Analysis, CanarySpec, WorkloadRef
-from daemon.api.defaults import effective
+from daemon.api.defaults import effective, is_restarts
 from daemon.api.sources import MetricSourceSpec, PrometheusSource
 from daemon.cli.cluster import CliError, Cluster
 from daemon.control import objects as ours
@@ -55,7 +55,7 @@ async def means(
         spec=spec,
         deployment=deployment,
         pod_ratio=True,
-        sources=(SourceUse(item=item, metrics=tuple(analysis.metrics or ())),),
+        sources=(SourceUse(item=item, metrics=tuple(m for m in analysis.metrics or () if not is_restarts(m))),),
     )
     return resolved, await source_of(item, http, SecretReader(cluster.client))
 

@@ -87,8 +87,8 @@ async def _traffic(resolved: Any, source: Any, deployment: Deployment) -> tuple[
 
     pods = Matcher("pod", MatchOp.REGEX, f"{deployment.name}-[a-z0-9]+-[a-z0-9]+")
     arm = ArmTargets(name=BASELINE, matchers=(Matcher("namespace", MatchOp.EQUAL, deployment.namespace), pods))
-    analysis, now, why = resolved.spec.analysis, time.time(), []
-    for wanted in (analysis.metrics if analysis else None) or []:
+    now, why = time.time(), []
+    for wanted in resolved.metrics:
         answer = await resolve(source, candidates(wanted, resolved), arm, now=now, deadline=DEADLINE)
         if not isinstance(answer.metric, RatioMetric):
             why.append(told(answer))

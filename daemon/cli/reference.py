@@ -15,7 +15,7 @@ import click
 from analyzers.presets import PRESETS
 from analyzers.sources import SERVERS, SOURCES
 from daemon.api import fields, lists, names, patterns
-from daemon.api.conditions import DUE, GATE, MISMATCH, PENDING, STANDINGS, UNMET
+from daemon.api.conditions import DUE, GATE, MISMATCH, PENDING, STANDINGS, UNMET, UNTRIED
 from daemon.api.kinds import KINDS, Kind
 from daemon.api.schema import INT_OR_STRING, STRUCT, Node, tree
 from daemon.api.structure import planned_message
@@ -87,6 +87,7 @@ CONDITIONS: Final[Mapping[str, str]] = {
     PENDING: "Traffic was taken back while a flag was still on: its source did not answer within five seconds. There only while it is so.",
     DUE: "A flag was promoted longer than its `removeAfter` ago, and is still in `spec.flags`. There only while it is so.",
     UNMET: "A flag of the release was never evaluated since it has its share, or never on: the canary proves nothing of it. Only while it is so.",
+    UNTRIED: "A metric source of the release was never tried by Linnet on a running server of its kind. There only while it is so.",
     MISMATCH: "A flag was on in a share of its evaluations that is far from what was set. There only while it is so.",
 }
 

@@ -190,6 +190,10 @@ def _spoken(action: str) -> str:
     return f"{verb} of {revision}" + (f" by {by}" if by else "") if revision else action
 
 
+def _of(events: int, total: int) -> str:
+    return f"{events}/{total}" if total else str(events)
+
+
 def _lists(c: Canary) -> list[tuple[str, Table]]:
     s = c.status
     arms = _rows(
@@ -216,7 +220,7 @@ def _lists(c: Canary) -> list[tuple[str, Table]]:
     metrics = _rows(
         ("METRIC", "CANARY", "BASELINE", "ODDS WORSE", "ODDS FINE", "BOUND"),
         [
-            (m.name, f"{m.canary_events}/{m.canary_total}", f"{m.baseline_events}/{m.baseline_total}", m.odds_worse, m.odds_fine, m.bound)
+            (m.name, _of(m.canary_events, m.canary_total), _of(m.baseline_events, m.baseline_total), m.odds_worse, m.odds_fine, m.bound)
             for m in s.metrics
         ],
     )

@@ -20,16 +20,17 @@ from analyzers.evidence import EvidenceLog, Trial
 from analyzers.history import History
 from analyzers.joining import Joined
 from analyzers.metrics import AnyMetric, HistogramMetric
-from analyzers.options import JudgeConfig
+from analyzers.options import JudgeConfig, Kind
 from analyzers.past import past
 from analyzers.reasons import bound_in_force, compared, few_pods
 from analyzers.sources.protocol import MetricSource
 from analyzers.ticks import Action, Answer, Code, MetricCounts, Problem, ProblemKind, SplitCounts
 from daemon.api.quantities import parse_duration
 from daemon.api.status import ExposureStatus
+from daemon.control import podstatus
 from daemon.control.caches import Caches
 from daemon.control.http import Http
-from daemon.control.measuring import arms, candidates, judge_config, learnt, splits
+from daemon.control.measuring import arms, candidates, interval_of, judge_config, learnt, splits
 from daemon.control.releases import Releases
 from daemon.control.resolve import Resolved
 from daemon.control.runs import RunStore, parameters_of
@@ -108,6 +109,9 @@ class _Session:
         uses = self.resolved.sources
         sources = {u.item.name: await source_of(u.item, self.ports.http, self.ports.secrets) for u in uses}
         whose = {m.name: u.item.name for u in uses for m in u.metrics}
+        if self.resolved.restarts is not None:
+            sources[podstatus.SOURCE] = self._pods(interval_of(self.resolved))
+            whose[self.resolved.restarts.name] = podstatus.SOURCE
         metrics = await self._metrics(sources, whose)
         config = judge_config(self.resolved, metrics)
         self._interval = config.scrape_seconds
@@ -127,11 +131,15 @@ class _Session:
                     [m for m in metrics if whose[m.name] == name],
                     scrape_seconds=self._interval,
                     last_index=last,
-                    called=f"MetricSource {name}" if len(sources) > 1 else "",
+                    called=f"MetricSource {name}" if len(uses) > 1 else "",
                 )
                 for name, source in sources.items()
             }
         )
+
+    def _pods(self, interval: float) -> podstatus.PodStatusSource:
+        namespace, pods = self.resolved.canary.namespace, self.ports.caches.pods.store
+        return podstatus.PodStatusSource(lambda name: pods.get(namespace, name), interval)
 
     def _unexposed(self) -> int | None:
         """The last tick before the first exposure: a daemon that died before it had stored anything reads again what came after."""
@@ -154,7 +162,7 @@ class _Session:
 
     async def _metrics(self, sources: Mapping[str, MetricSource], whose: Mapping[str, str]) -> tuple[AnyMetric, ...]:
         chosen: list[AnyMetric] = []
-        for metric in self.resolved.metrics:
+        for metric in (*self.resolved.metrics, *([self.resolved.restarts] if self.resolved.restarts else ())):
             found = candidates(metric, self.resolved)
             only = found[0] if len(found) == 1 else None
             if only is not None and not isinstance(only, HistogramMetric):
@@ -297,9 +305,9 @@ def view_of(answer: Answer, code: str, text: str, config: JudgeConfig | None) ->
         MetricView(
             name=m.name,
             canary_events=m.canary_errors,
-            canary_total=m.canary_requests,
+            canary_total=0 if m.kind == Kind.RESTARTS else m.canary_requests,  # pod-seconds are no requests
             baseline_events=m.baseline_errors,
-            baseline_total=m.baseline_requests,
+            baseline_total=0 if m.kind == Kind.RESTARTS else m.baseline_requests,
             log_worse=max(m.log_e_worse, m.log_e_catastrophe),
             log_fine=m.log_e_fine,
             bound=f"{m.bound} ({sure} % sure)" if m.bound else "",
@@ -315,7 +323,7 @@ def view_of(answer: Answer, code: str, text: str, config: JudgeConfig | None) ->
         code=code,
         text=text,
         metrics=metrics,
-        canary_requests=max((m.canary_requests for m in answer.metrics), default=0),
+        canary_requests=max((m.canary_requests for m in answer.metrics if m.kind != Kind.RESTARTS), default=0),
         needed_odds=100.0 / config.max_false_rollback_percent if config else 100.0,
         culprit=culprit,
         seconds_more=max(waits, default=None),

@@ -17,6 +17,7 @@ from daemon.api.defaults import has_usual_margins
 from daemon.api.names import canary_service
 from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
+from daemon.control import podstatus
 from daemon.control.caches import Caches
 from daemon.control.resolve import Resolved
 from daemon.kube.objects import Deployment, Pod
@@ -181,9 +182,12 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[A
         return None
     canary = tuple(p for d in canaries for p in caches.pods_of(d))
     pattern = f"{canaries[0].name}-{HASH}-{HASH}"
-    return {
+    found = {
         u.item.name: (_arm(CANARY, canary, u.item, pattern, deployment), _baseline(caches, deployment, u.item)) for u in resolved.sources
     }
+    if resolved.restarts is not None:
+        found[podstatus.SOURCE] = (_alive(CANARY, canary), _alive(BASELINE, caches.pods_of(deployment)))
+    return found
 
 
 def _flag_labels(metric: Metric, resolved: Resolved) -> ArmLabels | None:
@@ -218,6 +222,13 @@ def _arm(name: str, pods: tuple[Pod, ...], source: ours.MetricSource, pattern: s
         for p in pods
         if p.status.pod_ip and p.status.phase == "Running" and (port := _port(p, scrape.port)) is not None
     )
+    return ArmTargets(name=name, targets=targets, started=started)
+
+
+def _alive(name: str, pods: tuple[Pod, ...]) -> ArmTargets:
+    """Pods that have begun, whether they serve or not: one that keeps crashing seldom does."""
+    started = {p.name: epoch(p.status.start_time) for p in pods if p.status.start_time}
+    targets = tuple(Target(pod=name, address="", started_at=at) for name, at in started.items())
     return ArmTargets(name=name, targets=targets, started=started)
 
 

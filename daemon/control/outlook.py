@@ -26,7 +26,7 @@ def outlook(resolved: Resolved, seen: Observed, forecast: Forecast | None) -> st
         service=resolved.service.name if resolved.service else "",
         routes=tuple(s.route for s in resolved.scopes),
         flags=tuple(f.key for f in resolved.flags),
-        metrics=tuple(m.name for m in resolved.metrics) or plan.background,
+        metrics=tuple(m.name for m in (*resolved.metrics, *([resolved.restarts] if resolved.restarts else ()))) or plan.background,
         source=", ".join(f"{s.item.spec.type} {s.item.name}" for s in resolved.sources) or "no source",
         interval=interval_of(resolved),
         gitops=seen.gitops,

@@ -14,7 +14,16 @@ import msgspec
 
 from analyzers.ticks import Code
 from daemon.api import names
-from daemon.api.conditions import MISMATCH, UNMET, conditions, due_condition, gate_condition, pending_condition, usage_conditions
+from daemon.api.conditions import (
+    MISMATCH,
+    UNMET,
+    conditions,
+    due_condition,
+    gate_condition,
+    pending_condition,
+    source_condition,
+    usage_conditions,
+)
 from daemon.api.status import CanaryStatus, Condition, FlagUsage, RestoreEntry, RolloutStatus, Waiting
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
@@ -28,6 +37,7 @@ from daemon.control.outlook import outlook
 from daemon.control.permits import HoldProbe
 from daemon.control.prospects import Prospects
 from daemon.control.resolve import FLOOR, Resolved, Resolver, gated
+from daemon.control.sources import untried
 from daemon.control.tell import Teller
 from daemon.kube import errors
 from daemon.kube.client import Client
@@ -214,6 +224,7 @@ class Reconciler:
                     refused=stuck,
                 ),
                 *_of_flags(resolved, status, now),
+                *_of_sources(resolved, status, now),
             ],
         )
 
@@ -320,6 +331,15 @@ def _of_flags(resolved: Resolved, status: CanaryStatus, now: float) -> list[Cond
     if overdue:
         found.append(due_condition(before, overdue, generation=generation, revision=revision, now=at))
     return found
+
+
+def _of_sources(resolved: Resolved, status: CanaryStatus, now: float) -> list[Condition]:
+    """What the doctor says of them too: who relies on a verdict should know how far its sources were tried."""
+    told = untried(resolved)
+    if not told:
+        return []
+    before, generation = resolved.canary.status.conditions, resolved.canary.metadata.generation
+    return [source_condition(before, told, generation=generation, revision=status.observed_revision, now=stamp(now))]
 
 
 def _about_to_start(resolved: Resolved) -> bool:

@@ -11,7 +11,7 @@ from analyzers.sources import SOURCES
 from daemon.api import names
 from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import CanarySpec, Metric
-from daemon.api.defaults import effective, merge
+from daemon.api.defaults import effective, is_restarts, merge
 from daemon.api.routers import KNOWN, RouteRef
 from daemon.api.validation import validate
 from daemon.control import objects as ours
@@ -64,8 +64,17 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """What is compared, in the order of the spec."""
-        return tuple((self.spec.analysis.metrics if self.spec.analysis else None) or ())
+        """What is compared and asked of a source, in the order of the spec."""
+        return tuple(m for m in self._all_metrics if not is_restarts(m))
+
+    @property
+    def restarts(self) -> Metric | None:
+        """What the pods' own status is watched for; no server is asked."""
+        return next((m for m in self._all_metrics if is_restarts(m)), None)
+
+    @property
+    def _all_metrics(self) -> list[Metric]:
+        return (self.spec.analysis.metrics if self.spec.analysis else None) or []
 
     @property
     def canary_service(self) -> str | None:
@@ -335,7 +344,7 @@ class Resolver:
 
     def _sources(self, canary: ours.Canary, spec: CanarySpec, problems: list[Problem]) -> tuple[SourceUse, ...]:
         """Who is asked for which metrics, in the order in which they are first named."""
-        metrics = (spec.analysis.metrics if spec.analysis else None) or []
+        metrics = [m for m in (spec.analysis.metrics if spec.analysis else None) or [] if not is_restarts(m)]
         if spec.analysis is not None and spec.analysis.judge == "TemplatesOnly":
             return ()
         named: dict[str, list[Metric]] = {} if metrics else {"default": []}

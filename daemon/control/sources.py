@@ -11,9 +11,11 @@ from typing import Final
 
 from analyzers.errors import AnalysisError
 from analyzers.metrics import Selector
+from analyzers.sources import standing
 from analyzers.sources.protocol import Failure, Query
 from daemon.control import objects as ours
 from daemon.control.http import Http
+from daemon.control.resolve import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError
@@ -22,6 +24,21 @@ from daemon.rollout.model import Problem
 FRESH: Final = 300.0
 FAILING: Final = 10.0  # seconds after which a source that failed is asked again
 DEADLINE: Final = 5.0
+
+
+def untried(resolved: Resolved) -> str:
+    """Of which sources of a release Linnet knows the vendor's word alone; empty where all were tried on a running server."""
+    named = {f"MetricSource {u.item.name}": standing(u.item.spec.type, signed=_signed(u.item)) for u in resolved.sources}
+    for check in resolved.checks:
+        for metric in check.spec.metrics if check.spec is not None else ():
+            if metric.provider.query is not None:
+                kind, query = metric.provider.query
+                named.setdefault(f"MetricSource {query.source_ref.name if query.source_ref else 'default'}", standing(kind))
+    return "; ".join(f"{name} is {word}: not tried on a running server" for name, word in sorted(named.items()) if word != "live")
+
+
+def _signed(item: ours.MetricSource) -> bool:
+    return item.spec.prometheus is not None and item.spec.prometheus.sig_v4 is not None
 
 
 class SourceProbe:

@@ -148,7 +148,9 @@ def _facts(resolved: Resolved, kind: EventKind) -> tuple[tuple[str, str], ...]:
         facts.append(("Weight", f"{status.weight} %"))
     facts += [("Flag " + f.key, f"{f.written or 0} %") for f in status.flags]
     for metric in status.metrics[:2]:
-        facts.append(
-            (metric.name, f"canary {metric.canary_events}/{metric.canary_total}, baseline {metric.baseline_events}/{metric.baseline_total}")
+        canary, baseline = (
+            f"{events}/{total}" if total else str(events)
+            for events, total in ((metric.canary_events, metric.canary_total), (metric.baseline_events, metric.baseline_total))
         )
+        facts.append((metric.name, f"canary {canary}, baseline {baseline}"))
     return tuple(facts)

@@ -147,7 +147,8 @@ def inconclusive(turn: Turn) -> str:
         head = f"{subject(turn)} held at {weight_now(turn)} % after {span(turn.elapsed(turn.rollout.started_at))}"
         return f"{head}: {judge.text}; decide: linnet promote|abort {turn.name}."
     known = _evidence(turn, prefix=": ")
-    bound = f" (now: {metric.bound})" if metric and metric.bound else ""
+    known_bounds = [said for said in (metric.bound if metric else "", judge.widened if judge else "") if said]
+    bound = f" (now: {'; '.join(known_bounds)})" if known_bounds else ""
     more = f"; about {span(judge.seconds_more)} more" if judge and judge.seconds_more else ""
     return (
         f"{subject(turn)} held at {weight_now(turn)} % after {span(turn.elapsed(turn.rollout.started_at))}{known}, "

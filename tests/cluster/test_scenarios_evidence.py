@@ -73,12 +73,13 @@ def stopped_for(
     patience: float = 90,
     extra: Sequence[Object] = (),
     analysis: Mapping[str, Any] | None = None,
+    steps: Sequence[Object] = HALF,
     **manifest: Any,
 ) -> Object:
     """The release is stopped by `metric` and named for it, and promoted without it; the status at the stop."""
     common = {"interval": "1s", "warmUp": "2s"}
     whole = {**common, "metrics": [*([metric] if metric else []), ERRORS], **(analysis or {})}
-    shop.open({"steps": HALF, "analysis": whole}, source=SOURCE, extra=extra, **manifest)
+    shop.open({"steps": steps, "analysis": whole}, source=SOURCE, extra=extra, **manifest)
     shop.load(rate)
     shop.push(image.removeprefix("shop:"))
     stopped = shop.await_verdict("Fail", patience)
@@ -93,7 +94,7 @@ def stopped_for(
         assert f"without {name} it would not have been stopped" in said, said
         code, said = linnet(shop, "replay", run["metadata"]["name"])
         assert code == 0 and "The stored verdict is Fail: the same." in said, said
-    shop.apply(canary("shop", steps=HALF, analysis={**common, "metrics": [ERRORS]}))
+    shop.apply(canary("shop", steps=steps, analysis={**common, "metrics": [ERRORS]}))
     shop.push(image.removeprefix("shop:"))
     shop.await_phase("Held")
     shop.order("retry")

@@ -14,6 +14,30 @@ _OUTSIDE = "tests/unit/analyzers/test_judge_outside.py"
 
 MUTANTS = (
     Mutant(
+        name="undecided-hides-the-wider-bound",
+        protects="sentence: a bound that few pods widened",
+        path="daemon/rollout/sentence.py",
+        old='(metric.bound if metric else "", judge.widened if judge else "")',
+        new='(metric.bound if metric else "",)',
+        test="tests/unit/rollout/test_sentence.py::test_inconclusive_against_a_bound_that_few_pods_widened",
+    ),
+    Mutant(
+        name="restarts-only-while-the-weight-stands",
+        protects="judge rule 14: restarts",
+        path="analyzers/restart_judge.py",
+        old="msgspec.structs.replace(gate, settled=True, blamable=True, comparable=True)",
+        new="msgspec.structs.replace(gate)",
+        test="tests/unit/analyzers/test_restarts.py::test_restarts_count_at_every_weight",
+    ),
+    Mutant(
+        name="pod-seconds-are-requests",
+        protects="judge: traffic is what was asked",
+        path="analyzers/judge.py",
+        old="counted = (c for name, c in tick.arms.items() if name not in timed)",
+        new="counted = tick.arms.values()",
+        test="tests/unit/analyzers/test_restarts.py::test_pod_seconds_are_no_requests",
+    ),
+    Mutant(
         name="split-without-a-band",
         protects="judge rule 1: composite null",
         path="analyzers/stats/split.py",

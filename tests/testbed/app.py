@@ -6,7 +6,8 @@ Linnet's. Everything is set by the environment:
 
     LINNET_IMAGE      `shop:v2`, `shop:bad-3` (3 % errors), `shop:slow-200` (200 ms), `shop:flagbad-3` (3 % errors where the flag is on)
                       bad in one thing only: `shop:tail-3` (slowest 5 % three times as slow), `shop:cpu-40` (40 % more CPU a request),
-                      `shop:orders-30` (30 % fewer orders), `shop:new-20` (an endpoint that is new, and fails in 20 %)
+                      `shop:orders-30` (30 % fewer orders), `shop:new-20` (an endpoint that is new, and fails in 20 %),
+                      `shop:leaky-20` (each pod ends itself twice, within 20 s of being ready, and hurts no request)
     LATENCY_MS, CPU_MS, ORDER_PERCENT   median time, CPU and orders of a request (0: none)
     ERROR_PERCENT     overrides the image's share;  STARTUP_SECONDS (3), DRAIN_SECONDS (10), PORT (8080)
     FLAG_FILE, FLAG_KEY   a flagd file and the flag that switches the new code on;  LINNET_TRACK  handed to the flag's SDK as `track`
@@ -124,13 +125,15 @@ class Shop:
         self.flag: Flag | UnleashFlag = Flag(env.get("FLAG_FILE", ""), key, self.track)
         if "UNLEASH_URL" in env:
             self.flag = UnleashFlag(env["UNLEASH_URL"], env["UNLEASH_TOKEN"], key, self.track, env.get("IMPACT_METRICS", ""))
-        found = re.match(r"(bad|slow|flagbad|tail|cpu|orders|new)-([0-9.]+)", self.version)
+        found = re.match(r"(bad|slow|flagbad|tail|cpu|orders|new|leaky)-([0-9.]+)", self.version)
         kind, number = (found[1], float(found[2])) if found else ("", 0.0)
         self.median = float(env.get("LATENCY_MS", "0")) / 1000
         self.tail = number if kind == "tail" else 1.0
         self.burn = float(env.get("CPU_MS", "0")) / 1000 * (1 + number / 100 if kind == "cpu" else 1)
         self.order_percent = float(env.get("ORDER_PERCENT", "0")) * (1 - number / 100 if kind == "orders" else 1)
         self.new_percent = number if kind == "new" else None
+        self.leaves_within = number if kind == "leaky" else None
+        self.leaving = False
         self.error_percent = float(env.get("ERROR_PERCENT") or (number if "bad" in kind else 0.0))
         self.only_behind_flag = kind == "flagbad"
         self.delay = number / 1000 if kind == "slow" else 0.0
@@ -153,6 +156,7 @@ class Shop:
         for code in ("200", "500"):
             self.requests.labels(code)  # a counter that appears with its first error hides that error
         folder = env.get("LINNET_TESTBED_LOGS")
+        self.started_before = len(list(Path(folder).glob(f"{self.pod}.*.jsonl"))) if folder else 0
         self.log = (Path(folder) / f"{self.pod}.{os.getpid()}.jsonl").open("a", buffering=1) if folder else None
 
     async def serve(self, request: web.Request) -> web.Response:
@@ -199,6 +203,20 @@ class Shop:
                 self.log.write(json.dumps({"time": time.time(), "user": user, "pod": self.pod, "flag": on, "failed": failed}) + "\n")
             await asyncio.sleep(1 / self.rate)
 
+    async def leave(self, app: web.Application) -> AsyncIterator[None]:
+        """A version that runs out of something ends itself in good manners: not ready first, and gone when nobody asks it any more."""
+        leaks = self.leaves_within is not None and self.started_before < 2
+        task = asyncio.create_task(self._leave()) if leaks else None
+        yield
+        if task is not None:
+            task.cancel()
+
+    async def _leave(self) -> None:
+        await asyncio.sleep(max(0.0, self.ready_at - time.monotonic()) + self.dice.uniform(0.5, self.leaves_within or 1.0))
+        self.leaving = True
+        await asyncio.sleep(6)  # as long as a careful team's preStop waits
+        os._exit(1)
+
     def _took(self) -> float:
         """A lognormal time around the median, its slowest 5 % stretched by a version that is bad there alone."""
         z = self.dice.gauss(0, 1)
@@ -216,7 +234,7 @@ class Shop:
             self.new.labels("500" if self.dice.random() * 100 < self.new_percent else "200").inc()
 
     async def ready(self, request: web.Request) -> web.Response:
-        good = time.monotonic() >= self.ready_at
+        good = time.monotonic() >= self.ready_at and not self.leaving
         return web.Response(status=200 if good else 503, text="ready" if good else "starting")
 
     async def healthy(self, request: web.Request) -> web.Response:
@@ -230,6 +248,7 @@ def application(shop: Shop) -> web.Application:
     app = web.Application()
     app.cleanup_ctx.append(shop.flag.run)
     app.cleanup_ctx.append(shop.work)
+    app.cleanup_ctx.append(shop.leave)
     app.router.add_get("/readyz", shop.ready)
     app.router.add_get("/healthz", shop.healthy)
     app.router.add_get("/metrics", shop.metrics)

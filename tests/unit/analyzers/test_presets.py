@@ -28,7 +28,7 @@ from analyzers.metrics import AnyMetric, HistogramMetric, Matcher, RatioMetric, 
 from analyzers.presets import PRESETS, convention_of, metric_of, preset_metrics, promql
 from analyzers.sources.protocol import Target
 from analyzers.sources.scrape import ScrapeOptions, ScrapeSource
-from analyzers.ticks import ArmCounts, BucketCounts, MetricCounts
+from analyzers.ticks import ArmCounts, BucketCounts, GaugeValues, MetricCounts
 from daemon.api.analysis_faults import PRESETS as ACCEPTED
 from daemon.api.rules import LATENCY_PRESETS, RELATIVE_PRESETS
 from daemon.control.http import Http
@@ -73,7 +73,7 @@ def test_the_names_are_those_that_the_api_accepts() -> None:
     """A preset that is not accepted is of no use, one that is not there is worse; an unknown one lists the known."""
     assert set(ACCEPTED) == set(PRESETS)
     assert {name for name, preset in PRESETS.items() if preset.kind == "histogram"} == set(LATENCY_PRESETS)
-    assert {name for name, preset in PRESETS.items() if preset.kind != "ratio"} == set(RELATIVE_PRESETS)
+    assert {name for name, preset in PRESETS.items() if preset.kind not in {"ratio", "restarts"}} == set(RELATIVE_PRESETS)
     with pytest.raises(ConfigError, match="HTTPLatency"):
         preset_metrics("Nginx")
 
@@ -83,7 +83,7 @@ def test_every_convention_can_be_read_and_printed() -> None:
     for name, preset in PRESETS.items():
         for convention, metric in zip(preset.conventions, preset_metrics(name), strict=True):
             assert convention_of(name, metric) == convention
-            assert "rate(" in promql(metric)
+            assert promql(metric).startswith("avg(") or "rate(" in promql(metric) or "increase(" in promql(metric)
     native = next(c for c in PRESETS["HTTPErrorRatio"].conventions if c.native)
     shown = promql(metric_of(PRESETS["HTTPErrorRatio"], native, name="errors"), native=True)
     assert shown.startswith("histogram_count(sum(rate(http_server_request_duration_seconds{")
@@ -190,6 +190,23 @@ async def test_cpu_by_request_is_what_the_system_says_of_the_process(source: Scr
     spent = (after.user + after.system) - (before.user + before.system)
     value = tick.gauges["CPUPerRequest"].canary
     assert value == pytest.approx(spent / 50, abs=0.05 / 50)
+
+
+async def test_the_age_of_a_queue_is_what_the_workers_say(source: ScrapeSource) -> None:
+    """The mean over an arm's workers; an empty queue is as old as one of a second, so that two of them are equal."""
+    registries = {CANARY: Page(), BASELINE: Page()}
+    ages = {arm: client.Gauge("queue_oldest_message_age_seconds", "age", registry=r) for arm, r in registries.items()}
+    async with exposing(registries[CANARY]) as canary, exposing(registries[BASELINE]) as baseline:
+        arms = _arms(canary, baseline)
+        metric = await _found(source, "QueueAge", arms)
+        collector = Collector(source, [metric], scrape_seconds=15.0)
+        await collector.collect(15.0, list(arms.values()))
+        ages[CANARY].set(42.5)
+        (tick,) = (await collector.collect(30.0, list(arms.values()))).ticks
+        ages[CANARY].set(0.0)
+        (empty,) = (await collector.collect(45.0, list(arms.values()))).ticks
+    assert tick.gauges["QueueAge"] == GaugeValues(42.5, 1.0)
+    assert empty.gauges["QueueAge"] == GaugeValues(1.0, 1.0)
 
 
 def _free_port() -> int:

@@ -57,7 +57,8 @@ def test_a_bare_canary_gets_every_built_in_value() -> None:
             "sourceRef": {"name": "default"},
             "rollbackIfWorseBy": "1.1x+0.02pp",
             "promoteIfWithin": "1.25x+0.3pp",
-        }
+        },
+        {"name": "restarts", "preset": "Restarts"},
     ]
 
 
@@ -127,10 +128,10 @@ def test_sources_come_from_the_object_then_the_profile_then_default() -> None:
 
 
 def test_the_profiles_source_serves_the_built_in_metric() -> None:
-    """Nobody who leaves the metrics out should have to name one for the sake of its source."""
+    """Nobody who leaves the metrics out should have to name one for the sake of its source; what the pods tell has none."""
     merged = merge(BARE, CanaryProfileSpec(metric_source_ref=LocalRef(name="mimir")))
     assert merged.analysis is not None
-    assert [(m.name, m.source_ref) for m in merged.analysis.metrics or []] == [("errors", LocalRef(name="mimir"))]
+    assert [(m.name, m.source_ref) for m in merged.analysis.metrics or []] == [("errors", LocalRef(name="mimir")), ("restarts", None)]
 
 
 def test_only_exposures_without_a_dwell_get_one() -> None:

@@ -324,6 +324,8 @@ async def test_a_query_is_asked_of_the_source_that_it_names(
     assert "success-rate measured [0.2" in told or kind in CONDITIONS
     assert f"wanted {CONDITIONS.get(kind, 'result[0] < 0.05')}" in told
     assert [body for line, _, body in smoke.asked if line.startswith(wanted[0]) and wanted[1] in line + body]
+    said = {c["type"]: c["message"] for c in world.status()["conditions"]}.get("SourceUntried", "")
+    assert said == ("" if kind in {"Prometheus", "Graphite"} else "MetricSource named is vendor model: not tried on a running server")
 
 
 async def test_a_page_that_is_slow_is_given_the_time_that_the_template_says(world: World, smoke: Smoke) -> None:

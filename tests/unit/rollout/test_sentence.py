@@ -113,6 +113,15 @@ def test_inconclusive() -> None:
     assert "(now: at most 2.1 pp worse); about 2 h 20 min more; decide: linnet promote|abort checkout." in text
 
 
+def test_inconclusive_against_a_bound_that_few_pods_widened() -> None:
+    """Who waits for a proof is told that it would be of less than the declared bound."""
+    seen = turn(3600, metric(3, 1_440, bound="at most 2.1 pp worse"), weight_reached=25)
+    assert seen.seen.judge is not None
+    judge = msgspec.structs.replace(seen.seen.judge, widened="few pods: bound widened to 43 % fewer (orders)")
+    seen = Turn(seen.name, seen.plan, seen.status, msgspec.structs.replace(seen.seen, judge=judge), START + 3600)
+    assert "(now: at most 2.1 pp worse; few pods: bound widened to 43 % fewer (orders)); decide:" in sentence.inconclusive(seen)
+
+
 @pytest.mark.parametrize("reason", ["Person", "Override", "Owner"])
 def test_a_release_without_a_proof_claims_none(reason: str) -> None:
     """No bound, no 'fine', no 'sure'; the sentence says whose decision it was (promise P4)."""
