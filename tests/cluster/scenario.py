@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
+import uuid
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.testbed import netns
 from tests.testbed.gateway import Gateway, await_answer, http_route
 from tests.testbed.linnet import Linnet, eventually
 from tests.testbed.loadgen import Load, LoadGenerator, start_load
@@ -310,6 +314,27 @@ class Shop:
             lines.append(f"{record['outcome']} ({'kept' if record['kept'] else 'new'} connection) from {pod}{end}")
         return "\n".join([*lines, f"writes: {self.steps()}"])
 
+    def ask(self, requests: int, fields: Mapping[str, str]) -> Counter[str]:
+        """Requests with more lines of the head: which versions served them, by the app's own log."""
+        asked = [uuid.uuid4().hex for _ in range(requests)]
+
+        def fetch() -> None:
+            for identity in asked:
+                head = {"Host": self.host, "X-Request-Id": identity, **fields}
+                with urllib.request.urlopen(urllib.request.Request(f"{self.gateway.url}/asked", headers=head), timeout=10) as answer:
+                    answer.read()
+
+        netns.call(self.plane.netns, fetch)
+        served: Counter[str] = Counter()
+
+        def logged() -> bool:
+            served.clear()
+            served.update(str(line["version"]) for line in self._app_records() if line.get("id") in asked)
+            return served.total() >= requests
+
+        eventually(logged, "the app's log has all requests", 20, every=0.5)
+        return served
+
     def _app_records(self) -> list[Any]:
         """The app's lines since this shop opened; older processes of other scenarios have nothing to say."""
         fresh = [p for p in self.agent.requests.glob("shop-*.jsonl") if p.stat().st_mtime >= self.since]
@@ -378,11 +403,17 @@ def _word(event: Event) -> str:
 def _route_word(operations: Sequence[Object], paths: Mapping[str, Any]) -> str:
     if any("managedFields" in p for p in paths):
         return "route owners"
+    if "/spec/rules/-" in paths:
+        return "pick"
     added = [v for p, v in paths.items() if p.endswith("/-")]
     if added:
         return f"backend {added[0]['weight']}"
-    if any(o["op"] == "remove" for o in operations):
+    removed = [o["path"] for o in operations if o["op"] == "remove"]
+    ours = bool(removed) and all(p.rpartition("/")[0] == "/spec/rules" for p in removed)
+    if removed and not ours:
         return "route back"
+    if ours and not any(p.endswith("/weight") for p in paths):
+        return "pick away"
     return f"weight {100 - next((v for p, v in paths.items() if p.endswith('/weight')), 0)}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import analyzers, control, edges, judge, judge_data, kube, line, ramp, rollout, webhook
+from tests.mutants import analyzers, control, edges, judge, judge_data, kube, line, picks, ramp, rollout, webhook
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -17,5 +17,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *control.MUTANTS,
     *ramp.MUTANTS,
     *line.MUTANTS,
+    *picks.MUTANTS,
     *webhook.MUTANTS,
 )

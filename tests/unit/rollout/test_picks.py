@@ -84,7 +84,7 @@ def test_an_abort_takes_the_match_away_before_anything_else() -> None:
     """P3: in the pass of the verb; and the sentence says whom it reached, not a percentage."""
     w = exposed(picking())
     w.say("abort")
-    w.turn()
+    assert m.SetWeight(weight=0) in w.turn().actions, "the exposure ends first, before the route is put back"
     w.turn()
     assert [r.picked for r in w.routes] == [""]
     assert "v2" in w.canaries, "the pods outlive the exposure"
