@@ -78,7 +78,7 @@ MUTANTS = (
         name="the-canary-in-a-subset-of-stable",
         protects="Istio: no subset of another host",
         path="daemon/traffic/dialect.py",
-        old="        for field in dialect.own:\n            _drop(twin, parts_of(field))\n",
+        old="    for field in dialect.own:\n        _drop(twin, parts_of(field))\n",
         new="",
         test=f"{_ISTIO}::test_tcp_and_tls_rules_move_with_the_others",
     ),
