@@ -11,6 +11,7 @@ import msgspec
 from daemon.api.analysis import StepAnalysis, TemplateUse
 from daemon.api.calendar import ReleaseWindow
 from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, ObjectName, Percent, Query, Risk, Word, doc, planned
+from daemon.api.gates import ReleaseGate, StepGate
 from daemon.api.routers import CustomRouter, RouteRef
 
 HttpMethod = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
@@ -168,7 +169,7 @@ class Step(Model, frozen=True, kw_only=True):
     scale: Annotated[
         Percent | None, doc("Canary pods in percent of what stable needs, from this step on, whatever the weight; needs a route.")
     ] = None
-    gate: Annotated[LocalRef | None, planned("A Job or signed webhook that must agree.")] = None
+    gate: Annotated[StepGate | None, doc("Waits for a Job or a signed webhook to agree.")] = None
 
 
 class CohortConstraint(Model, frozen=True, kw_only=True):
@@ -325,6 +326,10 @@ class ReleaseSpec(Model, frozen=True, kw_only=True):
     windows: Annotated[
         Annotated[list[ReleaseWindow], msgspec.Meta(max_length=16)] | None,
         doc("Hours in which releases may go on; a move that no window speaks of is free. Aborts and rollbacks never wait."),
+    ] = None
+    gates: Annotated[
+        Annotated[list[ReleaseGate], msgspec.Meta(max_length=8)] | None,
+        doc("Jobs and signed webhooks that must agree at points of every release."),
     ] = None
     progress_deadline: Annotated[Duration | None, doc("Longest wait for pods, routes or flags to follow. Default 10m.")] = None
     on_rollback: Literal["Auto", "Restore", "Hold"] | None = None

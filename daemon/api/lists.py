@@ -9,6 +9,7 @@ LIST_KEYS: Final[dict[Key, tuple[str, ...]]] = {
     ("ReleaseSpec", "flags"): ("name",),
     ("Traffic", "routes"): ("group", "kind", "name"),
     ("Traffic", "routers"): ("group", "kind"),
+    ("ReleaseSpec", "gates"): ("name",),
     ("Step", "flags"): ("name",),
     ("FlagStep", "cohorts"): ("name",),
     ("Flag", "cohorts"): ("name",),

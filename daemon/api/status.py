@@ -194,6 +194,16 @@ class UndoStatus(Model, frozen=True, kw_only=True):
     at_once: bool = False  # it was proven good before: no canary
 
 
+class GateStatus(Model, frozen=True, kw_only=True):
+    """One gate of a release."""
+
+    name: Word
+    state: Literal["Waiting", "Open", "TimedOut"]
+    since: Time  # when it was first asked
+    at: Time | None = None
+    text: Text = ""
+
+
 class RolloutStatus(Model, frozen=True, kw_only=True):
     """The release under way. `spec` is the merged spec as it was at the start."""
 
@@ -231,6 +241,7 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     proven_at: Time | None = None  # when the judge first said that it is proven fine
     weight_set: int | None = None  # a weight that was set from outside, in the present step
     approvals: list[SignOff] = []
+    gates: list[GateStatus] = []  # those that were asked, and what became of each
     flags_zeroed_at: Time | None = None
     weight_zeroed_at: Time | None = None
     abort_at: Time | None = None

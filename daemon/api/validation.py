@@ -18,6 +18,7 @@ from daemon.api.canary import CanarySpec, Flag, NotifyRoute, ReleaseSpec, Step, 
 from daemon.api.errors import ApiError, Errors, FieldError, InvalidObjectError, fault
 from daemon.api.fields import Model
 from daemon.api.flagsonly import flags_only_faults
+from daemon.api.gates import all_gate_faults, gate_faults
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
 from daemon.api.quantities import parse_duration
 from daemon.api.routers import KNOWN
@@ -144,6 +145,8 @@ def _release(spec: ReleaseSpec, path: str) -> Errors:
         if spec.analysis.judge == "TemplatesOnly":
             yield from templates_only_faults(spec.analysis, spec.steps or [], path)
     yield from window_faults(spec.windows or [], f"{path}.windows")
+    flags_only = spec.traffic is not None and spec.traffic.mode == "None"
+    yield from all_gate_faults(spec.gates or [], f"{path}.gates", flags_only=flags_only)
     yield from positive(spec.progress_deadline, f"{path}.progressDeadline")
     yield from _notify(spec.notify or [], f"{path}.notify")
 
@@ -230,6 +233,8 @@ def _step(step: Step, path: str) -> Errors:
         yield from positive(step.pause.duration, f"{path}.pause.duration")
     if step.approval is not None and parse_duration(step.approval.timeout) <= 0:
         yield fault(f"{path}.approval.timeout", step.approval.timeout, "must be longer than 0s: somebody has to read it first")
+    if step.gate is not None:
+        yield from gate_faults(step.gate, f"{path}.gate")
     if step.analysis is not None:
         yield from args_faults(step.analysis.args or [], f"{path}.analysis.args")
     for index, flag in enumerate(step.flags or []):

@@ -74,6 +74,14 @@ def checks_of(catalogue: Catalogue, canary: ours.Canary, spec: CanarySpec, probl
     return tuple(found)
 
 
+def gate_problems(catalogue: Catalogue, spec: CanarySpec) -> list[Problem]:
+    """Gates that ask for Jobs where none are made."""
+    asking = any(g.job is not None for g in spec.gates or []) or any(
+        s.gate is not None and s.gate.job is not None for s in spec.steps or []
+    )
+    return _no_jobs("a gate") if asking and not catalogue.jobs else []
+
+
 def _faults(check: CheckUse, use: TemplateUse, item: ours.AnalysisTemplate) -> list[str]:
     where = f"AnalysisTemplate {item.namespace}/{item.name}"
     spec = check.spec or item.spec
@@ -137,7 +145,11 @@ def _jobs(catalogue: Catalogue, spec: AnalysisTemplateSpec) -> list[Problem]:
     asking = next((m.name for m in spec.metrics if m.provider.job is not None), None)
     if asking is None or catalogue.jobs:
         return []
-    message = f"metric {asking} asks for a Job, and this Linnet makes none"
+    return _no_jobs(f"metric {asking}")
+
+
+def _no_jobs(who: str) -> list[Problem]:
+    message = f"{who} asks for a Job, and this Linnet makes none"
     return [Problem(reason="JobsNotEnabled", message=message, way_out="set jobs.enabled in the chart's values", unhold=True)]
 
 

@@ -27,6 +27,8 @@ from daemon.control.flagging import FlagBoard
 from daemon.control.flagnews import FlagSourceNews
 from daemon.control.flagsources import FlagSources
 from daemon.control.gates import GateProbe
+from daemon.control.gating import GateBoard
+from daemon.control.gating import Ports as GatePorts
 from daemon.control.guard import Guard, GuardedHttp
 from daemon.control.http import Http
 from daemon.control.jobs import JobRunner
@@ -38,6 +40,7 @@ from daemon.control.observe import Observer
 from daemon.control.permits import HoldProbe
 from daemon.control.prospects import Ports as ProspectPorts
 from daemon.control.prospects import Prospects
+from daemon.control.receivers import Receivers
 from daemon.control.reconcile import Reconciler
 from daemon.control.resolve import Resolver
 from daemon.control.runs import RunStore
@@ -210,6 +213,7 @@ class _Leader:
                         self._witnesses.run(),
                         self._checks.run(),
                         self._webhook.publish(),
+                        self._gates.run(),
                         canaries.run(),
                         adoptions.run(),
                     ):
@@ -233,13 +237,15 @@ class _Leader:
             Ports(caches=caches, http=http, secrets=secrets, runs=RunStore(client), wake=self._woken),
         )
         self._web = GuardedHttp(Guard(self._daemon.options.allow_addresses))
+        jobs = JobRunner(client, caches, secrets)
+        self._gates = GateBoard(GatePorts(receivers=Receivers(self._web, secrets), jobs=jobs, wake=self._woken))
         self._checks = CheckBoard(
             CheckPorts(
                 catalogue=catalogue,
                 http=http,
                 web=self._web,
                 secrets=secrets,
-                jobs=JobRunner(client, caches, secrets),
+                jobs=jobs,
                 runs=RunStore(client),
                 wake=self._woken,
             )
@@ -255,10 +261,13 @@ class _Leader:
             client=client,
             caches=caches,
             resolver=Resolver(caches, catalogue, templates),
-            observer=Observer(caches, revisions, templates, flags, self._judges, GateProbe(client, caches, templates), self._checks, leave),
+            observer=Observer(
+                caches, revisions, templates, flags, self._judges, GateProbe(client, caches, templates), self._checks, leave, self._gates
+            ),
             executor=Executor(client, caches, revisions, templates, flags),
             judges=self._judges,
             checks=self._checks,
+            gates=self._gates,
             flags=flags,
             probe=HoldProbe(client, sources=SourceProbe(http, secrets), volumes=VolumeProbe(client, templates)),
             prospects=self._prospects,

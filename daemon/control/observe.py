@@ -10,12 +10,13 @@ from daemon.control.caches import Caches
 from daemon.control.checking import CheckBoard
 from daemon.control.flagging import FlagBoard
 from daemon.control.gates import GateProbe
+from daemon.control.gating import GateBoard
 from daemon.control.judging import JudgeBoard
 from daemon.control.leave import Leave
 from daemon.control.resolve import Resolved
 from daemon.kube.objects import Deployment, ObjectMeta
 from daemon.rollout import commands
-from daemon.rollout.model import AutoscalerView, CanaryView, Command, FlagView, Observed, Problem, RouteView, WorkloadView
+from daemon.rollout.model import AutoscalerView, CanaryView, Command, FlagView, Observed, Permit, Problem, RouteView, WorkloadView
 from daemon.rollout.templates import images
 from daemon.traffic.router import Scope
 from daemon.workloads import floor, gitops
@@ -37,6 +38,7 @@ class Observer:
         gates: GateProbe,
         checks: CheckBoard | None = None,
         leave: Leave | None = None,
+        asked: GateBoard | None = None,
     ) -> None:
         self._caches = caches
         self._revisions = revisions
@@ -47,6 +49,7 @@ class Observer:
         self._gates = gates
         self._checks = checks
         self._leave = leave
+        self._asked = asked
         self._managers: dict[tuple[str, str], tuple[str, str]] = {}  # of a Deployment: version, GitOps tool
 
     async def observe(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
@@ -71,7 +74,7 @@ class Observer:
             judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,
             checks=self._checks.views(canary.key, rollout.revision) if self._checks is not None and rollout is not None else (),
             command=command_of(resolved.canary.metadata),
-            permits=self._leave.permits(resolved) if self._leave is not None else (),
+            permits=self._permits(resolved),
             problems=self._problems(resolved),
             records=self._revisions.records(namespace, deployment.name) if deployment else (),
             restore=undo,
@@ -81,6 +84,12 @@ class Observer:
             deleting=canary.metadata.deletion_timestamp is not None,
             namespace_deleting=False,
         )
+
+    def _permits(self, resolved: Resolved) -> tuple[Permit, ...]:
+        rollout = resolved.canary.status.rollout
+        leave = self._leave.permits(resolved) if self._leave is not None else ()
+        asked = self._asked.permits(resolved.canary.key, rollout.revision) if self._asked is not None and rollout is not None else ()
+        return (*leave, *asked)
 
     def _workload(self, item: Deployment) -> WorkloadView:
         template = self._templates.decode(item.spec.template)

@@ -30,6 +30,7 @@ from daemon.control.caches import Caches
 from daemon.control.checking import CheckBoard
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
+from daemon.control.gating import GateBoard
 from daemon.control.judging import JudgeBoard
 from daemon.control.line import Line
 from daemon.control.observe import Observer
@@ -103,6 +104,7 @@ class Reconciler:
         executor: Executor,
         judges: JudgeBoard,
         checks: CheckBoard,
+        gates: GateBoard,
         flags: FlagBoard,
         probe: HoldProbe,
         prospects: Prospects,
@@ -118,6 +120,7 @@ class Reconciler:
         self._executor = executor
         self._judges = judges
         self._checks = checks
+        self._gates = gates
         self._flags = flags
         self._probe = probe
         self._prospects = prospects
@@ -155,6 +158,7 @@ class Reconciler:
         trouble = await self._act(resolved, decision)
         await self._judge(resolved, decision, seen, before)
         await self._checks.follow(resolved, decision.status)
+        self._gates.follow(resolved, decision.status)
         return self._next(key, decision, trouble=trouble)
 
     def _next(self, key: Key, decision: Decision, *, trouble: bool) -> Result | None:
@@ -310,6 +314,7 @@ class Reconciler:
     def _forget(self, key: Key) -> None:
         self._judges.forget(key)
         self._checks.drop(key)
+        self._gates.drop(key)
         self._flags.forget(key)
         self._prospects.forget(key)
         self._restored.pop(key, None)

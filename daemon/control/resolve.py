@@ -17,7 +17,7 @@ from daemon.api.validation import validate
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
-from daemon.control.checks import CheckUse, checks_of
+from daemon.control.checks import CheckUse, checks_of, gate_problems
 from daemon.kube.objects import Deployment, Service
 from daemon.kube.resources import HORIZONTAL_POD_AUTOSCALERS
 from daemon.rollout.flagsonly import plan_in
@@ -114,6 +114,7 @@ class Resolver:
         flags = self._flags(canary, spec, problems)
         sources = self._sources(canary, spec, problems)
         checks = checks_of(self._catalogue, canary, spec, problems)
+        problems += gate_problems(self._catalogue, spec)
         identity = preflight.identity(deployment, service, pod_ratio=pod_ratio)
         if isinstance(identity, Problem):
             problems.append(identity)
@@ -153,7 +154,7 @@ class Resolver:
             sources=sources,
             checks=checks_of(self._catalogue, canary, spec, problems),
             flag_plan=plan_in(effective(now)),
-            problems=tuple(problems),
+            problems=(*problems, *gate_problems(self._catalogue, spec)),
         )
 
     def _left_behind(self, found: Resolved, problems: list[Problem]) -> Resolved:

@@ -15,7 +15,7 @@ import msgspec
 
 from daemon.api.canary import CanarySpec
 from daemon.api.status import CanaryStatus, FlagPlanStatus
-from daemon.rollout import leave, progress, returning, rollback
+from daemon.rollout import gating, leave, progress, returning, rollback
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import DropFinalizer, WorkloadView
 from daemon.rollout.turn import Turn
@@ -128,7 +128,7 @@ def _idle(turn: Turn) -> None:
 
 def _starting(turn: Turn) -> None:
     """There are no pods to wait for."""
-    if not progress.derailed(turn) and not leave.shut(turn, "advance"):
+    if not progress.derailed(turn) and not leave.shut(turn, "advance") and gating.opened(turn, "FirstStep"):
         turn.enter("Progressing")
         turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
 

@@ -14,7 +14,7 @@ from daemon.rollout.model import Command, Permit
 from daemon.rollout.turn import EXPOSED, Turn
 
 Move = Literal["start", "advance", "promote"]
-OWNED: Final = ("PermitFreeze", "PermitWindow", "PermitQueue")
+OWNED: Final = ("PermitFreeze", "PermitWindow", "PermitQueue", "Gate", "GateOverdue")
 _GIVEN: Final[Mapping[Move, Callable[[Permit], bool]]] = {
     "start": lambda p: p.start and not p.must_abort,
     "advance": lambda p: p.advance,
@@ -31,7 +31,7 @@ _FORWARD: Final[Mapping[str, Move]] = {
 
 def withheld(turn: Turn, move: Move) -> Permit | None:
     """The leave that is waited for the longest, of what this move lacks."""
-    lacking = [p for p in turn.seen.permits if not _GIVEN[move](p) and not _exempt(turn, p) and not _outlived(turn, p)]
+    lacking = [p for p in turn.seen.permits if not p.gate and not _GIVEN[move](p) and not _exempt(turn, p) and not _outlived(turn, p)]
     return max(lacking, key=lambda p: (not p.queue, p.owned, p.until or float("inf")), default=None)
 
 

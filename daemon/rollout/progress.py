@@ -14,6 +14,7 @@ from daemon.rollout import (
     drift,
     exposure,
     floor,
+    gating,
     leave,
     lockstep,
     memory,
@@ -103,6 +104,8 @@ def starting(turn: Turn) -> None:
         if turn.overdue:
             rollback.begin(turn, "CapacityTimeout", "an earlier canary did not leave, for too long")
         return
+    if not gating.opened(turn, "Start"):
+        return
     floor.lift(turn)
     wanted = exposure.pods_wanted(turn, ramp.top(turn))
     if canary is None or canary.replicas < wanted or turn.seen.service_revision != rollout.revision:
@@ -121,7 +124,7 @@ def starting(turn: Turn) -> None:
         return
     if not rollout.hotfix and not checks.passed_before(turn):
         return
-    if leave.shut(turn, "advance"):
+    if leave.shut(turn, "advance") or not gating.opened(turn, "FirstStep"):
         return
     turn.enter("Progressing")
     turn.roll(step=0, step_started_at=stamp(turn.now), stage_started_at=stamp(turn.now))
@@ -181,11 +184,11 @@ def progressing(turn: Turn) -> None:
         return
     if not free and not _proven(turn):
         _wait_evidence(turn)
-    elif last and turn.rollout.hotfix:
-        promotion.begin(turn, "Hotfix")
-    elif last and _baked(turn):
-        promotion.begin(turn, "Proven")
-    elif not last:
+    elif (last and not turn.rollout.hotfix and not _baked(turn)) or not gating.opened(turn, "Promotion" if last else "EachStep"):
+        return
+    elif last:
+        promotion.begin(turn, "Hotfix" if turn.rollout.hotfix else "Proven")
+    else:
         advance(turn)
 
 
@@ -257,7 +260,7 @@ def _dwelt(turn: Turn) -> bool:
         turn.enter("Paused")
         turn.tell("Paused", f"{sentence.subject(turn)}: paused by step {step.name}; linnet resume {turn.name}")
         return False
-    if not approval.given(turn):
+    if not approval.given(turn) or not gating.step_opened(turn):
         return False
     if rollout.hotfix:
         return True
@@ -348,10 +351,10 @@ def undecided(turn: Turn) -> None:
     judge = turn.seen.judge
     if judge is not None and judge.action == "Promote" and turn.rollout.step >= len(turn.plan.steps) - 1:
         withheld = leave.withheld(turn, "promote")
-        if withheld is None:
-            promotion.begin(turn, "Proven")
-        else:
+        if withheld is not None:
             leave.wait(turn, withheld)
+        elif gating.opened(turn, "Promotion"):
+            promotion.begin(turn, "Proven")
         return
     outcome = turn.plan.inconclusive
     since = turn.status.verdict.at if turn.status.verdict else None

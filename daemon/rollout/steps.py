@@ -14,6 +14,7 @@ import msgspec
 from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import CanarySpec, Flag, Outcome, Step
 from daemon.api.defaults import effective
+from daemon.api.gates import GatePoint, ReleaseGate, StepGate
 from daemon.api.quantities import parse_duration
 from daemon.rollout import shares
 from daemon.rollout.model import Fact
@@ -34,6 +35,15 @@ class ApprovalPlan(Fact, frozen=True, kw_only=True):
     on_timeout: Literal["Rollback", "Promote", "Wait"] = "Rollback"
 
 
+class GatePlan(Fact, frozen=True, kw_only=True):
+    """Something that must agree: where, how long it is waited for, and what the owner wants where it stays closed."""
+
+    name: str
+    at: Literal["Step", "Start", "FirstStep", "EachStep", "Promotion", "Rollback"]
+    timeout: float = 0.0
+    on_timeout: Literal["Rollback", "Promote", "Wait"] = "Rollback"
+
+
 class StepPlan(Fact, frozen=True, kw_only=True):
     """One step: the exposure it asks for, and what must have passed before the next."""
 
@@ -47,6 +57,7 @@ class StepPlan(Fact, frozen=True, kw_only=True):
     endless: bool = False  # a pause that a person ends
     check: str = ""  # a template that must succeed before the next step
     approval: ApprovalPlan | None = None
+    gate: GatePlan | None = None
     pods: int = 0  # canary pods in percent of what stable needs, whatever the weight
     pick: Pick | None = None  # requests that reach the canary beside the weight
 
@@ -91,6 +102,7 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
     bake: float = 0.0  # seconds from the first exposure to the promotion, at the least
     flags_only: bool = False  # no pods and no traffic
     blue_green: bool = False
+    gates: tuple[GatePlan, ...] = ()
     warm: float = 0.0  # seconds for which the old version stays at full size after the verdict
 
     @property
@@ -132,6 +144,7 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         background=tuple(t.name for t in analysis.templates or [] if t.when in (None, "Background")),
         flags_only=full.flags_only,
         blue_green=is_blue_green(full),
+        gates=tuple(_gate(g, g.name, g.at) for g in full.gates or []),
         warm=parse_duration(full.strategy.scale_down_delay) if full.strategy and full.strategy.scale_down_delay else 0.0,
         before=tuple(t.name for t in analysis.templates or [] if t.when == "BeforeFirstStep"),
     )
@@ -196,9 +209,11 @@ def _called(weight: int, flags: Mapping[str, Desired]) -> str:
 def _step(index: int, step: Step, weight: int, pods: int, flags: Mapping[str, Desired]) -> StepPlan:
     dwell = step.dwell
     pause = step.pause
+    name = step.name or _unnamed(step) or _called(weight, flags)
     return StepPlan(
         index=index,
-        name=step.name or _unnamed(step) or _called(weight, flags),
+        name=name,
+        gate=_gate(step.gate, step_gate(index), "Step") if step.gate is not None else None,
         pods=pods,
         approval=_approval(step),
         weight=weight,
@@ -219,7 +234,19 @@ def _unnamed(step: Step) -> str:
         return "approval"
     if step.match is not None or step.mirror is not None:
         return "match" if step.match is not None else "mirror"
+    if step.gate is not None:
+        return "gate"
     return f"{step.scale}% of pods" if step.scale is not None else ""
+
+
+def step_gate(index: int) -> str:
+    """What the gate of a step is called; no gate of a release can have such a name."""
+    return f"step {index + 1}"
+
+
+def _gate(gate: StepGate | ReleaseGate, name: str, at: GatePoint | Literal["Step"]) -> GatePlan:
+    timeout = parse_duration(gate.timeout) if gate.timeout is not None else 0.0
+    return GatePlan(name=name, at=at, timeout=timeout, on_timeout=gate.on_timeout or "Rollback")
 
 
 def _approval(step: Step) -> ApprovalPlan | None:

@@ -1,13 +1,17 @@
-"""Jobs as the evidence of a release, on a real API server with the native Job controller and pods that run."""
+"""Jobs as the evidence of a release, and gates, on a real API server with the native Job controller and pods that run."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
-from tests.cluster.scenario import API, Object, Shop
+from tests.cluster.scenario import API, Object, Shop, canary
 from tests.cluster.stage import scenario
 from tests.testbed.linnet import eventually
 from tests.witness.audit import Audit
@@ -70,3 +74,84 @@ def test_an_abort_ends_a_running_job_and_its_pod(shop: Shop) -> None:
     eventually(lambda: not jobs(shop), "the Job is gone")
     eventually(lambda: all("job-name" not in (p["metadata"].get("labels") or {}) for p in shop.items("pods")), "its pod is gone")
     shop.assert_clean()
+
+
+class Desk:
+    """A receiver of gates on the cluster's own network: it says no until a test says otherwise, and only to who signed."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.open = False
+        self.asked: list[Object] = []
+        self.strangers = 0
+        desk = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if not is_from_linnet(desk.key, dict(self.headers), body):
+                    desk.strangers += 1
+                    self.send_error(401)
+                    return
+                desk.asked.append(json.loads(body))
+                said = b"go ahead" if desk.open else b"not before the demo"
+                self.send_response(200 if desk.open else 403)
+                self.send_header("Content-Length", str(len(said)))
+                self.end_headers()
+                self.wfile.write(said)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("10.99.0.1", 0), Handler)
+        self.url = f"http://10.99.0.1:{self._server.server_port}/desk"
+        threading.Thread(target=self._server.serve_forever, name="desk", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def is_from_linnet(key: str, headers: dict[str, str], body: bytes) -> bool:
+    """What the page tells receivers to check."""
+    stamp = headers.get("Linnet-Timestamp", "")
+    wanted = hmac.new(key.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(headers.get("Linnet-Signature", ""), f"v1={wanted}")
+
+
+def migration(code: int, said: str) -> Object:
+    container = {"name": "migrate", "image": "pause:1", "command": ["sh", "-c", f"echo {said}; exit {code}"]}
+    return {"name": "migrate", "at": "Start", "timeout": "5m", "job": {"spec": {"template": {"spec": {"containers": [container]}}}}}
+
+
+@scenario
+def test_a_migration_comes_before_every_canary_pod_and_a_desk_before_half_of_the_traffic(shop: Shop) -> None:
+    """Order from the audit log: the Job ends, then the canary is made. A desk's no holds the share; its yes lets it go on, on record."""
+    desk = Desk("a signing key")
+    try:
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "desk"}, "stringData": {"key": desk.key}}
+        hook = {"url": desk.url, "signingKeySecretRef": {"name": "desk", "key": "key"}}
+        steps = [*STEPS, {"name": "desk", "gate": {"timeout": "10m", "webhook": hook}}, {"weight": 50, "dwell": {"minDuration": "1s"}}]
+        checked = template("smoke", "exit {{args.exit}}")
+        spec = {"steps": steps, "gates": [migration(0, "done")], "analysis": judged("smoke", 0)}
+        shop.open(spec, extra=[secret, checked])
+        shop.push("v2")
+        waiting = shop.until(lambda s: "not before the demo" in (s.get("waiting") or {}).get("message", ""), "the desk's no is shown")
+        assert waiting["waiting"]["reason"] == "Gate"
+        assert "linnet skip|abort shop" in waiting["waiting"]["wayOut"]
+        assert shop.weights() == {"shop": 80, "shop-canary": 20}
+        desk.open = True
+        shop.await_verdict("Pass")
+        assert {one["gate"] for one in desk.asked} == {"step 2"}
+        assert desk.strangers == 0
+        assert "go ahead" in shop.await_event("Resumed", kind="Canary") or any("go ahead" in e["note"] for e in shop.events("Resumed"))
+        made = [one for one in shop.writes() if one.resource in ("jobs", "deployments") and one.verb == "create"]
+        assert [one.resource for one in made][:2] == ["jobs", "deployments"], made
+        shop.apply(canary("shop", **{**spec, "gates": [migration(3, "no such table")]}))
+        shop.push("v3")
+        failed = shop.await_verdict("Fail")
+        assert "no such table" in failed["sentence"], failed["sentence"]
+        assert shop.image() == "shop:v2"
+        shop.assert_clean()
+    finally:
+        desk.close()

@@ -194,4 +194,20 @@ MUTANTS = (
         new="ended",
         test="tests/unit/control/test_jobs.py::test_no_secret_that_a_job_prints_is_shown",
     ),
+    Mutant(
+        name="a-signature-without-its-time",
+        protects="signed webhooks",
+        path="daemon/control/receivers.py",
+        old="f'{timestamp}.'.encode() + body",
+        new="body",
+        test="tests/unit/control/test_gating.py::test_a_step_waits_for_its_receiver_and_goes_on_when_that_agrees",
+    ),
+    Mutant(
+        name="any-gate-s-answer-opens-it",
+        protects="an answer is of its own gate",
+        path="daemon/rollout/gating.py",
+        old="if p.gate == key",
+        new="if p.gate",
+        test="tests/unit/rollout/test_gating.py::test_an_answer_is_of_its_own_gate",
+    ),
 )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, Final
 
+from daemon.api.quantities import parse_duration
 from daemon.cli.importing import queries
 from daemon.cli.importing.draft import Draft
 from daemon.cli.importing.ledger import Cursor, Ledger
@@ -27,16 +28,24 @@ _EVENTS: Final = {
     "error": ["RolledBack"],
 }
 _HOOKS: Final = {
-    "confirm-rollout": "put a step `pause: {}` first: it waits for linnet resume",
-    "confirm-traffic-increase": "put a step `pause: {}` where it should ask",
-    "confirm-promotion": "put a step `pause: {}` last: it waits for linnet resume",
-    "pre-rollout": "an AnalysisTemplate with a web check and `when: BeforeFirstStep` does the same",
     "rollout": "an AnalysisTemplate with a web check does the same; load belongs into a Job of your own",
     "": "an AnalysisTemplate with a web check does the same; load belongs into a Job of your own",
-    "rollback": "linnet abort, or its annotation, ends a release",
     "post-rollout": "a Notifier of type webhook hears of the end of a release",
     "event": "a Notifier of type webhook hears of each event",
 }
+
+
+# type of a webhook -> where the gate is that asks the same
+_GATES: Final = {
+    "confirm-rollout": "Start",
+    "pre-rollout": "FirstStep",
+    "confirm-traffic-increase": "EachStep",
+    "confirm-promotion": "Promotion",
+    "rollback": "Rollback",
+}
+_SIGNED: Final = (
+    "asked with a signature: put a key into Secret linnet-gates, key signing-key; 403 and 409 keep a gate closed, as any other answer did"
+)
 
 
 def convert(ledger: Ledger, peers: Peers) -> Iterator[Draft]:
@@ -52,7 +61,7 @@ def convert(ledger: Ledger, peers: Peers) -> Iterator[Draft]:
     _steps(spec, draft)
     _metrics(spec, draft, peers, target, service)
     _alerts(spec, draft)
-    _hooks(spec)
+    _hooks(spec, draft)
     if spec.take("progressDeadlineSeconds"):
         draft.put("spec.progressDeadline", f"{int(spec.at('progressDeadlineSeconds').value)}s", spec.at("progressDeadlineSeconds"))
     spec.differs(
@@ -221,9 +230,35 @@ def _alerts(spec: Cursor, draft: Draft) -> None:
         draft.put(f"spec.notify[{index}].events", _EVENTS.get(severity), alert.at("severity"))
 
 
-def _hooks(spec: Cursor) -> None:
+def _hooks(spec: Cursor, draft: Draft) -> None:
+    """Those that are asked become gates; the others have their own ways."""
+    made = 0
     for hook in spec.each("analysis", "webhooks"):
-        hook.lost(_HOOKS.get(str(hook.at("type").value or ""), _HOOKS[""]))
+        kind = str(hook.at("type").value or "")
+        if kind in _GATES and hook.at("name") and hook.at("url"):
+            _gate(hook, draft, f"spec.gates[{made}]", _GATES[kind])
+            made += 1
+        else:
+            hook.lost(_HOOKS.get(kind, _HOOKS[""]))
+
+
+def _gate(hook: Cursor, draft: Draft, where: str, point: str) -> None:
+    """Flagger's wait without end, and are not signed."""
+    draft.put(f"{where}.name", str(hook.take("name")), hook.at("name"))
+    draft.put(f"{where}.at", point, hook.at("type"))
+    hook.differs(_SIGNED, "type")
+    draft.put(f"{where}.webhook.url", hook.take("url"), hook.at("url"))
+    draft.put(f"{where}.webhook.signingKeySecretRef", {"name": "linnet-gates", "key": "signing-key"}, hook.at("url"))
+    draft.put(f"{where}.webhook.metadata", hook.take("metadata"), hook.at("metadata"))
+    timeout = hook.at("timeout")
+    if timeout:
+        draft.put(f"{where}.webhook.timeoutSeconds", min(60, max(1, round(parse_duration(str(timeout.take()))))), timeout)
+    hook.differs("a receiver that does not say is asked again until the gate's timeout", "retries")
+    hook.differs("a gate that stays closed is told once", "muteAlert")
+    hook.differs("certificates are always verified: give the chart the CA (trust.caSecret)", "disableTLS")
+    if point != "Rollback":
+        draft.put(f"{where}.timeout", "24h", hook.at("type"))
+        draft.put(f"{where}.onTimeout", "Wait", hook.at("type"))
 
 
 def _service(spec: Cursor, draft: Draft, peers: Peers, target: str, service: str) -> Iterator[Draft]:

@@ -22,6 +22,17 @@ GOOD: dict[str, dict[str, Any]] = {
 
 HALF = {"name": "new-checkout", "percent": 50, "cohorts": [{"name": "beta", "percent": 100}], "mayShrink": False}
 
+HOOK: dict[str, Any] = {
+    "url": "https://gates.example/checkout",
+    "signingKeySecretRef": {"name": "gates", "key": "key"},
+    "timeoutSeconds": 5,
+    "metadata": {"team": "shop"},
+}
+JOB: dict[str, Any] = {
+    "metadata": {"labels": {"team": "shop"}, "annotations": {"why": "smoke"}},
+    "spec": {"template": {"spec": {"containers": [{"name": "tests", "image": "tests:1"}]}}},
+    "inconclusiveExitCodes": [75],
+}
 FULL_CANARY: dict[str, Any] = {
     "workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "checkout"},
     "profileRef": {"name": "web"},
@@ -66,6 +77,8 @@ FULL_CANARY: dict[str, Any] = {
         {"name": "flag", "flags": [{"name": "new-checkout", "percent": 100}]},
         {"name": "wait", "pause": {}},
         {"name": "room", "scale": 60},
+        {"name": "qa", "gate": {"webhook": HOOK, "timeout": "20m", "onTimeout": "Wait"}},
+        {"name": "tests", "gate": {"job": JOB, "timeout": "20m"}},
         {"name": "sign-off", "approval": {"timeout": "24h", "onTimeout": "Wait"}},
         {
             "name": "check",
@@ -78,6 +91,10 @@ FULL_CANARY: dict[str, Any] = {
                 ],
             },
         },
+    ],
+    "gates": [
+        {"name": "migrate", "at": "Start", "job": JOB, "timeout": "30m", "onTimeout": "Rollback"},
+        {"name": "brake", "at": "Rollback", "webhook": HOOK},
     ],
     "flags": [
         {

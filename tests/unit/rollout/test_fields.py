@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from daemon.api.canary import Analysis, Approval, Dwell, Flag, FlagStep, Outcome, Outcomes, Pause, Step, Strategy, Traffic
+from daemon.api.gates import ReleaseGate, StepGate
+from tests.unit.rollout.test_gating import HOOK
 from tests.unit.rollout.world import Flag as WorldFlag
 from tests.unit.rollout.world import Version, World
 from tests.unit.rollout.worlds import DWELL, releasing
@@ -43,6 +46,7 @@ def steps(*first: Step, **more: Any) -> Spec:
 FLAGS: Spec = {"flags": [Flag(name="new-checkout"), Flag(name="other")]}
 QUIET = {"inconclusive": "silent", "no_data": "nodata", "provider_error": "provider"}
 
+GATE = ReleaseGate(name="qa", at="Start", webhook=HOOK, timeout="5m")
 PAIRS: dict[str, tuple[str, Spec, Spec]] = {
     "steps[].name": ("good", steps(Step(name="one", weight=5)), steps(Step(name="two", weight=5))),
     "steps[].weight": ("good", steps(Step(weight=5)), steps(Step(weight=20))),
@@ -81,6 +85,19 @@ PAIRS: dict[str, tuple[str, Spec, Spec]] = {
         steps(Step(weight=5), Step(approval=Approval(timeout="5m", on_timeout="Promote"))),
         steps(Step(weight=5), Step(approval=Approval(timeout="5m", on_timeout="Rollback"))),
     ),
+    "steps[].gate.timeout": (
+        "good",
+        steps(Step(weight=5), Step(gate=StepGate(webhook=HOOK, timeout="5m"))),
+        steps(Step(weight=5), Step(gate=StepGate(webhook=HOOK, timeout="20m"))),
+    ),
+    "steps[].gate.onTimeout": (
+        "good",
+        steps(Step(weight=5), Step(gate=StepGate(webhook=HOOK, timeout="5m", on_timeout="Promote"))),
+        steps(Step(weight=5), Step(gate=StepGate(webhook=HOOK, timeout="5m", on_timeout="Rollback"))),
+    ),
+    "gates[].at": ("good", {"gates": [GATE]}, {"gates": [msgspec.structs.replace(GATE, at="FirstStep")]}),
+    "gates[].timeout": ("good", {"gates": [GATE]}, {"gates": [msgspec.structs.replace(GATE, timeout="9m")]}),
+    "gates[].onTimeout": ("good", {"gates": [GATE]}, {"gates": [msgspec.structs.replace(GATE, on_timeout="Promote")]}),
     "strategy.type": ("good", {"steps": [LAST]}, {"steps": [LAST], "strategy": Strategy(type="BlueGreen")}),
     "strategy.scaleDownDelay": (
         "good",

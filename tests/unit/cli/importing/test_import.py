@@ -174,6 +174,15 @@ def test_an_alert_provider_becomes_a_notifier_whose_address_is_in_a_secret() -> 
     assert _made(found, "Canary")["spec"]["notify"] == [{"notifierRef": {"name": "on-call"}, "events": ["RolledBack"]}]
 
 
+def test_webhooks_that_are_asked_become_signed_gates() -> None:
+    """At the same points, waiting without end as they did; what has another way is told."""
+    found = _import(FLAGGER)
+    (gate,) = _made(found, "Canary")["spec"]["gates"]
+    assert (gate["at"], gate["onTimeout"], gate["webhook"]["signingKeySecretRef"]["name"]) == ("Promotion", "Wait", "linnet-gates")
+    assert gate["webhook"]["url"].startswith("http")
+    assert "asked with a signature" in _said(found, "spec.analysis.webhooks[0].type")[1]
+
+
 def test_a_rollout_becomes_a_deployment_and_a_canary() -> None:
     """A pause of a known length is the time of the weight before it; an open one waits for a person."""
     found = _import(ROLLOUT)
@@ -306,7 +315,7 @@ def test_the_command_writes_manifests_and_tells_what_is_lost(tmp_path: Path) -> 
     done = CliRunner().invoke(main, ["import", str(tmp_path)])
     assert done.exit_code == 1
     assert {b["kind"] for b in yaml.safe_load_all(done.stdout)} >= {"Canary", "Service", "HTTPRoute", "Notifier"}
-    assert "Canary/podinfo: spec.analysis.webhooks[0]: put a step `pause: {}` last" in done.stderr
+    assert "Canary/podinfo: spec.analysis.webhooks[0].type: asked with a signature" in done.stderr
     assert "3 objects read:" in done.stderr
 
 
