@@ -47,7 +47,7 @@ def advice(spec: AnalysisTemplateSpec, users: Sequence[tuple[str, CanarySpec]] =
 
 def _ratio(metric: TemplateMetric, query: str) -> Iterator[tuple[str, str]]:
     """0/0 is NaN, and a numerator that does not exist yet makes the whole ratio empty."""
-    numerator, slash, denominator = _divided(query)
+    numerator, slash, denominator = divided(query)
     if not slash:
         return
     guarded = metric.on_no_data is not None or any(_GUARDS.search(c or "") for c in (metric.success_condition, metric.failure_condition))
@@ -65,7 +65,7 @@ def _ratio(metric: TemplateMetric, query: str) -> Iterator[tuple[str, str]]:
         yield "AbsentErrors", text
 
 
-def _divided(query: str) -> tuple[str, str, str]:
+def divided(query: str) -> tuple[str, str, str]:
     """The query around its first division; a slash within quotes is none."""
     before = ""
     for part in _QUOTED.split(query):

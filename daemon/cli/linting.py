@@ -28,12 +28,19 @@ _PART: Final = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 
 @click.command()
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True)
+@click.option("--live", metavar="URL", help="A Prometheus that is asked what the queries of templates and Canaries return today.")
+@click.option("--arg", "args", metavar="NAME=VALUE", multiple=True, help="With --live: what a release would give a template (repeatable).")
+@click.option("-n", "--namespace", default="default", show_default=True, help="With --live: where Canaries are that name none.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def lint(paths: tuple[str, ...], output: str) -> None:
-    """Check manifests offline: files, folders, or - for standard input.
+def lint(paths: tuple[str, ...], live: str | None, args: tuple[str, ...], namespace: str, output: str) -> None:
+    """Check manifests: files, folders, or - for standard input. Offline, but for --live.
 
-    Exit codes: 0 nothing is wrong (warnings apart), 1 something is, 2 a file cannot be read.
+    With --live a query that returns nothing, NaN, or many series where one is looked at, a counter without pods, and a server whose clock
+    is off are wrong. Exit codes: 0 nothing is wrong (warnings apart), 1 something is, 2 a file cannot be read, or the server not be asked.
     """
+    if not all("=" in a for a in args):
+        raise click.UsageError("--arg is NAME=VALUE, such as --arg service=shop")
+    given = dict(a.split("=", maxsplit=1) for a in args)
     findings: list[dict[str, Any]] = []
     checked = 0
     for name, text in texts(paths):
@@ -42,6 +49,8 @@ def lint(paths: tuple[str, ...], output: str) -> None:
                 checked += 1
             else:
                 findings.append(found)
+        if live is not None and not any(f["file"] == name and f.get("level") != "warning" for f in findings):
+            findings += _today(name, text, live, given, namespace)
     wrong = [f for f in findings if f.get("level") != "warning"]
     if output == "json":
         dump(findings)
@@ -53,6 +62,25 @@ def lint(paths: tuple[str, ...], output: str) -> None:
             f"{checked} object{'' if checked == 1 else 's'} of Linnet's checked, {len(wrong)} wrong" if checked or findings else _nothing()
         )
     sys.exit(FAILED if wrong else OK)
+
+
+def _today(name: str, text: str, url: str, given: dict[str, str], namespace: str) -> Iterator[dict[str, Any]]:
+    """What is wrong with the answers that the queries of sound objects get now."""
+    import asyncio
+
+    from daemon.cli.live import SourceAway, look
+
+    objects = [pair for node, body in _documents(text) for pair in _unlisted(node, body)]
+    try:
+        answers = asyncio.run(look([body for _, body in objects], url, given, namespace))
+    except SourceAway as e:
+        click.echo(f"linnet: {url} cannot be asked: {e}", err=True)
+        sys.exit(2)
+    for (node, body), found in zip(objects, answers, strict=True):
+        label = f"{body.get('kind', '?')}/{(body.get('metadata') or {}).get('name', '?')}"
+        for f in found:
+            told = {"line": line_of(node, f.path), "object": label, "path": f.path, "reason": f.reason, "message": f.message}
+            yield {"file": name, **({"level": "warning"} if f.warning else {}), **told}
 
 
 def _nothing() -> str:
@@ -83,10 +111,8 @@ def check(name: str, text: str) -> Iterator[dict[str, Any] | None]:
     """Findings of one file; None for each object that was looked at."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        nodes = [n for n in yaml.compose_all(text, Loader=loader) if n is not None]
-        bodies = [d for d in yaml.load_all(text, Loader=loader) if d is not None]
+        documents = _documents(text)
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
@@ -94,7 +120,7 @@ def check(name: str, text: str) -> Iterator[dict[str, Any] | None]:
         what = getattr(problem, "problem", None) or str(problem).splitlines()[0]
         yield {"file": name, "line": line, "object": "", "path": "", "reason": "NotYaml", "message": f"is not YAML: {what}{hint}"}
         return
-    objects = [pair for node, body in zip(nodes, bodies, strict=False) for pair in _unlisted(node, body)]
+    objects = [pair for node, body in documents for pair in _unlisted(node, body)]
     shared = {b["metadata"]["name"]: b for _, b in objects if b.get("kind") == "CanaryProfile" and "name" in (b.get("metadata") or {})}
     canaries = [b for _, b in objects if b.get("kind") == "Canary"]
     for node, body in objects:
@@ -108,6 +134,15 @@ def check(name: str, text: str) -> Iterator[dict[str, Any] | None]:
         for w in [] if errors else _warnings(body, canaries):
             found = {"line": line_of(node, w.path), "object": label, "path": w.path, "reason": w.reason, "message": w.message}
             yield {"file": name, "level": "warning", **found}
+
+
+def _documents(text: str) -> list[tuple[yaml.Node, Any]]:
+    """Each document of a file, with the places of its fields; YAMLError where it is none."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    nodes = [n for n in yaml.compose_all(text, Loader=loader) if n is not None]
+    return list(zip(nodes, [d for d in yaml.load_all(text, Loader=loader) if d is not None], strict=False))
 
 
 def _warnings(body: dict[str, Any], canaries: list[dict[str, Any]]) -> list[Advice]:
