@@ -48,14 +48,14 @@ DEFAULTS: Final[Mapping[Kind, tuple[Margin, Margin]]] = {
 class Convention(msgspec.Struct, frozen=True, kw_only=True):
     """One way of counting. `tried` is what the tests hold it against, empty where nothing real was at hand.
 
-    `router`: counted by the router for each backend, so that the arms are told apart by its labels and not by pods.
+    `router`: counted by this router for each backend, so that the arms are told apart by its labels and not by pods.
     `native`: the series are native histograms, which count by themselves.
     """
 
     name: str
     selectors: Mapping[str, str]
     tried: str = ""
-    router: bool = False
+    router: str = ""
     native: bool = False
 
 
@@ -83,7 +83,43 @@ def _grpc(counter: str, label: str, faults: str, name: str, tried: str = "") -> 
     return Convention(name=name, selectors=selectors, tried=tried)
 
 
-_TRAEFIK_ERRORS: Final = _errors("traefik_service_requests_total", "code", "Traefik, per backend service", tried="Traefik", router=True)
+_TRAEFIK_ERRORS: Final = _errors(
+    "traefik_service_requests_total", "code", "Traefik, per backend service", tried="Traefik", router="Traefik"
+)
+_ENVOY_ERRORS: Final = (
+    Convention(
+        name="Envoy as Contour sets it up, per backend cluster",
+        selectors={
+            Role.TOTAL: 'envoy_cluster_upstream_rq_xx{envoy_response_code_class!=""}',
+            Role.ERRORS: 'envoy_cluster_upstream_rq_xx{envoy_response_code_class="5"}',
+        },
+        tried="Envoy",
+        router="Envoy",
+    ),
+    Convention(
+        name="Envoy as Istio sets it up, per backend cluster",
+        selectors={
+            Role.TOTAL: 'envoy_cluster_upstream_rq{response_code_class!=""}',
+            Role.ERRORS: 'envoy_cluster_upstream_rq{response_code_class="5xx"}',
+        },
+        tried="Envoy",
+        router="IstioEnvoy",
+    ),
+)
+_ENVOY_LATENCIES: Final = (
+    Convention(
+        name="Envoy as Contour sets it up, per backend cluster (milliseconds)",
+        selectors={Role.BUCKETS: 'envoy_cluster_upstream_rq_time_bucket{envoy_cluster_name!=""}'},
+        tried="Envoy",
+        router="Envoy",
+    ),
+    Convention(
+        name="Envoy as Istio sets it up, per backend cluster (milliseconds)",
+        selectors={Role.BUCKETS: 'envoy_cluster_upstream_rq_time_bucket{cluster_name!=""}'},
+        tried="Envoy",
+        router="IstioEnvoy",
+    ),
+)
 _LIBRARY: Final = "prometheus-client"
 _OTEL: Final = "OpenTelemetry's SDK and aiohttp instrumentation"
 _INTERCEPTOR: Final = "py-grpc-prometheus"
@@ -112,6 +148,15 @@ PRESETS: Final[Mapping[str, Preset]] = {
                 tried="Envoy",
             ),
             _TRAEFIK_ERRORS,
+            *_ENVOY_ERRORS,
+            Convention(
+                name="Istio's telemetry, at the client",
+                selectors={
+                    Role.TOTAL: 'istio_requests_total{reporter="source",response_code!=""}',
+                    Role.ERRORS: 'istio_requests_total{reporter="source",response_code=~"5.."}',
+                },
+                router="Istio",
+            ),
         ),
     ),
     "HTTPLatency": Preset(
@@ -143,7 +188,13 @@ PRESETS: Final[Mapping[str, Preset]] = {
                 name="Traefik, per backend service",
                 selectors={Role.BUCKETS: "traefik_service_request_duration_seconds_bucket"},
                 tried="Traefik",
-                router=True,
+                router="Traefik",
+            ),
+            *_ENVOY_LATENCIES,
+            Convention(
+                name="Istio's telemetry, at the client (milliseconds)",
+                selectors={Role.BUCKETS: 'istio_request_duration_milliseconds_bucket{reporter="source"}'},
+                router="Istio",
             ),
         ),
     ),
@@ -203,6 +254,12 @@ PRESETS: Final[Mapping[str, Preset]] = {
         ),
     ),
     "TraefikErrorRatio": Preset(kind="ratio", purpose="Requests answered with 5xx, as the router counts them.", conventions=(_TRAEFIK_ERRORS,)),
+    "EnvoyErrorRatio": Preset(
+        kind="ratio", purpose="Answers with 5xx, as the Envoy before the Service counts its tries.", conventions=_ENVOY_ERRORS
+    ),
+    "EnvoyLatency": Preset(
+        kind="histogram", purpose="How long backends take to answer, as the Envoy before the Service measures it.", conventions=_ENVOY_LATENCIES
+    ),
 }  # fmt: skip
 
 
@@ -213,16 +270,20 @@ def preset_metrics(
     margins: tuple[Margin, Margin] | None = None,
     lag: float = 0.0,
     arms: Mapping[str, tuple[Matcher, ...]] | None = None,
-    router_arms: Mapping[str, tuple[Matcher, ...]] | None = None,
+    router_arms: Mapping[str, Mapping[str, tuple[Matcher, ...]]] | None = None,
 ) -> tuple[AnyMetric, ...]:
-    """The preset's candidates, best first. `arms` are the owner's own labels for all of them; `router_arms` those of the router's
+    """The preset's candidates, best first. `arms` are the owner's own labels for all of them; `router_arms` those of each router's
     counters.
     """
     found = PRESETS.get(preset)
     if found is None:
         raise ConfigError(f"metrics[{name}].preset is {preset!r}: this version knows {', '.join(sorted(PRESETS))}")
-    own = {False: arms or {}, True: arms or router_arms or {}}
-    return tuple(metric_of(found, c, name=name, margins=margins, lag=lag, arms=own[c.router]) for c in found.conventions)
+    routers = router_arms or {}
+
+    def own(convention: Convention) -> Mapping[str, tuple[Matcher, ...]]:
+        return arms or routers.get(convention.router, {})
+
+    return tuple(metric_of(found, c, name=name, margins=margins, lag=lag, arms=own(c)) for c in found.conventions)
 
 
 def metric_of(

@@ -19,6 +19,8 @@ PRESETS: Final = (
     "QueueAge",
     "Restarts",
     "TraefikErrorRatio",
+    "EnvoyErrorRatio",
+    "EnvoyLatency",
 )
 
 

@@ -69,7 +69,7 @@ FACTOR: Final = Rule(
 )
 
 # Presets whose values are not shares of requests.
-LATENCY_PRESETS: Final = ["HTTPLatency", "GRPCLatency"]
+LATENCY_PRESETS: Final = ["HTTPLatency", "GRPCLatency", "EnvoyLatency"]
 RELATIVE_PRESETS: Final = [*LATENCY_PRESETS, "CPUPerRequest", "QueueAge"]
 _RELATIVE: Final = f"has(self.histogram) || has(self.gauge) || (has(self.preset) && self.preset in {RELATIVE_PRESETS})"
 OWN_PARAMETERS: Final = ["query", "time", "timeout"]

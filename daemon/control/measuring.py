@@ -14,12 +14,12 @@ from analyzers.presets import preset_metrics
 from analyzers.sources.protocol import Target
 from daemon.api.canary import ArmLabels, Metric
 from daemon.api.defaults import has_usual_margins
-from daemon.api.names import canary_service
 from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
 from daemon.control import podstatus
 from daemon.control.caches import Caches
 from daemon.control.resolve import Resolved
+from daemon.control.routerarms import router_arms
 from daemon.kube.objects import Deployment, Pod
 from daemon.rollout.clock import epoch
 from daemon.rollout.steps import plan_of
@@ -44,7 +44,7 @@ def candidates(metric: Metric, resolved: Resolved) -> tuple[AnyMetric, ...]:
         given = margins(metric.rollback_if_worse_by, metric.promote_if_within, name=metric.name)
     lag = parse_duration(metric.lag) if metric.lag else 0.0
     if metric.preset is not None:
-        return preset_metrics(metric.preset, name=metric.name, margins=given, lag=lag, arms=arms, router_arms=traefik_arms(resolved))
+        return preset_metrics(metric.preset, name=metric.name, margins=given, lag=lag, arms=arms, router_arms=router_arms(resolved))
     more: dict[str, Any] = {"name": metric.name, "lag": lag, "arm_matchers": arms}
     if given is not None:
         more |= {"tolerated": given[0], "unacceptable": given[1]}
@@ -74,17 +74,6 @@ def _ratio(metric: Metric, more: dict[str, Any], field: str) -> RatioMetric:
 
 def _matchers(text: str, field: str) -> tuple[Matcher, ...]:
     return parse_selector(f"arm{text if text.startswith('{') else '{' + text + '}'}", field=field).matchers
-
-
-def traefik_arms(resolved: Resolved) -> dict[str, tuple[Matcher, ...]]:
-    """Traefik's `service` label of a route's backend ends in `-svc-<namespace>-<service>-<index>@kubernetesgateway`."""
-    if resolved.service is None:
-        return {}
-    namespace, stable = resolved.canary.namespace, resolved.service.name
-    return {
-        arm: (Matcher("service", MatchOp.REGEX, f".*-svc-{namespace}-{service}-[0-9]+@kubernetesgateway"),)
-        for arm, service in ((BASELINE, stable), (CANARY, canary_service(stable)))
-    }
 
 
 def interval_of(resolved: Resolved) -> float:
@@ -147,7 +136,7 @@ def _measured(resolved: Resolved) -> float | None:
 
 def _routed(metric: AnyMetric, resolved: Resolved) -> bool:
     """Whether it is counted by the router, for the arms of this release."""
-    return isinstance(metric, RatioMetric) and bool(resolved.scopes) and metric.arm_matchers == traefik_arms(resolved) != {}
+    return isinstance(metric, RatioMetric) and bool(resolved.scopes) and metric.arm_matchers in router_arms(resolved).values()
 
 
 def splits(caches: Caches, resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> str | None:

@@ -22,8 +22,9 @@ from daemon.api.status import Forecast, ForecastMetric
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.http import Http
-from daemon.control.measuring import baseline, candidates, interval_of, is_error_ratio, traefik_arms
+from daemon.control.measuring import baseline, candidates, interval_of, is_error_ratio
 from daemon.control.resolve import Resolved, SourceUse
+from daemon.control.routerarms import router_arms
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError
@@ -215,7 +216,7 @@ class Prospects:
         """What counts the requests that a route sends to the Service, router by router."""
         if resolved.service is None or not resolved.scopes:
             return []
-        return [("Traefik", Selector(TRAEFIK, traefik_arms(resolved)[BASELINE]))]
+        return [("Traefik", Selector(TRAEFIK, router_arms(resolved)["Traefik"][BASELINE]))]
 
 
 def _about(resolved: Resolved) -> bytes:

@@ -14,6 +14,8 @@ from tests.testbed.istio import GATEWAY as ISTIO
 
 Object = dict[str, Any]
 STABLE, CANARY = "web", "web-canary"
+ADDRESSES: Final = {STABLE: "10.99.200.1", CANARY: "10.99.200.2"}
+SEEN: Final = "versions-seen.log"  # what the two were asked for, where a test wants to know
 HEADER: Final = Pick(headers=(("x-group", "staff"),))
 COOKIE: Final = Pick(cookies=(("beta", "yes.1"),))
 ALWAYS: Final = Pick(cookies=(("beta", "always"),))

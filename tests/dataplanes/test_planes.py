@@ -30,14 +30,11 @@ from daemon.traffic.informers import RouteInformers
 from daemon.traffic.registry import Routers, discovered
 from daemon.traffic.router import Router, Scope
 from daemon.traffic.virtualservice import DESTINATION_RULES, VIRTUAL_SERVICE, VirtualServiceRouter
-from tests.conftest import missing_parts
 from tests.dataplanes import meter
 from tests.dataplanes.meter import Seen, Steady, measure
-from tests.dataplanes.planes import CANARY, PLANES, STABLE, Object, Plane
-from tests.testbed.contour import Contour, start_contour
+from tests.dataplanes.planes import ADDRESSES, CANARY, PLANES, SEEN, STABLE, Object, Plane
+from tests.testbed.contour import Contour
 from tests.testbed.controlplane import ControlPlane
-from tests.testbed.gateway import Gateway, start_own_gateway
-from tests.testbed.istio import Istio, start_istio
 
 pytestmark = [
     pytest.mark.cluster,
@@ -47,46 +44,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <function _SelectorTransport:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-ADDRESSES = {STABLE: "10.99.200.1", CANARY: "10.99.200.2"}
 DRAIN = 1.0
 HOST = "split.test"
 LOGGED = 40
 
 
-@pytest.fixture(scope="session")
-def versions(control_plane: ControlPlane) -> None:
-    """The app, twice."""
-    import sys
-
-    given = [f"{name}={address}:8080" for name, address in ADDRESSES.items()]
-    root = Path(__file__).parents[2]
-    log = f"log={_log(control_plane)}"
-    control_plane.popen([sys.executable, "-m", "tests.testbed.backends", *given, log], name="versions", cwd=root)
-
-
 def _log(control_plane: ControlPlane) -> Path:
-    return control_plane.directory / "versions-seen.log"
-
-
-@pytest.fixture(scope="session")
-def own_gateway(control_plane: ControlPlane) -> Gateway:
-    return start_own_gateway(control_plane)
-
-
-@pytest.fixture(scope="session")
-def contour(control_plane: ControlPlane) -> Contour:
-    reason = missing_parts("contour", "contour-crds", "envoy")
-    if reason:
-        pytest.skip(reason)
-    return start_contour(control_plane)
-
-
-@pytest.fixture(scope="session")
-def istio(control_plane: ControlPlane) -> Istio:
-    reason = missing_parts("istiod", "istio-crds", "envoy")
-    if reason:
-        pytest.skip(reason)
-    return start_istio(control_plane)
+    return control_plane.directory / SEEN
 
 
 def _service(name: str, namespace: str) -> list[Object]:

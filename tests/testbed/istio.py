@@ -29,6 +29,12 @@ _ENVIRONMENT = {
     "PILOT_ENABLE_METADATA_EXCHANGE": "false",
     "PILOT_ENABLE_GATEWAY_API": "false",
 }
+# What of a counter's name becomes which label, as Istio's own bootstrap says it.
+_TAGS = {
+    "cluster_name": r"^cluster(\.(.+);)",
+    "response_code": r"_rq(_(\d{3}))$",
+    "response_code_class": r"_rq(_(\dxx))$",
+}
 _MESH = 'enableTracing: false\nenableAutoMtls: false\naccessLogFile: ""\n'
 
 
@@ -105,6 +111,10 @@ def _bootstrap() -> dict[str, Any]:
             "lds_config": ads,
         },
         "static_resources": {"clusters": [xds]},
+        "stats_config": {
+            "use_all_default_tags": False,
+            "stats_tags": [{"tag_name": name, "regex": regex} for name, regex in _TAGS.items()],
+        },
         "admin": {"address": {"socket_address": {"address": ADDRESS, "port_value": _ADMIN}}},
     }
 

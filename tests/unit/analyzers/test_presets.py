@@ -62,7 +62,7 @@ def _arms(canary: str, baseline: str) -> dict[str, ArmTargets]:
 
 
 async def _found(
-    source: ScrapeSource, preset: str, arms: Mapping[str, ArmTargets], router: Mapping[str, tuple[Matcher, ...]] | None = None
+    source: ScrapeSource, preset: str, arms: Mapping[str, ArmTargets], router: Mapping[str, Mapping[str, tuple[Matcher, ...]]] | None = None
 ) -> AnyMetric:
     answer = await resolve(source, preset_metrics(preset, name=preset, router_arms=router), arms[BASELINE], now=0.0, other=arms[CANARY])
     assert answer.metric is not None, answer.tried
@@ -274,7 +274,7 @@ def _backend(name: str, sent: Ledger[tuple[str, int]]) -> web.Application:
 async def test_traefik_s_own_counts_are_those_of_the_requests(source: ScrapeSource, tmp_path: Path, preset: str) -> None:
     """Where the pods count nothing, the router does: errors and latency of each backend, to the request."""
     sent: Ledger[tuple[str, int]] = Ledger()
-    router = traefik_arms({CANARY: "web-canary@file", BASELINE: "web@file"})
+    router = {"Traefik": traefik_arms({CANARY: "web-canary@file", BASELINE: "web@file"})}
     async with (
         serving(_backend("web", sent)) as stable,
         serving(_backend("web-canary", sent)) as canary,
