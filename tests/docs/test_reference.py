@@ -66,5 +66,5 @@ def test_every_condition_and_phase_is_there() -> None:
 def test_what_is_planned_is_marked() -> None:
     """No field of a later version looks as if it worked."""
     page = reference.pages()["api.md"]
-    row = next(line for line in page.splitlines() if line.startswith("| `spec.steps[].gate`"))
-    assert "Not in this version; use pause and let your job run linnet resume" in row
+    row = next(line for line in page.splitlines() if line.startswith("| `spec.analysis.outcomes.stableBroken`"))
+    assert "Not in this version; leave it out; a rollout waits for stable" in row

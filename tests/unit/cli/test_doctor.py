@@ -179,8 +179,8 @@ async def test_without_the_crds_the_rest_is_still_said(tmp_path: Path) -> None:
 
 
 def test_the_rights_asked_for_are_the_chart_s() -> None:
-    """Whoever adds a rule to the chart adds it here; the template itself is the other witness."""
-    text = RBAC.read_text()
+    """Whoever adds a rule to the chart adds it here; the template itself is the other witness. What values switch on is not asked for."""
+    text = re.sub(r"\{\{- if .*?\{\{- end \}\}\n", "", RBAC.read_text(), flags=re.DOTALL)
     body = re.search(r'define "linnet.rules" -\}\}\n(.*?)\{\{- end', text, re.DOTALL)
     assert body is not None
     granted = {(g, r, v) for rule in yaml.safe_load(body[1]) for g in rule["apiGroups"] for r in rule["resources"] for v in rule["verbs"]}
