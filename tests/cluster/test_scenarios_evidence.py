@@ -98,7 +98,7 @@ def stopped_for(
     shop.push(image.removeprefix("shop:"))
     shop.await_phase("Held")
     shop.order("retry")
-    shop.await_verdict("Pass", 90)
+    shop.await_verdict("Pass", 240)
     seen = shop.stop_load()
     shop.assert_no_switch_hurt(seen)
     assert seen.outcomes() == {"200": seen.total}
@@ -145,6 +145,17 @@ def test_a_release_whose_slowest_requests_are_slower_is_stopped_for_that(shop: S
     """The slowest 5 % take three times as long; the mean hardly moves."""
     metric = {"name": "latency", "preset": "HTTPLatency"}
     stopped_for(shop, "shop:tail-3", metric, name="latency", env={"LATENCY_MS": "40"})
+
+
+@scenario
+def test_a_release_that_restarts_is_stopped_for_that(shop: Shop) -> None:
+    """Its pods end themselves now and then, in good manners: no request fails, no pod is in a crash loop for good."""
+    metric = {"name": "restarts", "preset": "Restarts"}
+    steps: list[Object] = [{"scale": 100}, {"weight": 50, "dwell": {"minDuration": "25s"}}]
+    stopped = stopped_for(
+        shop, "shop:leaky-20", metric, name="restarts", steps=steps, patience=150, analysis={"maxFalseRollbackPercent": 10}, replicas=6
+    )
+    assert "the canary's pods restarted" in stopped["sentence"], stopped["sentence"]
 
 
 @scenario
