@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
+import trustme
 
-from daemon.control.webhook import Keys, WebhookOptions
+from daemon.control.webhook import Keys, Webhook, WebhookOptions
 from daemon.kube import config as kube_config
 from daemon.kube.client import Client
+from daemon.kube.config import ClusterConfig
 from daemon.kube.transport import Transport
 from daemon.web.keyring import TERM, read
 from daemon.web.tls import TlsError
@@ -90,6 +95,29 @@ async def test_without_the_secret_a_replica_says_so_and_serves_when_it_comes(tmp
         cluster.secret("other", CATALOGUE)
         await asyncio.sleep(0.1)
         assert (keys.ring, keys.problem) == (before, "")
+
+
+async def test_a_certificate_of_somebody_else_s_is_served_from_files(tmp_path: Path) -> None:
+    """As cert-manager's, mounted: no Secret is asked for, the replica is ready at once, and the leader tells nobody what to trust."""
+    authority = trustme.CA()
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "both.pem")
+    roots = ssl.create_default_context()
+    authority.configure_trust(roots)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = str(tmp_path / "both.pem")
+    config = ClusterConfig(server="https://127.0.0.1:1")  # nobody is there
+    async with Transport(config) as transport:
+        webhook = Webhook(WebhookOptions(address=f"localhost:{port}", cert=both, key=both), Client(transport), CATALOGUE)
+        assert webhook.problem == ""
+        await webhook.publish()
+        async with (
+            webhook.serving(),
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=roots)) as session,
+            session.post(f"https://localhost:{port}/hold", data=b"{}") as answer,
+        ):
+            assert (answer.status, "AdmissionReview" in await answer.text()) == (400, True)
 
 
 @pytest.mark.parametrize(
