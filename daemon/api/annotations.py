@@ -6,7 +6,7 @@ each with the nearest right word.
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 from daemon.api import names
 from daemon.api.canary import CanarySpec, Dwell, Flag, NotifyRoute, ServiceRef, Step, Traffic, WorkloadRef
@@ -37,6 +37,7 @@ def canary_from_annotations(deployment: str, annotations: Mapping[str, str]) -> 
     spec = CanarySpec(
         workload_ref=WorkloadRef(name=deployment, api_version="apps/v1", kind="Deployment"),
         profile_ref=reader.profile(),
+        mode=reader.mode(),
         traffic=reader.traffic(),
         steps=reader.steps() or None,
         flags=reader.flags() or None,
@@ -50,7 +51,13 @@ def canary_from_annotations(deployment: str, annotations: Mapping[str, str]) -> 
 
 def _at_annotations(errors: list[FieldError]) -> list[FieldError]:
     """Errors of the spec, told where the author wrote it."""
-    places = {"spec.steps": names.STEPS, "spec.flags": names.FLAGS, "spec.notify": names.NOTIFY, "spec.traffic.serviceRef": names.SERVICE}
+    places = {
+        "spec.mode": names.MODE,
+        "spec.steps": names.STEPS,
+        "spec.flags": names.FLAGS,
+        "spec.notify": names.NOTIFY,
+        "spec.traffic.serviceRef": names.SERVICE,
+    }
     found = []
     for error in errors:
         key = next((key for prefix, key in places.items() if error.path.startswith(prefix)), None)
@@ -103,6 +110,14 @@ class _Reader:
             self.wrong(names.PROFILE, None, "is missing: it opts in and names a CanaryProfile, such as web", "Required")
             return None
         return LocalRef(name=name) if self._is_object_name(names.PROFILE, name) else None
+
+    def mode(self) -> Literal["Enforce", "Observe"] | None:
+        text = self.annotations.get(names.MODE)
+        if text in (None, "Enforce", "Observe"):
+            return "Observe" if text == "Observe" else "Enforce" if text else None
+        near = nearest(text, ["Enforce", "Observe"])
+        self.wrong(names.MODE, text, f"{text!r} is no mode; {f'did you mean {near}?' if near else 'there are Enforce and Observe'}")
+        return None
 
     def object_names(self, key: str) -> list[str]:
         return [entry for entry in self.entries(key) if self._is_object_name(key, entry)]
@@ -180,6 +195,7 @@ def _plural(kind: str) -> str:
 
 _EXAMPLES: Final = {
     names.PROFILE: "web",
+    names.MODE: "Observe",
     names.STEPS: '"1,5,25:5m,50"',
     names.FLAGS: "new-checkout,new-search",
     names.ROUTE: "httproute/checkout",

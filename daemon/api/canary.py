@@ -15,7 +15,7 @@ from daemon.api.gates import ReleaseGate, StepGate
 from daemon.api.routers import CustomRouter, RouteRef
 
 HttpMethod = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
-EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue"]
+EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue", "Observed"]
 
 
 class WorkloadRef(Model, frozen=True, kw_only=True):
@@ -314,7 +314,12 @@ class NotifyRoute(Model, frozen=True, kw_only=True):
 class ReleaseSpec(Model, frozen=True, kw_only=True):
     """How a workload is released: what a Canary and a CanaryProfile have in common, so that a profile can say all of it."""
 
-    mode: Annotated[Literal["Enforce", "Observe"] | None, doc("Enforce releases step by step.", planned_values=("Observe",))] = None
+    mode: Annotated[
+        Literal["Enforce", "Observe"] | None,
+        doc(
+            "Enforce releases step by step. Observe changes nothing: it watches ordinary rolling updates and says what it would have done."
+        ),
+    ] = None
     hold: Annotated[Literal["Auto", "Always"] | None, doc("Always keeps the Deployment paused between releases, where policies lack.")] = (
         None
     )

@@ -17,6 +17,7 @@ DUE: Final = "FlagRemovalDue"
 UNMET: Final = "NoExposure"  # the same, as is the next
 MISMATCH: Final = "ExposureMismatch"
 UNTRIED: Final = "SourceUntried"  # the same
+OBSERVED: Final = "Observed"  # of those alone that only observe
 
 
 class Standing(NamedTuple):
@@ -45,6 +46,7 @@ STANDINGS: Final[dict[Phase, Standing]] = {
     "Settling": UNDER_WAY,
     "Bypassed": STUCK,
     "StableLost": STUCK,
+    "Observing": FINE,  # the Deployment itself says how it rolls
     "Deleting": UNDER_WAY,
 }
 
@@ -140,6 +142,22 @@ def usage_conditions(
         if told:
             found.append(_noted(previous, kind, reason, told, generation=generation, revision=revision, now=now))
     return found
+
+
+def observed_condition(
+    previous: list[Condition], outcome: str, message: str, *, generation: int, revision: str | None, now: str
+) -> Condition:
+    """Of a Canary that only observes: whether Linnet would have released the revision that was last watched."""
+    status: Status = "True" if outcome == "WouldPromote" else "False" if outcome == "WouldRollBack" else "Unknown"
+    return Condition(
+        type=OBSERVED,
+        status=status,
+        reason=outcome,
+        message=message[:MESSAGE_LIMIT],
+        observed_generation=generation,
+        observed_revision=revision,
+        last_transition_time=_since(next((c for c in previous if c.type == OBSERVED), None), status, revision, now),
+    )
 
 
 def _noted(

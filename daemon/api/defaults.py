@@ -193,7 +193,7 @@ def _full_outcomes(outcomes: Outcomes) -> Outcomes:
 def _full_route(route: NotifyRoute) -> NotifyRoute:
     if route.on:
         return route
-    return msgspec.structs.replace(route, on=["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive"])
+    return msgspec.structs.replace(route, on=["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "Observed"])
 
 
 def has_usual_margins(metric: Metric) -> bool:

@@ -15,13 +15,14 @@ FINALIZER: Final = f"{GROUP}/restore"
 
 # What a user writes on a Deployment.
 PROFILE: Final = f"{GROUP}/profile"  # opts in; the value names a CanaryProfile
+MODE: Final = f"{GROUP}/mode"  # Enforce or Observe
 STEPS: Final = f"{GROUP}/steps"
 FLAGS: Final = f"{GROUP}/flags"
 ROUTE: Final = f"{GROUP}/route"
 NOTIFY: Final = f"{GROUP}/notify"
 SERVICE: Final = f"{GROUP}/service"  # name[:port], where the selector alone does not tell
 HOLD: Final = f"{GROUP}/hold"  # "off" is the break-glass that lets anyone un-pause
-OPT_IN_ANNOTATIONS: Final = (PROFILE, STEPS, FLAGS, ROUTE, NOTIFY, SERVICE)
+OPT_IN_ANNOTATIONS: Final = (PROFILE, MODE, STEPS, FLAGS, ROUTE, NOTIFY, SERVICE)
 
 # What Linnet writes on a user's Deployment.
 CANARY_MARK: Final = f"{GROUP}/canary"  # adopted: the value is the Canary's name; the hold policies look for it

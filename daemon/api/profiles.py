@@ -1,4 +1,4 @@
-"""The profiles that the chart ships: how to release the four common sorts of workload, for those who annotate and go.
+"""The profiles that the chart ships: how to release the four common sorts of workload, and how to watch first, for those who annotate and go.
 
 What decides between them is how much evidence an hour brings, and whether requests pass a router at all.
 """
@@ -70,7 +70,13 @@ WORKER: Final = _profile(
     ),
 )
 
-SHIPPED: Final = (WEB, LOW_TRAFFIC, HIGH_TRAFFIC, WORKER)
+OBSERVE: Final = _profile(
+    "observe",
+    "Any Deployment, before Linnet is let near it: changes nothing, watches its rolling updates and says what it would have done.",
+    CanaryProfileSpec(allowed_namespaces=_EVERYONE, mode="Observe"),
+)
+
+SHIPPED: Final = (WEB, LOW_TRAFFIC, HIGH_TRAFFIC, WORKER, OBSERVE)
 
 
 def documents() -> list[dict[str, Any]]:

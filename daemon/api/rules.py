@@ -75,7 +75,18 @@ _RELATIVE: Final = f"has(self.histogram) || has(self.gauge) || (has(self.preset)
 OWN_PARAMETERS: Final = ["query", "time", "timeout"]
 
 _BLUE_GREEN: Final = "has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen'"
+_OBSERVES: Final = "has(self.mode) && self.mode == 'Observe'"
 _RELEASE: Final = (
+    Rule(
+        rule=f"!({_OBSERVES}) || !has(self.traffic) || !has(self.traffic.mode) || self.traffic.mode != 'None'",
+        message="Observe compares old pods with new ones, and a release of flags alone has none: leave mode out",
+        field=".mode",
+    ),
+    Rule(
+        rule=f"!({_OBSERVES}) || !has(self.analysis) || !has(self.analysis.judge) || self.analysis.judge != 'TemplatesOnly'",
+        message="Observe compares two versions by their metrics, and judge TemplatesOnly compares none: use Statistical",
+        field=".mode",
+    ),
     Rule(
         rule=f"!({_BLUE_GREEN}) || !has(self.steps) || self.steps.filter(s, has(s.weight) && s.weight > 0 && s.weight < 100).size() <= 1",
         message="blue-green switches all requests at once: keep at most one weight below 100, to compare at, or use type Canary",

@@ -23,6 +23,7 @@ Phase = Literal[
     "Settling",  # two ReplicaSets of stable are active: finish that roll first
     "Bypassed",  # a template rolled without being judged
     "StableLost",  # no ReplicaSet and no stored template of stable
+    "Observing",  # mode Observe: nothing is changed; rolling updates are watched
     "Deleting",
 ]
 
@@ -204,8 +205,19 @@ class GateStatus(Model, frozen=True, kw_only=True):
     text: Text = ""
 
 
+class ObservedStatus(Model, frozen=True, kw_only=True):
+    """An ordinary rolling update that is watched: whose pods are compared, and what would have been done."""
+
+    baseline: Word  # the revision that served before
+    old: list[Word] = []  # its ReplicaSets
+    new: list[Word] = []  # those of the revision that rolls
+    alone_since: Time | None = None  # the last pod of the version before is gone
+    outcome: Word | None = None  # the word on it: WouldRollBack, WouldPromote, ...
+    said_at: Time | None = None
+
+
 class RolloutStatus(Model, frozen=True, kw_only=True):
-    """The release under way. `spec` is the merged spec as it was at the start."""
+    """The release under way, or the rolling update that is observed. `spec` is the merged spec as it was at the start."""
 
     revision: Word
     started_at: Time
@@ -249,6 +261,7 @@ class RolloutStatus(Model, frozen=True, kw_only=True):
     pick_at_abort: Text = ""  # the requests that reached the canary then, beside its weight
     flags_at_abort: list[Word] = []  # those that were above 0
     spec: dict[str, Any] | None = None
+    observed: ObservedStatus | None = None  # mode Observe: none of it is Linnet's doing
 
 
 class FlagReminder(Model, frozen=True, kw_only=True):

@@ -74,6 +74,12 @@ def _address(_: click.Context, option: click.Parameter, value: str | None) -> st
     show_default=True,
     help="Make the Jobs that templates and gates ask for, and follow them.",
 )
+@click.option(
+    "--observe-only/--no-observe-only",
+    default=False,
+    show_default=True,
+    help="Every Canary is observed, whatever it says: for a Linnet without rights to change anything.",
+)
 @click.option("--api-address", callback=_address, help="host:port of the HTTP API (/api/v1); not served by default.")
 @click.option("--api-cert", type=click.Path(dir_okay=False), help="Its certificate in PEM, read again when it changes.")
 @click.option("--api-key", type=click.Path(dir_okay=False), help="The certificate's key.")

@@ -165,6 +165,7 @@ def _facts(c: Canary) -> Table:
     table = _table("", "")
     table.show_header = False
     pairs = [
+        ("Mode", "Observe: updates are watched, nothing is changed" if s.phase == "Observing" else ""),
         ("Deployment" if not c.spec.flags_only else "Flags only", c.spec.workload or ("yes" if c.spec.flags_only else "")),
         ("Stable", s.stable_revision or "not recorded yet"),
         ("Revision", f"{r.revision}, since {r.started_at}" if r is not None else ""),

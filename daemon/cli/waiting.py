@@ -116,6 +116,10 @@ def outcome(name: str, status: CanaryStatus, revision: str, present: str) -> End
             return End(code=INCONCLUSIVE, sentence=status.sentence or f"{name} {revision} is inconclusive")
         return None
     past = next((h for h in status.history if h.revision == revision), None)
+    if status.phase == "Observing" and past is not None:
+        return End(
+            code=OK, sentence=past.sentence or f"{name} {revision} was observed: {past.outcome}"
+        )  # no pipeline fails by what only looks
     promoted = past is not None and past.outcome == "Promoted"
     if status.stable_revision == revision or (promoted and present != revision):
         return End(code=OK, sentence=past.sentence if past is not None and promoted and past.sentence else f"{name} {revision} is stable")

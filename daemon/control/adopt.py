@@ -4,7 +4,7 @@ What is misspelt is said on the Deployment, with the nearest right name, and hol
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -13,11 +13,12 @@ from daemon.api.annotations import canary_from_annotations, opted_in
 from daemon.api.canary import CanarySpec
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
+from daemon.control.resolve import Resolver
 from daemon.control.tell import Teller
 from daemon.kube import errors
 from daemon.kube.client import Client
 from daemon.kube.controller import Result
-from daemon.kube.objects import Deployment
+from daemon.kube.objects import Deployment, ObjectMeta
 from daemon.kube.patch import add, at_version, pointer
 from daemon.kube.store import Key
 
@@ -25,10 +26,11 @@ MADE_BY: Final = f"{names.GROUP}/from-annotations"  # label: this Canary follows
 
 
 class Adopter:
-    def __init__(self, client: Client, caches: Caches, teller: Teller) -> None:
+    def __init__(self, client: Client, caches: Caches, teller: Teller, resolver: Resolver) -> None:
         self._client = client
         self._caches = caches
         self._teller = teller
+        self._resolver = resolver
         self._said: dict[Key, str] = {}
 
     async def reconcile(self, key: Key) -> Result | None:
@@ -68,12 +70,14 @@ class Adopter:
 
     async def _make(self, deployment: Deployment, made: ours.Canary | None, wanted: CanarySpec) -> None:
         if made is None:
-            await self._create(deployment, msgspec.to_builtins(wanted))
+            await self._create(deployment, wanted)
         elif made.spec != wanted and made.metadata.deletion_timestamp is None:
             operations = [at_version(made.metadata.resource_version), add(pointer("spec"), msgspec.to_builtins(wanted))]
             await self._client.json_patch(ours.CANARIES, made.namespace, made.name, operations)
 
-    async def _create(self, deployment: Deployment, spec: Mapping[str, Any]) -> None:
+    async def _create(self, deployment: Deployment, spec: CanarySpec) -> None:
+        meta = ObjectMeta(name=deployment.name, namespace=deployment.namespace)
+        watched = self._resolver.observes(ours.Canary(metadata=meta, spec=spec))
         owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": deployment.name, "uid": deployment.metadata.uid}
         body = {
             "metadata": {
@@ -81,9 +85,9 @@ class Adopter:
                 "namespace": deployment.namespace,
                 "labels": {MADE_BY: "true"},
                 "ownerReferences": [owner],
-                "finalizers": [names.FINALIZER],
+                "finalizers": [] if watched else [names.FINALIZER],
             },
-            "spec": spec,
+            "spec": msgspec.to_builtins(spec),
         }
         try:
             await self._client.create(ours.CANARIES, deployment.namespace, body)

@@ -39,7 +39,7 @@ def _by_workload_ref(item: ours.Canary) -> list[str]:
 
 def _by_release(item: ours.Canary) -> list[str]:
     if item.status.rollout is not None:
-        return [UNDER_WAY]
+        return [UNDER_WAY] if item.status.rollout.observed is None else []
     return [QUEUED] if item.status.queued_since else []
 
 

@@ -90,6 +90,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     max_rollouts_per_namespace: int = 0
     namespace_caps: bool = False
     jobs: bool = False
+    observe_only: bool = False
     api: ApiOptions = ApiOptions()
     webhook: WebhookOptions = WebhookOptions()
     sync_deadline: float = 60.0
@@ -194,12 +195,13 @@ class _Leader:
         secrets = SecretReader(client)
         teller = Teller(recorder, self._notifier, catalogue, secrets, options.cluster_name)
         templates = Templates()
-        reconciler = self._reconciler(http, secrets, catalogue, teller, templates)
+        resolver = Resolver(caches, catalogue, templates, observe_only=options.observe_only)
+        reconciler = self._reconciler(http, secrets, resolver, teller, templates)
         canaries: Controller[Key] = Controller(
             "canary", reconciler.reconcile, options=ControllerOptions(workers=options.workers), observe=self._daemon.metrics.reconciled
         )
         self._wake = canaries.queue.add
-        adopter = Adopter(client, caches, teller)
+        adopter = Adopter(client, caches, teller, resolver)
         adoptions: Controller[Key] = Controller("adoption", adopter.reconcile, observe=self._daemon.metrics.reconciled)
         stops = Wakeups(caches, canaries.queue, adoptions.queue, options.catalogue_namespace).subscribe()
         async with asyncio.TaskGroup() as last:
@@ -231,8 +233,8 @@ class _Leader:
     def _woken(self, key: Key) -> None:
         self._wake(key)
 
-    def _reconciler(self, http: Http, secrets: SecretReader, catalogue: Catalogue, teller: Teller, templates: Templates) -> Reconciler:
-        client, caches = self._client, self._caches
+    def _reconciler(self, http: Http, secrets: SecretReader, resolver: Resolver, teller: Teller, templates: Templates) -> Reconciler:
+        client, caches, catalogue = self._client, self._caches, resolver.catalogue
         self._judges = JudgeBoard(
             Ports(caches=caches, http=http, secrets=secrets, runs=RunStore(client), wake=self._woken),
         )
@@ -260,7 +262,7 @@ class _Leader:
         return Reconciler(
             client=client,
             caches=caches,
-            resolver=Resolver(caches, catalogue, templates),
+            resolver=resolver,
             observer=Observer(
                 caches, revisions, templates, flags, self._judges, GateProbe(client, caches, templates), self._checks, leave, self._gates
             ),

@@ -7,11 +7,12 @@ from typing import Any, Final
 import msgspec
 
 from analyzers.collector import BASELINE, CANARY, ArmTargets
-from analyzers.history import History, learn
+from analyzers.history import History, before, learn
 from analyzers.metrics import AnyMetric, GaugeMetric, HistogramMetric, Matcher, MatchOp, RatioMetric, margins, parse_selector
-from analyzers.options import JudgeConfig, RampConfig, Worse, conversion
+from analyzers.options import JudgeConfig, Kind, MetricConfig, RampConfig, Worse, conversion
 from analyzers.presets import preset_metrics
 from analyzers.sources.protocol import Target
+from analyzers.stats.alone import LEAST_WINDOWS
 from daemon.api.canary import ArmLabels, Metric
 from daemon.api.defaults import has_usual_margins
 from daemon.api.quantities import parse_duration
@@ -25,6 +26,7 @@ from daemon.rollout.clock import epoch
 from daemon.rollout.steps import plan_of
 
 HASH: Final = "[a-z0-9]+"
+WINDOW: Final = 20  # looks: five minutes at the usual interval
 NEVER: Final = 365 * 86_400.0
 """When the judge itself gives up, in seconds: a release's deadline is the core's to keep, which knows of people's pauses."""
 
@@ -105,7 +107,7 @@ def judge_config(resolved: Resolved, metrics: tuple[AnyMetric, ...]) -> JudgeCon
         max_bad_promotion_percent=analysis.max_bad_promotion_percent or 5.0,
         deadline_seconds=NEVER,
         warm_up_seconds=parse_duration(analysis.warm_up or "60s"),
-        ladder=() if ramp else tuple(float(s.reach if plan.flags_only else s.weight) for s in plan.steps),
+        ladder=() if ramp or plan.observe else tuple(float(s.reach if plan.flags_only else s.weight) for s in plan.steps),
         ramp=ramp,
         split=any(_routed(m, resolved) for m in metrics),
     )
@@ -118,11 +120,26 @@ def learnt(config: JudgeConfig, history: Mapping[str, History], resolved: Resolv
     given = {m.name: m.unacceptable for m in config.metrics}
     metrics = tuple(msgspec.structs.replace(m, unacceptable=given[m.name]) if m.name in owned else m for m in found.metrics)
     found = msgspec.structs.replace(found, metrics=metrics, rps=found.rps or _measured(resolved))
+    if resolved.observed:
+        return _with_past(found, history)
     if found.ramp is None:
         return found
     first = max(1, min((s.weight for s in plan_of(resolved.spec, gitops=False).steps if s.weight), default=1))
     start = min(first, max(1, round(found.start_percent)))  # routes are set in whole percents
     return msgspec.structs.replace(found, ramp=msgspec.structs.replace(found.ramp, start=float(start)))
+
+
+def _with_past(config: JudgeConfig, history: Mapping[str, History]) -> JudgeConfig:
+    """A rolling update leaves nothing to compare with after a few minutes: from then on shares of failures meet those of the time before."""
+    return msgspec.structs.replace(config, metrics=tuple(_meeting(m, history.get(m.name)) for m in config.metrics))
+
+
+def _meeting(metric: MetricConfig, known: History | None) -> MetricConfig:
+    if metric.kind is not Kind.RATIO or known is None or known.events is None or known.requests is None:
+        return metric
+    if len(known.events) < LEAST_WINDOWS * WINDOW:
+        return metric
+    return before(metric, known.events.sum(axis=1), known.requests.sum(axis=1), window=WINDOW)
 
 
 def _measured(resolved: Resolved) -> float | None:
@@ -162,6 +179,8 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[A
         }
     if deployment is None or not resolved.sources:
         return None
+    if resolved.observed:
+        return _rolled(caches, resolved, deployment)
     canaries = [
         d
         for d in caches.canary_deployments(resolved.canary.namespace, resolved.canary.name)
@@ -177,6 +196,23 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[A
     if resolved.restarts is not None:
         found[podstatus.SOURCE] = (_alive(CANARY, canary), _alive(BASELINE, caches.pods_of(deployment)))
     return found
+
+
+def _rolled(caches: Caches, resolved: Resolved, deployment: Deployment) -> dict[str, tuple[ArmTargets, ArmTargets]] | None:
+    """In an ordinary rolling update: the pods of the new ReplicaSet, and those of the one before."""
+    rollout = resolved.canary.status.rollout
+    watched = rollout.observed if rollout is not None else None
+    if watched is None or not watched.old or not watched.new:
+        return None
+    both = []
+    for name, sets in ((CANARY, watched.new), (BASELINE, watched.old)):
+        pods = tuple(p for s in caches.sets_of(deployment) if s.name in sets for p in caches.pods_of_set(s))
+        both.append((name, pods, f"({'|'.join(sets)})-{HASH}"))
+    new, old = both
+    return {
+        u.item.name: (_arm(new[0], new[1], u.item, new[2], deployment), _arm(old[0], old[1], u.item, old[2], deployment))
+        for u in resolved.sources
+    }
 
 
 def _flag_labels(metric: Metric, resolved: Resolved) -> ArmLabels | None:

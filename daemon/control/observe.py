@@ -21,7 +21,7 @@ from daemon.rollout.templates import images
 from daemon.traffic.router import Scope
 from daemon.workloads import floor, gitops
 from daemon.workloads.canary import same_ports
-from daemon.workloads.readiness import canary_view, workload_view
+from daemon.workloads.readiness import canary_view, newest_view, workload_view
 from daemon.workloads.revisions import Revisions, Templates
 
 REMEMBERED: Final = 4096  # Deployments whose GitOps tool is not looked for again until they change
@@ -55,6 +55,8 @@ class Observer:
     async def observe(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
         """One pass's view. `undo` is the log of our writes into users' objects, less what was restored since."""
         canary, deployment = resolved.canary, resolved.deployment
+        if resolved.observed:
+            return self._watched(resolved, undo)
         namespace = canary.namespace
         workload = self._workload(deployment) if deployment is not None else None
         mine, strays = self._canaries(resolved)
@@ -90,6 +92,33 @@ class Observer:
         leave = self._leave.permits(resolved) if self._leave is not None else ()
         asked = self._asked.permits(resolved.canary.key, rollout.revision) if self._asked is not None and rollout is not None else ()
         return (*leave, *asked)
+
+    def _watched(self, resolved: Resolved, undo: tuple[RestoreEntry, ...]) -> Observed:
+        """Of a Canary that only observes: the Deployment's own versions; and what is left of a time when it did more."""
+        canary, item = resolved.canary, resolved.deployment
+        rollout = canary.status.rollout
+        workload = self._workload(item) if item is not None else None
+        guarded = names.FINALIZER in (canary.metadata.finalizers or ())
+        return Observed(
+            workload=workload,
+            canary=self._newest(item, workload) if item is not None and workload is not None and not guarded else None,
+            strays=self._canaries(resolved)[1] if guarded else (),
+            judge=self._judges.view(canary.key, rollout.revision) if rollout is not None else None,
+            command=command_of(canary.metadata),
+            problems=resolved.problems,
+            records=self._revisions.records(item.namespace, item.name) if guarded and item is not None else (),
+            floor_written=any(e.kind == "HorizontalPodAutoscaler" for e in undo),
+            restore=undo,
+            generation=canary.metadata.generation,
+            guarded=guarded,
+            deleting=canary.metadata.deletion_timestamp is not None,
+        )
+
+    def _newest(self, item: Deployment, workload: WorkloadView) -> CanaryView:
+        """The pods of the template at hand."""
+        sets = {s.name: s for s in workload.active if s.revision == workload.revision}
+        pods = tuple(p for s in self._caches.sets_of(item) if s.name in sets for p in self._caches.pods_of_set(s))
+        return newest_view(workload.revision, sets.values(), pods)
 
     def _workload(self, item: Deployment) -> WorkloadView:
         template = self._templates.decode(item.spec.template)

@@ -46,7 +46,9 @@ class HoldProbe:
         return MISSING if missing or namespace in self._waiting else None
 
     async def problem(self, resolved: Resolved) -> Problem | None:
-        """Asked of a Canary at rest: the first that stands in the way."""
+        """Asked of a Canary at rest: the first that stands in the way. Of one that only observes, nothing is tried: it is asked who counts."""
+        if resolved.observed:
+            return await self._source(resolved)
         volumes = await self._volumes.problem(resolved) if self._volumes is not None else None
         return volumes or await self._hold(resolved) or await self._source(resolved)
 

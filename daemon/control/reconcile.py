@@ -20,6 +20,7 @@ from daemon.api.conditions import (
     conditions,
     due_condition,
     gate_condition,
+    observed_condition,
     pending_condition,
     source_condition,
     usage_conditions,
@@ -60,7 +61,8 @@ log = logging.getLogger("linnet.reconcile")
 
 NUMBERS_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
 SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
-JUDGED: Final = frozenset({"Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling"})
+JUDGED: Final = frozenset({"Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling", "Observing"})
+WORDS: Final = ("Promoting", "Inconclusive", "Observed")  # news that the evidence is stored with
 # Waits of one kind: going from one to the other tells people nothing that they must know within seconds.
 EVIDENCE: Final = frozenset(
     {
@@ -81,7 +83,7 @@ EVIDENCE: Final = frozenset(
 ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
 LEAVING: Final = frozenset({"TrafficReturning", "RouteRestoring", "RouteReporting", "Draining", "CanaryLeaving"})
 NUMBERS: Final = re.compile(r"\d+")
-STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner"})  # waits at rest that only the owner can end
+STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner", "NothingServes"})  # waits at rest that only the owner can end
 
 
 class _Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +139,7 @@ class Reconciler:
         if canary is None:
             self._forget(key)
             return None
-        if canary.metadata.deletion_timestamp is None and names.FINALIZER not in (canary.metadata.finalizers or ()):
+        if self._unguarded(canary):
             canary = await self._with_finalizer(canary)
         stored, canary = canary, self._latest(canary)
         resolved = await self._resolve(canary)
@@ -172,6 +174,11 @@ class Reconciler:
             times.append(2.0)
         return Result(requeue_after=min(times)) if times else None
 
+    def _unguarded(self, canary: ours.Canary) -> bool:
+        """Whether it may write something that a deletion would have to take back, and carries no finalizer yet."""
+        going = canary.metadata.deletion_timestamp is not None
+        return not going and names.FINALIZER not in (canary.metadata.finalizers or ()) and not self._resolver.observes(canary)
+
     async def _with_finalizer(self, canary: ours.Canary) -> ours.Canary:
         """A deletion must first take the route back (promise P10)."""
         finalizers = [*(canary.metadata.finalizers or ()), names.FINALIZER]
@@ -182,7 +189,7 @@ class Reconciler:
 
     async def _resolve(self, canary: ours.Canary) -> Resolved:
         resolved = await self._resolver.read(canary)
-        if canary.status.phase in ("Pending", "Idle") and not resolved.problems:
+        if canary.status.phase in ("Pending", "Idle", "Observing") and canary.status.rollout is None and not resolved.problems:
             problem = await self._probe.problem(resolved)
             if problem is not None:
                 resolved = msgspec.structs.replace(resolved, problems=(problem,))
@@ -201,7 +208,7 @@ class Reconciler:
         stuck = (
             waiting.reason
             if waiting is not None
-            and status.phase in ("Pending", "Idle")
+            and status.phase in ("Pending", "Idle", "Observing")
             and (seen.problems or seen.workload is None or waiting.reason in STUCK)
             else None
         )
@@ -298,7 +305,7 @@ class Reconciler:
             return
         if status.phase != "Starting" or seen.canary is not None:
             self._judges.follow(resolved, fresh=before.rollout is None or before.rollout.judge_from is None)
-        await self._judges.store(resolved, force=any(e.reason in ("Promoting", "Inconclusive") for e in decision.events))
+        await self._judges.store(resolved, force=any(e.reason in WORDS for e in decision.events))
 
     def _log(self, resolved: Resolved, decision: Decision) -> None:
         before, after = resolved.canary.status, decision.status
@@ -325,6 +332,13 @@ def _of_flags(resolved: Resolved, status: CanaryStatus, now: float) -> list[Cond
     """The conditions of those Canaries whose flags have a gate, do not come back, or are met by nobody."""
     before, generation = resolved.canary.status.conditions, resolved.canary.metadata.generation
     revision, at, found = status.observed_revision, stamp(now), []
+    if resolved.observed:
+        told = status.verdict
+        return (
+            []
+            if told is None
+            else [observed_condition(before, told.reason, told.sentence, generation=generation, revision=told.revision, now=at)]
+        )
     if gated(resolved.spec):
         found.append(gate_condition(before, phase=status.phase, waiting=status.waiting, generation=generation, revision=revision, now=at))
     late = lockstep.pending(status, now)

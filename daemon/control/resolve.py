@@ -18,6 +18,7 @@ from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.checks import CheckUse, checks_of, gate_problems
+from daemon.control.observing import allowed, unsuited
 from daemon.kube.objects import Deployment, Service
 from daemon.kube.resources import HORIZONTAL_POD_AUTOSCALERS
 from daemon.rollout.flagsonly import plan_in
@@ -77,15 +78,21 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
         return (self.spec.analysis.metrics if self.spec.analysis else None) or []
 
     @property
+    def observed(self) -> bool:
+        """Whether nothing is written for it: it is watched only."""
+        return self.spec.mode == "Observe"
+
+    @property
     def canary_service(self) -> str | None:
         return names.canary_service(self.service.name) if self.service is not None and not self.pod_ratio else None
 
 
 class Resolver:
-    def __init__(self, caches: Caches, catalogue: Catalogue, templates: Templates) -> None:
+    def __init__(self, caches: Caches, catalogue: Catalogue, templates: Templates, *, observe_only: bool = False) -> None:
         self._caches = caches
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self._templates = templates
+        self._observe_only = observe_only  # the daemon was given no rights to do more
 
     async def read(self, canary: ours.Canary) -> Resolved:
         """`resolve`, once the kinds of route that it speaks of are in the cache: a kind is watched when it is first named."""
@@ -97,11 +104,15 @@ class Resolver:
             found = self.resolve(canary)
         return found
 
+    def observes(self, canary: ours.Canary) -> bool:
+        """Whether it is watched only: then not even a finalizer of ours is put on it."""
+        return self._spec(canary, []).mode == "Observe"
+
     def resolve(self, canary: ours.Canary) -> Resolved:
         """Follows every reference. A rollout under way keeps the spec it was started with."""
         problems: list[Problem] = []
         spec = self._spec(canary, problems)
-        if spec.flags_only:
+        if spec.flags_only and spec.mode != "Observe":
             return self._flags_alone(canary, spec, problems)
         name = spec.workload
         deployment = self._caches.deployments.store.get(canary.namespace, name)
@@ -109,12 +120,14 @@ class Resolver:
         problems += self._workload(canary, spec)
         if deployment is None:
             return self._left_behind(found, problems)
+        if found.observed:
+            return self._watched(found, problems)
         service = self._service(canary, spec, deployment, problems)
         scopes, pod_ratio = self._under_way(canary, spec, service) or self._routes(canary, spec, service, problems)
         flags = self._flags(canary, spec, problems)
         sources = self._sources(canary, spec, problems)
-        checks = checks_of(self._catalogue, canary, spec, problems)
-        problems += gate_problems(self._catalogue, spec)
+        checks = checks_of(self.catalogue, canary, spec, problems)
+        problems += gate_problems(self.catalogue, spec)
         identity = preflight.identity(deployment, service, pod_ratio=pod_ratio)
         if isinstance(identity, Problem):
             problems.append(identity)
@@ -152,10 +165,16 @@ class Resolver:
             deployment=None,
             flags=self._flags(canary, spec, problems),
             sources=sources,
-            checks=checks_of(self._catalogue, canary, spec, problems),
+            checks=checks_of(self.catalogue, canary, spec, problems),
             flag_plan=plan_in(effective(now)),
-            problems=(*problems, *gate_problems(self._catalogue, spec)),
+            problems=(*problems, *gate_problems(self.catalogue, spec)),
         )
+
+    def _watched(self, found: Resolved, problems: list[Problem]) -> Resolved:
+        """A rolling update needs no Service, route, flag or template: only somebody who counts what its pods do."""
+        sources = self._sources(found.canary, found.spec, problems)
+        problems += unsuited(use.item for use in sources)
+        return msgspec.structs.replace(found, pod_ratio=True, sources=sources, problems=tuple(problems))
 
     def _left_behind(self, found: Resolved, problems: list[Problem]) -> Resolved:
         """Without its Deployment: what a release under way has written is still to be found, by the undo log and our own Service."""
@@ -174,7 +193,7 @@ class Resolver:
         rollout = canary.status.rollout
         if rollout is not None and rollout.spec is not None:
             return msgspec.convert(rollout.spec, CanarySpec)
-        spec = self._merged(canary, problems)
+        spec = allowed(self._merged(canary, problems), problems, observe_only=self._observe_only)
         hint = "linnet lint says the same before an apply"
         wrong = [e for e in validate(spec) if e.path != "spec.workloadRef.kind"]  # `_workload` says that of the object itself
         problems += [Problem(reason="InvalidSpec", message=f"{e.path}: {e.message}", way_out=hint, unhold=True) for e in wrong]
@@ -184,7 +203,7 @@ class Resolver:
         """The object over its profile, as they are now."""
         spec = canary.spec
         if spec.profile_ref is not None:
-            profile = self._catalogue.profile(canary.namespace, spec.profile_ref.name)
+            profile = self.catalogue.profile(canary.namespace, spec.profile_ref.name)
             if isinstance(profile, Problem):
                 problems.append(profile)
             else:
@@ -336,7 +355,7 @@ class Resolver:
         used = []
         for flag in spec.flags or []:
             key = flag.key or flag.name
-            source = self._catalogue.flag_source(canary.namespace, flag.source_ref.name if flag.source_ref else "default", key)
+            source = self.catalogue.flag_source(canary.namespace, flag.source_ref.name if flag.source_ref else "default", key)
             if isinstance(source, Problem):
                 problems.append(source)
             else:
@@ -353,7 +372,7 @@ class Resolver:
             named.setdefault(metric.source_ref.name if metric.source_ref else "default", []).append(metric)
         found = []
         for name, asked in named.items():
-            item = self._catalogue.metric_source(canary.namespace, name)
+            item = self.catalogue.metric_source(canary.namespace, name)
             problem = item if isinstance(item, Problem) else _unsuitable(item)
             if problem is not None:
                 problems.append(problem)

@@ -25,7 +25,7 @@ from daemon.rollout.model import Decision, Event, Problem
 log = logging.getLogger("linnet.tell")
 
 # News that is about the Deployment itself: whoever looks at it must see why it does not roll.
-ON_DEPLOYMENT: Final = frozenset({"Started", "Held", "RolledBack", "Bypassed", "StableLost", "Released", "Adopted", "Refused"})
+ON_DEPLOYMENT: Final = frozenset({"Started", "Held", "RolledBack", "Bypassed", "StableLost", "Released", "Adopted", "Refused", "Observed"})
 COMMANDS: Final = {
     "Paused": "resume",
     "Inconclusive": "promote|abort",

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-Kind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue", "Test"]
+Kind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue", "Observed", "Test"]
 Severity = Literal["info", "success", "warning", "failure"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -20,6 +20,7 @@ _SEVERITY: dict[Kind, Severity] = {
     "RolledBack": "failure",
     "Inconclusive": "warning",
     "FlagDue": "warning",
+    "Observed": "info",
     "Test": "info",
 }
 

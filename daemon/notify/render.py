@@ -31,6 +31,7 @@ _WORDS: dict[Kind, str] = {
     "RolledBack": "rolled back",
     "Inconclusive": "inconclusive",
     "FlagDue": "flag to remove",
+    "Observed": "observed",
     "Test": "test",
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")

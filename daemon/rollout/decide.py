@@ -29,6 +29,7 @@ from daemon.rollout import (
     leave,
     leaving,
     memory,
+    observing,
     progress,
     promotion,
     reminders,
@@ -64,6 +65,9 @@ def decide(spec: CanarySpec, status: CanaryStatus, observed: Observed, now: floa
     """
     turn = Turn(name or spec.workload, plan_of(spec, gitops=bool(observed.gitops)), status, observed, now)
     turn.spec = _snapshot(spec)
+    if turn.plan.observe:
+        observing.watch(turn)
+        return turn.decision()
     turn.seen = msgspec.structs.replace(observed, judge=checks.judged(turn))
     if status.rollout is not None:
         turn.see_flags()
@@ -307,4 +311,5 @@ _PHASES: Final[Mapping[str, Callable[[Turn], None]]] = {
     "Held": _held,
     "Bypassed": bypassed.bypassed,
     "StableLost": bypassed.lost,
+    "Observing": observing.end,
 }

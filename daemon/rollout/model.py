@@ -231,6 +231,7 @@ class Observed(Fact, frozen=True, kw_only=True):
     gitops: str = ""  # the GitOps manager seen on the Deployment
     flag_plan: dict[str, Any] | None = None  # what a release of flags alone would release, as the spec has it now
     generation: int = 0
+    guarded: bool = False  # our finalizer is on the Canary: something of ours may be left to give back
     deleting: bool = False
     namespace_deleting: bool = False
 
@@ -434,6 +435,8 @@ EventReason = Literal[
     "Approved",
     "Undone",
     "FlagDue",
+    "Observing",
+    "Observed",
 ]
 
 

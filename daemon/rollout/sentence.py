@@ -1,13 +1,16 @@
 """The one sentence that every verdict, message, condition and page shows: built here and nowhere else, from numbers."""
 
 from math import exp
+from typing import Final
 
 from daemon.api.conditions import MISMATCH, UNMET
 from daemon.api.status import FlagStatus, FlagUsage
-from daemon.rollout.clock import span
+from daemon.rollout.clock import span, stamp
 from daemon.rollout.model import JudgeView, MetricView
 from daemon.rollout.pick import COPIES
 from daemon.rollout.turn import Turn
+
+ONLY: Final = "Only observed: nothing was changed."
 
 
 def count(number: int) -> str:
@@ -156,6 +159,55 @@ def inconclusive(turn: Turn) -> str:
     )
 
 
+def would_roll_back(turn: Turn, failing: str = "") -> str:
+    """Observed: when and why it would have been stopped. `failing`: the kubelet's words, where its pods do not even start."""
+    judge, metric = turn.seen.judge, _culprit(turn.seen.judge)
+    cause = failing.rstrip(".") or (judge.text if judge is not None else "")
+    if not failing and judge is not None and metric is not None:
+        cause = f"{_counts(metric, _arms(turn))}; {odds(metric.log_worse)} against 'no worse than tolerated', {judge.needed_odds:.0f} : 1 needed"
+    return f"{_would(turn, 'been rolled back')}: {cause}. {ONLY}"
+
+
+def would_promote(turn: Turn) -> str:
+    """Observed: with which proof it would have become stable."""
+    metric = _main(turn.seen.judge)
+    bound = f"; {metric.bound}" if metric and metric.bound else ""
+    alone = turn.rollout.observed is not None and turn.rollout.observed.alone_since is not None
+    weaker = "; compared with the minutes before the update, which proves less than two versions side by side" if alone else ""
+    return f"{_would(turn, 'been promoted')}{_evidence(turn, prefix=': ')}{bound}{weaker}. {ONLY}"
+
+
+def would_ask(turn: Turn) -> str:
+    """Observed: the deadline came before a proof."""
+    return f"{_would(turn, 'been left to a person')}{_evidence(turn, prefix=': ')}, too little to prove it fine or worse. {ONLY}"
+
+
+def too_short(turn: Turn) -> str:
+    """Observed: the last old pod went before anything was proven. No harm seen is not called fine."""
+    rollout, judge = turn.rollout, turn.seen.judge
+    if judge is None or judge.code in ("NoData", "ProviderError"):
+        why = f": {judge.text}" if judge is not None and judge.text else ": the two versions never served together"
+        return f"{subject(turn)} could not be judged{why}. {ONLY}"
+    end = rollout.observed.alone_since if rollout.observed is not None else None
+    together = span(max(0.0, turn.elapsed(rollout.judge_from) - turn.elapsed(end)))
+    return (
+        f"{subject(turn)}: too short to tell. Both versions served together for {together}{_evidence(turn, prefix=': ')}, which proves it "
+        f"neither fine nor worse; a canary is given the time that takes. {ONLY}"
+    )
+
+
+def cut_off(turn: Turn, *, taken_back: bool) -> str:
+    """Observed: another template came before anything was proven."""
+    after = span(turn.elapsed(turn.rollout.started_at))
+    what = "taken back by its people" if taken_back else f"replaced by {turn.workload.revision}"
+    return f"{subject(turn)} was {what} after {after}, before anything was proven. {ONLY}"
+
+
+def _would(turn: Turn, what: str) -> str:
+    at = stamp(turn.now)
+    return f"{subject(turn)} would have {what} at {at[11:19]} UTC, {span(turn.elapsed(turn.rollout.started_at))} after its roll began"
+
+
 def _main(judge: JudgeView | None) -> MetricView | None:
     return judge.metrics[0] if judge and judge.metrics else None
 
@@ -173,6 +225,8 @@ def _requests(number: int) -> str:
 
 def _arms(turn: Turn) -> tuple[str, str]:
     """What the two sides are called: pods, or people with and without the flag."""
+    if turn.plan.observe:
+        return "new", "old"
     return ("flag-on", "flag-off") if turn.plan.flags_only else ("canary", "baseline")
 
 

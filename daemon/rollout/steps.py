@@ -103,6 +103,8 @@ class RolloutPlan(Fact, frozen=True, kw_only=True):
     flags_only: bool = False  # no pods and no traffic
     blue_green: bool = False
     gates: tuple[GatePlan, ...] = ()
+    observe: bool = False  # nothing is written: what others roll is watched
+    interval: float = 15.0  # seconds between two looks of the judge
     warm: float = 0.0  # seconds for which the old version stays at full size after the verdict
 
     @property
@@ -145,6 +147,8 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
         flags_only=full.flags_only,
         blue_green=is_blue_green(full),
         gates=tuple(_gate(g, g.name, g.at) for g in full.gates or []),
+        observe=full.mode == "Observe",
+        interval=parse_duration(analysis.interval or "15s"),
         warm=parse_duration(full.strategy.scale_down_delay) if full.strategy and full.strategy.scale_down_delay else 0.0,
         before=tuple(t.name for t in analysis.templates or [] if t.when == "BeforeFirstStep"),
     )

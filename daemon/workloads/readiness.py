@@ -138,3 +138,15 @@ def canary_view(item: Deployment, pods: Iterable[Pod]) -> CanaryView:
         failing=_failing(item, own),
         fatal=any(fatal(p) for p in own),
     )
+
+
+def newest_view(revision: str, sets: Iterable[ReplicaSetView], pods: Iterable[Pod]) -> CanaryView:
+    """The newest version in a rolling update, seen as a canary is."""
+    own, found = tuple(pods), tuple(sets)
+    return CanaryView(
+        revision=revision,
+        replicas=sum(s.replicas for s in found),
+        available=sum(s.available for s in found),
+        failing=next((t for p in sorted(own, key=lambda p: not fatal(p)) if (t := trouble(p))), ""),
+        fatal=any(fatal(p) for p in own),
+    )

@@ -49,7 +49,11 @@ def canary(phase: Phase, verdict: str = "") -> dict[str, Any]:
 def test_the_health_of_a_phase_is_what_its_conditions_say(argo: ArgoCd, phase: Phase) -> None:
     """Suspended where a person may have to act, Progressing under way, Degraded where nothing moves by itself."""
     status, message = argo.health(canary(phase))
-    wanted = "Progressing" if phase in UNDER_WAY else {"Idle": "Healthy", "Paused": "Suspended", "Inconclusive": "Suspended"}.get(phase)
+    wanted = (
+        "Progressing"
+        if phase in UNDER_WAY
+        else {"Idle": "Healthy", "Observing": "Healthy", "Paused": "Suspended", "Inconclusive": "Suspended"}.get(phase)
+    )
     assert status == (wanted or "Degraded")
     assert phase in message
 

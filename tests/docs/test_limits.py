@@ -48,7 +48,7 @@ def test_whatever_is_refused_as_planned_is_listed() -> None:
 
 def test_the_list_of_planned_fields_is_read() -> None:
     """A mark that was renamed would leave nothing to compare."""
-    assert {"cohort", "Observe"} <= all_planned()
+    assert {"cohort", "Fresh"} <= all_planned()
 
 
 def api_names(schema: Any) -> Iterator[str]:

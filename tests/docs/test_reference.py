@@ -8,7 +8,7 @@ import pytest
 from daemon.api import names
 from daemon.api.annotations import canary_from_annotations
 from daemon.api.canary import CanarySpec
-from daemon.api.conditions import DUE, GATE, MISMATCH, PENDING, UNMET, UNTRIED, conditions
+from daemon.api.conditions import DUE, GATE, MISMATCH, OBSERVED, PENDING, UNMET, UNTRIED, conditions
 from daemon.api.status import Phase
 from daemon.cli import reference
 from daemon.cli.main import COMMANDS
@@ -58,7 +58,7 @@ def test_every_condition_and_phase_is_there() -> None:
     made = {
         c.type for c in conditions([], phase="Idle", verdict=None, sentence="", generation=1, revision=None, now="2026-01-01T00:00:00Z")
     }
-    assert {*made, DUE, GATE, MISMATCH, PENDING, UNMET, UNTRIED} == set(reference.CONDITIONS)
+    assert {*made, DUE, GATE, MISMATCH, OBSERVED, PENDING, UNMET, UNTRIED} == set(reference.CONDITIONS)
     for phase in get_args(Phase):
         assert f"| {phase} |" in page
 

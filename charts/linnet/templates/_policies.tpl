@@ -4,7 +4,7 @@ Whether the rules of one file (`wish` is its value) are wanted at all, and what 
 */}}
 {{- define "linnet.wanted" -}}
 {{- $wish := toString .wish -}}
-{{- if or (eq $wish "true") (and (eq $wish "auto") (empty .root.Values.scope.namespaces)) -}}true{{- end -}}
+{{- if or (eq $wish "true") (and (eq $wish "auto") (empty .root.Values.scope.namespaces) (not .root.Values.rbac.observeOnly)) -}}true{{- end -}}
 {{- end -}}
 
 {{- define "linnet.mutatedBy" -}}

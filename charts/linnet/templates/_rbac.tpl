@@ -95,6 +95,66 @@ scenarios shows. Secrets are read one by one, by name: never listed, and none wa
   verbs: [create, patch]
 {{- end -}}
 
+{{/*
+With rbac.observeOnly: everything is read, and nothing is written but Linnet's own kinds, Events and the Lease. No right to a Deployment, a
+route, a flag or an autoscaler is among them, so nothing of a user's can change, whatever a Canary asks for.
+*/}}
+{{- define "linnet.observeRules" -}}
+# What users write, and the catalogue: informers.
+- apiGroups: [linnet.dev]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
+  verbs: [list, watch]
+# A Canary for an annotated Deployment, taken away with the annotation.
+- apiGroups: [linnet.dev]
+  resources: [canaries]
+  verbs: [list, watch, create, patch, delete]
+# What would have been done.
+- apiGroups: [linnet.dev]
+  resources: [canaries/status]
+  verbs: [patch]
+# The judge's evidence.
+- apiGroups: [linnet.dev]
+  resources: [analysisruns]
+  verbs: [get, list, create, patch, delete]
+# Which pods are of which version.
+- apiGroups: [apps]
+  resources: [deployments, replicasets, controllerrevisions]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [pods, services]
+  verbs: [list, watch]
+# Credentials that a MetricSource or Notifier names.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+# What the caches hold for the day when it is let do more.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [list, watch]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes, grpcroutes]
+  verbs: [list, watch]
+# What happened, on the Canary and on the Deployment.
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{/* The same for the catalogue's namespace. */}}
+{{- define "linnet.observeCatalogueRules" -}}
+# Profiles and sources for all namespaces: informers.
+- apiGroups: [linnet.dev]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
+  verbs: [list, watch]
+# Credentials that an object of the catalogue names.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- end -}}
+
 {{/* Kinds that Canaries describe in spec.traffic.routers. */}}
 {{- define "linnet.describedRules" -}}
 {{- range .Values.rbac.routes }}
@@ -236,7 +296,9 @@ subjects:
 {{- $root := .root -}}
 {{- $common := dict "root" $root "account" .account "annotations" .annotations "name" .account -}}
 {{- $namespaces := $root.Values.scope.namespaces -}}
+{{- $observe := $root.Values.rbac.observeOnly -}}
 {{- $rules := printf "%s\n%s\n%s" (include "linnet.rules" $root) (include "linnet.describedRules" $root | trim) .more | trim -}}
+{{- if $observe }}{{ $rules = printf "%s\n%s" (include "linnet.observeRules" $root) .more | trim }}{{ end -}}
 {{- if not $namespaces }}
 ---
 {{ include "linnet.grant" (merge (dict "namespace" "" "rules" (printf "%s\n%s" $rules (include "linnet.clusterRules" $root))) $common) }}
@@ -247,7 +309,7 @@ subjects:
 {{- end }}
 {{- if and $namespaces (not (has $root.Release.Namespace $namespaces)) }}
 ---
-{{ include "linnet.grant" (merge (dict "namespace" $root.Release.Namespace "rules" (include "linnet.catalogueRules" $root)) $common) }}
+{{ include "linnet.grant" (merge (dict "namespace" $root.Release.Namespace "rules" (include (ternary "linnet.observeCatalogueRules" "linnet.catalogueRules" $observe) $root)) $common) }}
 {{- end }}
 ---
 {{ include "linnet.grant" (merge (dict "namespace" (include "linnet.leaseNamespace" $root) "name" (printf "%s-lease" .account) "rules" (include "linnet.leaseRules" $root)) $common) }}

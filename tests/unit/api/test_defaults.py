@@ -155,10 +155,10 @@ def test_a_bake_is_the_default_where_evidence_moves_the_weight() -> None:
 
 
 def test_a_notifier_without_events_hears_of_all() -> None:
-    """All six, and a list that was written stays as written."""
+    """All seven, and a list that was written stays as written."""
     routes = [NotifyRoute(notifier_ref=LocalRef(name="a")), NotifyRoute(notifier_ref=LocalRef(name="b"), on=["Paused"])]
     full = effective(CanarySpec(workload_ref=WorkloadRef(name="a"), notify=routes))
-    assert [len(route.on or []) for route in full.notify or []] == [6, 1]
+    assert [len(route.on or []) for route in full.notify or []] == [7, 1]
 
 
 def test_pod_ratio_is_never_isolated() -> None:

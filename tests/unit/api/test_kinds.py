@@ -123,8 +123,8 @@ def test_only_the_catalogue_may_reach_into_another_namespace(
 
 
 def test_the_shipped_profiles_are_sound_and_admit_all() -> None:
-    """Web, low-traffic, high-traffic and worker; a profile nobody may use would be of no use."""
-    assert [profile.metadata.name for profile in SHIPPED] == ["web", "low-traffic", "high-traffic", "worker"]
+    """Web, low-traffic, high-traffic, worker and observe; a profile nobody may use would be of no use."""
+    assert [profile.metadata.name for profile in SHIPPED] == ["web", "low-traffic", "high-traffic", "worker", "observe"]
     for document in documents():
         assert lint(document) == []
         assert document["spec"]["allowedNamespaces"] == ["*"]

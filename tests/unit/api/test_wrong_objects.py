@@ -37,7 +37,7 @@ def test_a_good_object_has_nothing_wrong(kind: str, spec: dict[str, Any]) -> Non
 
 def test_all_faults_are_told_at_once() -> None:
     """A user mends an object in one go, not one error at a time."""
-    spec = {**FULL_CANARY, "mode": "Observe", "onRollback": "Never", "trafic": {}, "progressDeadline": "soon"}
+    spec = {**FULL_CANARY, "mode": "Watch", "onRollback": "Never", "trafic": {}, "progressDeadline": "soon"}
     paths = {error.path for error in lint(make("Canary", spec))}
     assert paths == {"spec.mode", "spec.onRollback", "spec.trafic", "spec.progressDeadline"}
 
