@@ -8,17 +8,15 @@ from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 
-from daemon.api.fields import Model, Word, doc
+from daemon.api.fields import Model, WallTime, Weekday, Word, doc
 from daemon.api.sources import NamespacePattern
 
-Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 Move = Literal["Start", "Step", "Promotion"]
 WEEK: Final[tuple[Weekday, ...]] = get_args(Weekday)
 MOVES: Final[tuple[Move, ...]] = get_args(Move)
 MIDNIGHT: Final = "00:00"
 DAY_END: Final = "24:00"
 
-WallTime = Annotated[str, msgspec.Meta(min_length=5, max_length=5, pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 Instant = Annotated[
     str,
     msgspec.Meta(

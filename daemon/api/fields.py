@@ -5,7 +5,7 @@ whose behaviour does not exist yet is in the schema from the start, marked `plan
 and ignored.
 """
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -58,6 +58,8 @@ Margin = Annotated[
     ),
 ]
 Query = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+WallTime = Annotated[str, msgspec.Meta(min_length=5, max_length=5, pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")]
 Time = Annotated[str, msgspec.Meta(max_length=40)]  # RFC 3339, UTC, whole seconds or microseconds
 
 

@@ -11,7 +11,7 @@ from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import CanarySpec, ReleaseSpec
 from daemon.api.errors import ApiError
 from daemon.api.fields import LocalRef, Model, doc
-from daemon.api.sources import ADMITS, AllowedNamespaces, FlagSourceSpec, MetricSourceSpec, NotifierSpec
+from daemon.api.sources import ADMITS, AllowedNamespaces, FlagSourceSpec, MetricSourceSpec, NotifierSpec, NotifierStatus
 from daemon.api.status import CanaryStatus
 
 
@@ -82,6 +82,7 @@ class FlagSource(Resource, frozen=True, kw_only=True):
 class Notifier(Resource, frozen=True, kw_only=True):
     spec: NotifierSpec
     kind: str = "Notifier"
+    status: NotifierStatus = NotifierStatus()
 
 
 class Freeze(Resource, frozen=True, kw_only=True):
@@ -183,7 +184,15 @@ KINDS: Final = (
             AGE,
         ),
     ),
-    Kind(name="Notifier", plural="notifiers", resource=Notifier, spec=NotifierSpec, columns=(AGE,)),
+    Kind(
+        name="Notifier",
+        plural="notifiers",
+        resource=Notifier,
+        spec=NotifierSpec,
+        status=NotifierStatus,
+        subresource=True,
+        columns=(Column(name="Digest", path=".status.digestSentAt", type="date"), AGE),
+    ),
     Kind(
         name="Freeze",
         plural="freezes",

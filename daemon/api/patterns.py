@@ -21,7 +21,7 @@ _MEANINGS: Final = (
     (routers.ApiVersion, "a version such as v1 or v1beta1"),
     (routers.FieldPath, "names with / between them, such as spec/rules/*/backendRefs"),
     (routers.FieldName, "the name of one field"),
-    (calendar.WallTime, "a wall time such as 09:00, or 24:00 for the end of the day"),
+    (fields.WallTime, "a wall time such as 09:00, or 24:00 for the end of the day"),
     (calendar.Instant, "a time with its offset, such as 2026-12-24T18:00:00+01:00 or 2026-12-24T17:00:00Z"),
     (analysis.HeaderName, "the name of a header: letters, digits, '-' and '_'"),
 )

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from daemon.api.fields import Duration, Model, Name, ObjectName, Word, doc, planned
+from daemon.api.fields import Duration, Model, Name, ObjectName, Time, WallTime, Weekday, Word, doc, planned
 
 ALL: Final = "*"
 
@@ -357,10 +357,25 @@ class FlagSourceSpec(Model, frozen=True, kw_only=True):
     ] = None
 
 
+class Digest(Model, frozen=True, kw_only=True):
+    """One message a week, at a wall time: what was only observed, and what Linnet would have done."""
+
+    time_zone: Annotated[Word, doc("A name such as Europe/Berlin or UTC.")]
+    day: Annotated[Weekday | None, doc("Default Mon.")] = None
+    at: Annotated[WallTime | None, doc("Wall time such as 09:00. Default 09:00.")] = None
+
+
+class NotifierStatus(Model, frozen=True, kw_only=True):
+    digest_sent_at: Time | None = None
+
+
 class NotifierSpec(Model, frozen=True, kw_only=True):
     url_secret_ref: Annotated[SecretRef, doc("Secret that holds an apprise URL, or a Slack or Teams webhook address as it is.")]
     template: Annotated[Annotated[str, msgspec.Meta(max_length=4096)] | None, planned("A text of your own for messages.")] = None
     allowed_namespaces: Annotated[AllowedNamespaces | None, doc(ADMITS)] = None
+    digest: Annotated[
+        Digest | None, doc("A weekly summary of the Canaries with mode Observe that name this Notifier; none where left out.")
+    ] = None
 
 
 def admits_namespace(allowed: list[str] | None, namespace: str) -> bool:

@@ -26,7 +26,7 @@ from daemon.api.shares import cohort_faults, share_faults
 from daemon.api.source_faults import flag_source_faults, metric_source_faults
 from daemon.api.sources import FlagSourceSpec, MetricSourceSpec, NotifierSpec
 from daemon.api.structure import nearest, refuse_planned, structural_errors, unknown_fields
-from daemon.api.windows import freeze_faults, window_faults
+from daemon.api.windows import digest_faults, freeze_faults, window_faults
 
 _NOT_CANARIED: Final = {
     "StatefulSet": "its pods have an identity each and cannot run twice side by side",
@@ -50,7 +50,7 @@ def validate(spec: Model, *, path: str = "spec") -> list[FieldError]:
         FlagSourceSpec: flag_source_faults,
         AnalysisTemplateSpec: template_faults,
         FreezeSpec: freeze_faults,
-        NotifierSpec: lambda _spec, _path: iter(()),
+        NotifierSpec: digest_faults,
     }
     check = checks.get(type(spec))
     return list(check(spec, path)) if check else []

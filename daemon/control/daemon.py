@@ -22,6 +22,7 @@ from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.checking import CheckBoard
 from daemon.control.checking import Ports as CheckPorts
+from daemon.control.digests import Digests
 from daemon.control.execute import Executor
 from daemon.control.flagging import FlagBoard
 from daemon.control.flagnews import FlagSourceNews
@@ -201,6 +202,7 @@ class _Leader:
             "canary", reconciler.reconcile, options=ControllerOptions(workers=options.workers), observe=self._daemon.metrics.reconciled
         )
         self._wake = canaries.queue.add
+        digests = Digests(client, caches, resolver, teller, cluster=options.cluster_name)
         adopter = Adopter(client, caches, teller, resolver)
         adoptions: Controller[Key] = Controller("adoption", adopter.reconcile, observe=self._daemon.metrics.reconciled)
         stops = Wakeups(caches, canaries.queue, adoptions.queue, options.catalogue_namespace).subscribe()
@@ -216,6 +218,7 @@ class _Leader:
                         self._checks.run(),
                         self._webhook.publish(),
                         self._gates.run(),
+                        digests.run(),
                         canaries.run(),
                         adoptions.run(),
                     ):

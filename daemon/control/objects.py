@@ -8,7 +8,7 @@ from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import CanarySpec
 from daemon.api.fields import LocalRef
 from daemon.api.kinds import CanaryProfileSpec
-from daemon.api.sources import FlagSourceSpec, MetricSourceSpec, NotifierSpec
+from daemon.api.sources import FlagSourceSpec, MetricSourceSpec, NotifierSpec, NotifierStatus
 from daemon.api.status import CanaryStatus
 from daemon.kube.objects import KubeObject
 from daemon.kube.resources import custom
@@ -33,6 +33,7 @@ class FlagSource(KubeObject, frozen=True, kw_only=True):
 
 class Notifier(KubeObject, frozen=True, kw_only=True):
     spec: NotifierSpec
+    status: NotifierStatus = NotifierStatus()
 
 
 class Freeze(KubeObject, frozen=True, kw_only=True):

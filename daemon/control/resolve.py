@@ -104,9 +104,13 @@ class Resolver:
             found = self.resolve(canary)
         return found
 
+    def spec(self, canary: ours.Canary) -> CanarySpec:
+        """Merged with its profile, every field filled in; a rollout under way keeps its own."""
+        return self._spec(canary, [])
+
     def observes(self, canary: ours.Canary) -> bool:
         """Whether it is watched only: then not even a finalizer of ours is put on it."""
-        return self._spec(canary, []).mode == "Observe"
+        return self.spec(canary).mode == "Observe"
 
     def resolve(self, canary: ours.Canary) -> Resolved:
         """Follows every reference. A rollout under way keeps the spec it was started with."""

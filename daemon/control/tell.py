@@ -123,6 +123,10 @@ class Teller:
             except (KubeError, SecretMissing, NotifyError, TimeoutError) as e:
                 self._complain(resolved, "NotifierInvalid", f"Notifier {key} heard nothing of {message.kind}: {e}")
 
+    async def offer(self, item: ours.Notifier, message: Message) -> None:
+        """To one Notifier, whoever named it; raises where its Secret cannot be read or used."""
+        await self._offer(Route(notifier=item.name, namespace=item.namespace).key, item, message)
+
     async def _offer(self, key: str, item: ours.Notifier, message: Message) -> None:
         url = await asyncio.wait_for(self._secrets.read(item.namespace, item.spec.url_secret_ref), SECRET_DEADLINE)
         self._notifier.offer(key, parse(url), message)

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-Kind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue", "Observed", "Test"]
+Kind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue", "Observed", "Digest", "Test"]
 Severity = Literal["info", "success", "warning", "failure"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -21,6 +21,7 @@ _SEVERITY: dict[Kind, Severity] = {
     "Inconclusive": "warning",
     "FlagDue": "warning",
     "Observed": "info",
+    "Digest": "info",
     "Test": "info",
 }
 

@@ -32,6 +32,7 @@ _WORDS: dict[Kind, str] = {
     "Inconclusive": "inconclusive",
     "FlagDue": "flag to remove",
     "Observed": "observed",
+    "Digest": "digest",
     "Test": "test",
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
@@ -70,6 +71,8 @@ def bounded(text: str, limit: int) -> str:
 def _title(message: Message) -> str:
     if message.kind == "Test":
         return f"Linnet test: {message.namespace}/{message.name}"
+    if message.kind == "Digest":
+        return f"Linnet's week: what it observed ({f'{message.cluster}, ' if message.cluster else ''}{message.namespace}/{message.name})"
     revision = f" {message.revision}" if message.revision else ""
     where = f" on {message.cluster}" if message.cluster else ""
     return f"{bounded(message.name, 63)}{bounded(revision, 40)} {_WORDS[message.kind]} ({message.namespace}{where})"

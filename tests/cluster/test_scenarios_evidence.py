@@ -265,3 +265,34 @@ def test_templates_decide_before_in_a_step_and_in_the_background(shop: Shop) -> 
     shop.push("bad-60")
     status = shop.await_verdict("Fail", 90)
     assert "template failing" in status["sentence"], status["sentence"]
+
+
+@scenario
+def test_what_is_only_observed_rolls_as_ever_and_is_judged_all_the_same(shop: Shop) -> None:
+    """Beside the policies that hold: a bad update would have been rolled back, a good one promoted, and Linnet wrote its status alone."""
+    slowly = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    analysis = {"interval": "1s", "warmUp": "2s", "metrics": [ERRORS]}
+    shop.open({"mode": "Observe", "steps": HALF, "analysis": analysis}, source=SOURCE, strategy=slowly, adopted=False, replicas=3)
+    shop.kubectl("patch", "deployment", "shop", "-p", '{"spec":{"minReadySeconds":10}}')
+    shop.apply(canary("shop", mode="Observe", steps=HALF, analysis=analysis))
+    first = shop.until(lambda s: s.get("stableRevision"), "a version serves")["stableRevision"]
+    shop.load(80)
+    shop.push("bad-30")
+    status = shop.until(lambda s: s.get("history"), "a word on the bad update", 120)
+    assert status["history"][0]["outcome"] == "WouldRollBack", status["history"]
+    assert status["stableRevision"] == first
+    shop.push("v1")  # its people take it back
+    status = shop.until(lambda s: s.get("observedRevision") == first, "the way back is seen", 90)
+    assert "Taken back by its people" in status["history"][0]["sentence"]
+    shop.kubectl("rollout", "status", "deployment/shop", "--timeout=120s")
+    shop.push("v2")
+    status = shop.until(lambda s: len(s.get("history") or ()) == 2, "a word on the good update", 150)
+    assert status["history"][0]["outcome"] == "WouldPromote", status["history"]
+    assert status["stableRevision"] == status["history"][0]["revision"]
+    shop.stop_load()
+    code, said = linnet(shop, "status", "shop")
+    assert code == 0 and "would have been promoted" in said, said
+    assert {one.resource for one in shop.writes()} == {"canaries", "analysisruns"}
+    assert {one.subresource for one in shop.writes().on("canaries")} == {"status"}
+    annotations = shop.get("deployment", "shop")["metadata"]["annotations"]
+    assert not [key for key in annotations if key.startswith("linnet.dev/")]

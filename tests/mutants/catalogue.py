@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import analyzers, control, edges, judge, judge_data, kube, line, picks, ramp, rollout, webhook
+from tests.mutants import analyzers, control, edges, judge, judge_data, kube, line, observing, picks, ramp, rollout, webhook
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -19,4 +19,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *line.MUTANTS,
     *picks.MUTANTS,
     *webhook.MUTANTS,
+    *observing.MUTANTS,
 )

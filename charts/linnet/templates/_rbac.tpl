@@ -12,7 +12,7 @@ scenarios shows. Secrets are read one by one, by name: never listed, and none wa
   resources: [canaries]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [linnet.dev]
-  resources: [canaries/status]
+  resources: [canaries/status, notifiers/status]
   verbs: [patch]
 # The judge's evidence, one object a rollout; listed to keep a bounded number.
 - apiGroups: [linnet.dev]
@@ -108,9 +108,9 @@ route, a flag or an autoscaler is among them, so nothing of a user's can change,
 - apiGroups: [linnet.dev]
   resources: [canaries]
   verbs: [list, watch, create, patch, delete]
-# What would have been done.
+# What would have been done, and when the last digest went out.
 - apiGroups: [linnet.dev]
-  resources: [canaries/status]
+  resources: [canaries/status, notifiers/status]
   verbs: [patch]
 # The judge's evidence.
 - apiGroups: [linnet.dev]
@@ -149,6 +149,10 @@ route, a flag or an autoscaler is among them, so nothing of a user's can change,
 - apiGroups: [linnet.dev]
   resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
   verbs: [list, watch]
+# When the last digest went out.
+- apiGroups: [linnet.dev]
+  resources: [notifiers/status]
+  verbs: [patch]
 # Credentials that an object of the catalogue names.
 - apiGroups: [""]
   resources: [secrets]
@@ -224,6 +228,10 @@ route, a flag or an autoscaler is among them, so nothing of a user's can change,
 - apiGroups: [linnet.dev]
   resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
   verbs: [list, watch]
+# When the last digest went out.
+- apiGroups: [linnet.dev]
+  resources: [notifiers/status]
+  verbs: [patch]
 # flagd's flags of a FlagSource in the catalogue.
 - apiGroups: [""]
   resources: [configmaps]
