@@ -130,7 +130,7 @@ def _pause(pause: Cursor, draft: Draft, where: str, number: int) -> int:
     duration = pause.take("duration")
     pause.take()
     before = draft.body["spec"].get("steps", [])[-1:]
-    if duration is not None and before and set(before[0]) == {"weight"}:
+    if duration is not None and before and set(before[0]) in ({"weight"}, {"match"}):
         draft.put(f"{where.format(number - 1)}.dwell.minDuration", _duration(duration), pause)
         return number
     draft.put(f"{where.format(number)}.pause", {"duration": _duration(duration)} if duration is not None else {}, pause)

@@ -116,7 +116,7 @@ def _steps(spec: Cursor, draft: Draft) -> None:
             "failed checks are not counted: the judge weighs all evidence, and a template tolerates failureLimit failures", "threshold"
         )
     if analysis.at("mirror").value:
-        analysis.lost("requests are not mirrored in this version of Linnet", "mirror")
+        analysis.lost("write a step with mirror before the first weight, where your gateway is known to copy requests", "mirror")
     else:
         analysis.take("mirror")
 
@@ -154,7 +154,11 @@ def _iterations(analysis: Cursor, draft: Draft, interval: str) -> None:
                 draft.put(f"spec.steps[{index}].match.headers", {header: below["exact"]}, origin)
             else:
                 origin.lost("headers are matched by their exact value")
-    draft.put(f"spec.steps[{max(0, len(matches) - 1)}].dwell.minDuration", _times(interval, count), analysis.at("iterations"))
+    for step in draft.body["spec"].get("steps", []):
+        step["dwell"] = {"minDuration": _times(interval, count)}
+    if draft.body["spec"].get("steps"):
+        draft.put(f"spec.steps[{len(draft.body['spec']['steps'])}]", {"name": "compare", "weight": 50}, analysis.at("iterations"))
+        analysis.differs("matched requests are no sample of everybody's: the versions are compared at 50 % afterwards", "iterations")
 
 
 def _times(interval: str, count: int) -> str:

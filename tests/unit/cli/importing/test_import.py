@@ -342,3 +342,17 @@ def test_a_file_that_is_not_yaml_is_an_error(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["import", str(tmp_path)])
     assert done.exit_code == 2
     assert "x.yaml: is not YAML" in done.stderr
+
+
+def test_matched_people_come_first_as_they_did_there() -> None:
+    """A/B of Flagger's and header routes of Argo's become match steps of the same time, and a weight that compares follows."""
+    body = yaml.safe_load(FLAGGER.split("\n---")[0])
+    body["spec"]["analysis"] = {"interval": "1m", "iterations": 10, "match": [{"headers": {"x-canary": {"exact": "insider"}}}]}
+    found = convert([body])
+    staff = {"match": {"headers": {"x-canary": "insider"}}, "dwell": {"minDuration": "10m"}}
+    assert _made(found, "Canary")["spec"]["steps"] == [staff, {"name": "compare", "weight": 50}]
+    assert _said(found, "spec.analysis.iterations")[0] == "Differs"
+    rollout = yaml.safe_load(ROLLOUT.split("\n---")[0])
+    header = {"name": "a", "match": [{"headerName": "x-canary", "headerValue": {"exact": "insider"}}]}
+    rollout["spec"]["strategy"]["canary"]["steps"] = [{"setHeaderRoute": header}, {"pause": {"duration": "10m"}}, {"setWeight": 50}]
+    assert _made(convert([rollout]), "Canary")["spec"]["steps"] == [staff, {"weight": 50}]
