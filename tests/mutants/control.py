@@ -83,6 +83,14 @@ MUTANTS = (
         test=f"{_ISTIO}::test_tcp_and_tls_rules_move_with_the_others",
     ),
     Mutant(
+        name="every-host-that-ends-alike",
+        protects="golden signals: the arm's own counters",
+        path="daemon/control/routerarms.py",
+        old="[a-zA-Z0-9-]*.{service}[.]",
+        new="[a-zA-Z0-9-]*.*{service}[.]",
+        test="tests/unit/control/test_routerarms.py::test_a_backend_is_counted_for_its_own_arm_alone",
+    ),
+    Mutant(
         name="a-policy-lost-in-silence",
         protects="Istio: the same policy for both hosts",
         path="daemon/traffic/virtualservice.py",
