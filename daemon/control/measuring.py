@@ -166,6 +166,17 @@ def splits(caches: Caches, resolved: Resolved, metrics: tuple[AnyMetric, ...]) -
 
 
 def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[ArmTargets, ArmTargets]] | None:
+    """(canary, baseline) as each source finds them, by its name, and as the pods' own status does; None while either has no pods to speak
+    of.
+    """
+    found = _by_source(caches, resolved, revision)
+    if found and resolved.restarts is not None:
+        canary, baseline = next(iter(found.values()))
+        found[podstatus.SOURCE] = (_alive(canary), _alive(baseline))
+    return found
+
+
+def _by_source(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[ArmTargets, ArmTargets]] | None:
     """(canary, baseline) as each source finds them, by its name; None while either has no pods to speak of."""
     deployment = resolved.deployment
     if resolved.spec.flags_only and resolved.sources:
@@ -190,12 +201,9 @@ def arms(caches: Caches, resolved: Resolved, revision: str) -> dict[str, tuple[A
         return None
     canary = tuple(p for d in canaries for p in caches.pods_of(d))
     pattern = f"{canaries[0].name}-{HASH}-{HASH}"
-    found = {
+    return {
         u.item.name: (_arm(CANARY, canary, u.item, pattern, deployment), _baseline(caches, deployment, u.item)) for u in resolved.sources
     }
-    if resolved.restarts is not None:
-        found[podstatus.SOURCE] = (_alive(CANARY, canary), _alive(BASELINE, caches.pods_of(deployment)))
-    return found
 
 
 def _rolled(caches: Caches, resolved: Resolved, deployment: Deployment) -> dict[str, tuple[ArmTargets, ArmTargets]] | None:
@@ -250,11 +258,10 @@ def _arm(name: str, pods: tuple[Pod, ...], source: ours.MetricSource, pattern: s
     return ArmTargets(name=name, targets=targets, started=started)
 
 
-def _alive(name: str, pods: tuple[Pod, ...]) -> ArmTargets:
-    """Pods that have begun, whether they serve or not: one that keeps crashing seldom does."""
-    started = {p.name: epoch(p.status.start_time) for p in pods if p.status.start_time}
-    targets = tuple(Target(pod=name, address="", started_at=at) for name, at in started.items())
-    return ArmTargets(name=name, targets=targets, started=started)
+def _alive(arm: ArmTargets) -> ArmTargets:
+    """Its pods that have begun, whether they serve or not: one that keeps crashing seldom does."""
+    targets = tuple(Target(pod=name, address="", started_at=at) for name, at in arm.started.items())
+    return ArmTargets(name=arm.name, targets=targets, started=arm.started)
 
 
 def _shared(name: str, source: ours.MetricSource) -> tuple[Matcher, ...]:
