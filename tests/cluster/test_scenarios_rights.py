@@ -16,6 +16,7 @@ pytestmark = pytest.mark.cluster
 
 SCENARIOS = {f"test_scenarios_{what}" for what in ("daemon", "doctor", "inputs", "jobs", "people", "release")}
 FEATURE_FLAGS = "a FlagSource may name a FeatureFlag; test_featureflags.py drives one with the daemon's client, no scenario does"
+WEEKLY = "written when a weekly digest goes out, which no scenario waits for; tests/unit/control/test_observing.py sends one"
 PRUNING = "an AnalysisRun is pruned from the sixth release of one Canary on, which no scenario plays"
 ROUTES = [
     ("gateway.networking.k8s.io", "httproutes"),
@@ -37,6 +38,7 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     **{(verb, "networking.k8s.io", "ingresses"): NAMED for verb in ("list", "watch", "create", "patch", "delete")},
     **{(verb, "networking.k8s.io", "ingressclasses"): NAMED for verb in ("list", "watch")},
     **{(verb, "networking.istio.io", "destinationrules"): NAMED for verb in ("list", "watch")},
+    ("patch", "linnet.dev", "notifiers/status"): WEEKLY,
     ("list", "linnet.dev", "analysisruns"): PRUNING,
     ("delete", "linnet.dev", "analysisruns"): PRUNING,
 }
