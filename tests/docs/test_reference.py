@@ -66,10 +66,5 @@ def test_every_condition_and_phase_is_there() -> None:
 def test_what_is_planned_is_marked() -> None:
     """No field of a later version looks as if it worked."""
     page = reference.pages()["api.md"]
-<<<<<<< Updated upstream
     row = next(line for line in page.splitlines() if line.startswith("| `spec.analysis.outcomes.stableBroken`"))
     assert "Not in this version; leave it out; a rollout waits for stable" in row
-=======
-    row = next(line for line in page.splitlines() if line.startswith("| `spec.traffic.identity`"))
-    assert "`Shared`: **Not in this version; use Isolated, or mode PodRatio.**" in row
->>>>>>> Stashed changes
