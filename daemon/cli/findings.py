@@ -54,7 +54,7 @@ RULES: Final = (
         verbs=_SEEN,
     ),
     Rule(group="linnet.dev", resources=("canaries",), verbs=(*_SEEN, "create", "patch", "delete")),
-    Rule(group="linnet.dev", resources=("canaries/status",), verbs=("patch",)),
+    Rule(group="linnet.dev", resources=("canaries/status", "notifiers/status"), verbs=("patch",)),
     Rule(group="linnet.dev", resources=("analysisruns",), verbs=("get", "list", "create", "patch", "delete")),
     Rule(group="apps", resources=("deployments",), verbs=(*_READ, "create", "patch", "delete")),
     Rule(group="apps", resources=("replicasets",), verbs=(*_SEEN, "patch")),
