@@ -100,7 +100,7 @@ class Desk:
                 self.end_headers()
                 self.wfile.write(said)
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the base class
                 return
 
         self._server = ThreadingHTTPServer(("10.99.0.1", 0), Handler)
