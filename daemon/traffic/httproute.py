@@ -29,7 +29,7 @@ KNOWN: Final = {
     "copies of requests": (CONTOUR, *REPORTED),
     "copies of a share of the requests": REPORTED,  # Contour copies all of them, whatever the percent says: seen
 }
-ANYTHING: Final = {"path": {"type": "PathPrefix", "value": "/"}}  # what a rule without matches means
+ANYTHING: Final[dict[str, Any]] = {"path": {"type": "PathPrefix", "value": "/"}}  # what a rule without matches means
 MOST_RULES: Final = 16
 ALL: Final = 100
 

@@ -166,8 +166,9 @@ def test_a_field_changed_alone_changes_what_reaches_the_canary(one: Any, other: 
     """Nothing is accepted and ignored."""
 
     def reached(wanted: Any) -> str:
-        kind = "match" if isinstance(wanted, StepMatch) else "mirror"
-        return exposed(picking(Step(dwell=Dwell(min_duration="1m"), **{kind: wanted}))).routes[0].picked
+        dwell = Dwell(min_duration="1m")
+        step = Step(dwell=dwell, match=wanted) if isinstance(wanted, StepMatch) else Step(dwell=dwell, mirror=wanted)
+        return exposed(picking(step)).routes[0].picked
 
     assert reached(one) != reached(other)
 

@@ -155,7 +155,7 @@ def test_leave_that_is_withheld_for_a_while_only_runs_out() -> None:
 def test_leave_that_never_comes_ends_the_release(step: str) -> None:
     """Withheld without a time, it is waited for as long as the judgement may last; then everything goes back, with the reason."""
     w = releasing(Version("v2"))
-    w.permits = (m.Permit(source="Group", **{step: False}, why="orders is not ready"),)
+    w.permits = (m.Permit(source="Group", advance=step != "advance", promote=step != "promote", why="orders is not ready"),)
     w.run(lambda w: w.status.waiting is not None and w.status.waiting.reason == "PermitGroup")
     assert w.status.waiting is not None and w.status.waiting.until is not None
     w.settle()
