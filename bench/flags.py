@@ -27,7 +27,7 @@ from daemon.control import objects as ours
 from daemon.control.flagging import FRESH, FlagBoard
 from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
-from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.resolved import FlagUse, Resolved
 from flags.buckets import share
 from flags.errors import FlagError
 from flags.model import Owner

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from analyzers.metrics import AnyMetric
     from analyzers.options import JudgeConfig
     from analyzers.sources.protocol import MetricSource
-    from daemon.control.resolve import Resolved
+    from daemon.control.resolved import Resolved
 
 DEADLINE: Final = 20.0
 MOST_WINDOWS: Final = 400

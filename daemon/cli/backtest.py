@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from analyzers.metrics import AnyMetric
     from analyzers.options import JudgeConfig
     from analyzers.sources.protocol import MetricSource
-    from daemon.control.resolve import Resolved
+    from daemon.control.resolved import Resolved
     from daemon.kube.objects import Deployment, ReplicaSet
 
 STRIDE: Final = 300.0  # seconds of history a question

@@ -28,7 +28,8 @@ from daemon.control.flagging import FlagBoard
 from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
 from daemon.control.measuring import baseline, candidates
-from daemon.control.resolve import Resolved, Resolver
+from daemon.control.resolve import Resolver
+from daemon.control.resolved import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import prometheus_options, source_of, values_of
 from daemon.kube.client import Client

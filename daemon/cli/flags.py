@@ -15,7 +15,7 @@ from daemon.cli.cluster import FAILED, OK, Access, CliError, Cluster, System, ac
 if TYPE_CHECKING:
     from daemon.api.status import FlagStatus
     from daemon.control.objects import Canary
-    from daemon.control.resolve import FlagUse, Resolved
+    from daemon.control.resolved import FlagUse, Resolved
     from flags.model import Desired
 
 EVERYONE: Final = "all"

@@ -24,7 +24,8 @@ from daemon.control.gates import GateProbe
 from daemon.control.http import Http
 from daemon.control.judging import JudgeBoard, Ports
 from daemon.control.observe import Observer
-from daemon.control.resolve import FLOOR, Resolved, Resolver
+from daemon.control.resolve import Resolver
+from daemon.control.resolved import FLOOR, Resolved
 from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretReader
 from daemon.kube.client import Client

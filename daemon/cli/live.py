@@ -29,7 +29,7 @@ from daemon.cli.past import told
 from daemon.control import objects as ours
 from daemon.control.http import Http
 from daemon.control.measuring import candidates
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.kube.objects import ObjectMeta
 
 DEADLINE: Final = 20.0

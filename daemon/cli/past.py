@@ -16,7 +16,7 @@ from daemon.api.sources import MetricSourceSpec, PrometheusSource
 from daemon.cli.cluster import CliError, Cluster
 from daemon.control import objects as ours
 from daemon.control.http import Http
-from daemon.control.resolve import Resolved, SourceUse
+from daemon.control.resolved import Resolved, SourceUse
 from daemon.control.secrets import SecretReader
 from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError, NotFound

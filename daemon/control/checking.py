@@ -28,7 +28,7 @@ from daemon.control.checks import CheckUse, field_value, public_values
 from daemon.control.http import Http
 from daemon.control.jobs import JobRunner
 from daemon.control.releases import Releases
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.control.runs import RunStore
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import values_of

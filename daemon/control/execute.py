@@ -15,7 +15,7 @@ from daemon.api.status import RestoreEntry
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.flagging import FlagBoard
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.kube import owners
 from daemon.kube.client import Client
 from daemon.kube.objects import Deployment, untyped

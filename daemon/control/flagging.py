@@ -17,7 +17,7 @@ from daemon.api.status import FlagStatus
 from daemon.control.flagsources import FlagSources
 from daemon.control.flagusage import UsageBoard
 from daemon.control.flagwatch import FlagWatch
-from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.resolved import FlagUse, Resolved
 from daemon.control.standing import Standing, flag_plan, standing, taken_from_us, written
 from daemon.kube.store import Key
 from daemon.rollout import shares

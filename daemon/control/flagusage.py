@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from daemon.api.status import FlagStatus, FlagUsage
-from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.resolved import FlagUse, Resolved
 from daemon.control.standing import flag_plan
 from daemon.kube.store import Key
 from daemon.rollout import lockstep

@@ -8,7 +8,7 @@ from typing import Final
 
 from daemon.api.annotations import canary_from_annotations
 from daemon.control.adopt import MADE_BY, asks
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.rollout.model import Permit
 
 PATIENCE: Final = 60.0  # seconds for the Canary to follow; the release then starts as the Canary says

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from daemon.api import names
 from daemon.control.caches import Caches
-from daemon.control.resolve import Resolved, gated
+from daemon.control.resolved import Resolved, gated
 from daemon.kube.client import Client
 from daemon.kube.errors import KubeError
 from daemon.kube.objects import Pod, RawObject, untyped

@@ -18,7 +18,7 @@ from daemon.control.checking import release_of
 from daemon.control.jobs import JobRunner
 from daemon.control.receivers import Receivers
 from daemon.control.releases import Releases
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.kube.errors import KubeError
 from daemon.kube.store import Key
 from daemon.rollout.model import Permit

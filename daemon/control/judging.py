@@ -32,7 +32,7 @@ from daemon.control.caches import Caches
 from daemon.control.http import Http
 from daemon.control.measuring import arms, candidates, interval_of, judge_config, learnt, splits
 from daemon.control.releases import Releases
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.control.runs import RunStore, parameters_of
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of

@@ -7,7 +7,7 @@ from daemon.api.windows import known_zone
 from daemon.control.caches import Caches
 from daemon.control.following import following
 from daemon.control.line import Line
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.rollout import timetable
 from daemon.rollout.model import Permit
 

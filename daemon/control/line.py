@@ -14,7 +14,7 @@ import msgspec
 from daemon.api import names
 from daemon.control import objects as ours
 from daemon.control.caches import QUEUED, UNDER_WAY, Caches
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.kube.store import Key
 from daemon.rollout import line
 from daemon.rollout.clock import epoch

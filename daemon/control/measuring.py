@@ -19,7 +19,7 @@ from daemon.api.quantities import parse_duration
 from daemon.control import objects as ours
 from daemon.control import podstatus
 from daemon.control.caches import Caches
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.control.routerarms import router_arms
 from daemon.kube.objects import Deployment, Pod
 from daemon.rollout.clock import epoch

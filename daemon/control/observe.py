@@ -13,7 +13,7 @@ from daemon.control.gates import GateProbe
 from daemon.control.gating import GateBoard
 from daemon.control.judging import JudgeBoard
 from daemon.control.leave import Leave
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.kube.objects import Deployment, ObjectMeta
 from daemon.rollout import commands
 from daemon.rollout.model import AutoscalerView, CanaryView, Command, FlagView, Observed, Permit, Problem, RouteView, WorkloadView

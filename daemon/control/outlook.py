@@ -10,7 +10,7 @@ from analyzers.errors import AnalysisError
 from analyzers.options import JudgeConfig, MetricConfig
 from daemon.api.status import Forecast
 from daemon.control.measuring import candidates, interval_of, is_error_ratio, judge_config
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.rollout.model import Observed
 from daemon.rollout.outlook import ALL, Expectation, Outlook, climb, describe, expect
 from daemon.rollout.steps import RolloutPlan, plan_of

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.control.sources import SourceProbe
 from daemon.control.volumes import VolumeProbe
 from daemon.kube.client import Client

@@ -23,7 +23,7 @@ from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.http import Http
 from daemon.control.measuring import baseline, candidates, interval_of, is_error_ratio
-from daemon.control.resolve import Resolved, SourceUse
+from daemon.control.resolved import Resolved, SourceUse
 from daemon.control.routerarms import router_arms
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of

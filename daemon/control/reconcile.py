@@ -5,18 +5,14 @@ writes leaves a world from which the next pass goes on.
 """
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from analyzers.ticks import Code
 from daemon.api import names
 from daemon.api.conditions import (
-    MISMATCH,
-    UNMET,
     conditions,
     due_condition,
     gate_condition,
@@ -25,7 +21,7 @@ from daemon.api.conditions import (
     source_condition,
     usage_conditions,
 )
-from daemon.api.status import CanaryStatus, Condition, FlagUsage, RestoreEntry, RolloutStatus, Waiting
+from daemon.api.status import CanaryStatus, Condition, RestoreEntry
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.checking import CheckBoard
@@ -34,11 +30,13 @@ from daemon.control.flagging import FlagBoard
 from daemon.control.gating import GateBoard
 from daemon.control.judging import JudgeBoard
 from daemon.control.line import Line
+from daemon.control.newsworthy import NUMBERS_EVERY, needed, shown
 from daemon.control.observe import Observer
 from daemon.control.outlook import outlook
 from daemon.control.permits import HoldProbe
 from daemon.control.prospects import Prospects
-from daemon.control.resolve import FLOOR, Resolved, Resolver, gated
+from daemon.control.resolve import Resolver
+from daemon.control.resolved import FLOOR, Resolved, gated
 from daemon.control.sources import untried
 from daemon.control.tell import Teller
 from daemon.kube import errors
@@ -48,7 +46,7 @@ from daemon.kube.patch import add, at_version, pointer
 from daemon.kube.status import StatusWriter
 from daemon.kube.store import Key
 from daemon.rollout import lockstep, reminders
-from daemon.rollout.clock import epoch, stamp
+from daemon.rollout.clock import stamp
 from daemon.rollout.decide import decide
 from daemon.rollout.flagsonly import startable
 from daemon.rollout.leave import OWNED
@@ -59,30 +57,9 @@ from flags.errors import FlagError
 
 log = logging.getLogger("linnet.reconcile")
 
-NUMBERS_EVERY: Final = 60.0  # seconds between two status writes that only bring numbers up to date
 SHOWN_WITHIN: Final = 3.0  # seconds until people see what is waited for
 JUDGED: Final = frozenset({"Starting", "Progressing", "Paused", "Inconclusive", "Promoting", "Settling", "Observing"})
 WORDS: Final = ("Promoting", "Inconclusive", "Observed")  # news that the evidence is stored with
-# Waits of one kind: going from one to the other tells people nothing that they must know within seconds.
-EVIDENCE: Final = frozenset(
-    {
-        "Dwell",
-        "Requests",
-        "Evidence",
-        "Checking",
-        Code.WARMING_UP,
-        Code.SETTLING,
-        Code.BASELINE_SICK,
-        Code.MORE_EVIDENCE_NEEDED,
-        Code.PROVEN_FINE,
-        Code.BAKING,
-        Code.RISK_BUDGET,
-        Code.CLIMBING,
-    }
-)
-ROLLING: Final = frozenset({"HoldReleasing", "StableRolling"})
-LEAVING: Final = frozenset({"TrafficReturning", "RouteRestoring", "RouteReporting", "Draining", "CanaryLeaving"})
-NUMBERS: Final = re.compile(r"\d+")
 STUCK: Final = frozenset({"ScaledToZero", "PausedByOwner", "NothingServes"})  # waits at rest that only the owner can end
 
 
@@ -258,8 +235,8 @@ class Reconciler:
         if new.rollout is not None and all(e in old.restore for e in new.restore):
             # What was restored would only be restored again after a crash, which changes nothing.
             new = msgspec.structs.replace(new, restore=old.restore)
-        patience = NUMBERS_EVERY if _shown(new, now) == _shown(old, now) else SHOWN_WITHIN
-        if _needed(new, now) == _needed(old, now) and now - since < patience:
+        patience = NUMBERS_EVERY if shown(new, now) == shown(old, now) else SHOWN_WITHIN
+        if needed(new, now) == needed(old, now) and now - since < patience:
             self._pending[key] = _Pending(version=version, since=since, due=since + patience, status=status)
             return msgspec.structs.replace(stored, status=status)
         self._pending.pop(key, None)
@@ -374,70 +351,3 @@ def _urgent_first(actions: tuple[Actions, ...]) -> list[Actions]:
     """Weight before flags: a flag source may take its five seconds, and the weight alone ends a gated exposure."""
     order = {"SetWeight": 0, "ZeroFlags": 1}
     return sorted(actions, key=lambda a: order.get(type(a).__name__, -1 if type(a).__name__ == "StoreTemplate" else 2))
-
-
-def _shown(status: CanaryStatus, now: float) -> CanaryStatus:
-    """A status without what changes at every scrape."""
-    return msgspec.structs.replace(
-        status,
-        weight=None if _returns(status.rollout) else status.weight,
-        metrics=[],
-        arms=[],
-        rollout=_kept(status.rollout, now),
-        waiting=_kind_of(_waiting(status)),
-        flags=[msgspec.structs.replace(f, usage=_alarming(f.usage)) for f in status.flags],
-        conditions=[msgspec.structs.replace(c, message="") for c in status.conditions],
-        routes=[] if _returns(status.rollout) else [msgspec.structs.replace(r, message="") for r in status.routes],
-    )
-
-
-def _alarming(usage: FlagUsage | None) -> FlagUsage | None:
-    """That all is as it should be can be read again; what people must know is told without its numbers."""
-    return FlagUsage(found=usage.found) if usage is not None and usage.found in (UNMET, MISMATCH) else None
-
-
-def _waiting(status: CanaryStatus) -> Waiting | None:
-    """Once stable is the new version, what is left to do is known without being said."""
-    return Waiting(reason="TrafficReturning") if status.waiting is None and _returns(status.rollout) else status.waiting
-
-
-def _returns(rollout: RolloutStatus | None) -> bool:
-    return rollout is not None and rollout.rollback is None and rollout.promotion in ("Returning", "Cleaning")
-
-
-def _kind_of(waiting: Waiting | None) -> Waiting | None:
-    """What a wait is for, without its numbers; waits for evidence are of one kind, as are those for stable's roll and the canary's end.
-
-    Words stay: that an image cannot be pulled is what people look for, and they look at once.
-    """
-    if waiting is None:
-        return None
-    for kind in (EVIDENCE, ROLLING, LEAVING):
-        if waiting.reason in kind:
-            return Waiting(reason=min(kind), message="")
-    return msgspec.structs.replace(waiting, message=NUMBERS.sub("", waiting.message), until=None)
-
-
-def _kept(rollout: RolloutStatus | None, now: float) -> RolloutStatus | None:
-    """A rollout without what can be found again from the objects, or matters only when it has lasted.
-
-    That the hold was released, and that the traffic has returned, is seen at the Deployment and the routes. An absence of data
-    that has not lasted for a minute decides nothing.
-    """
-    if rollout is None:
-        return None
-    young = rollout.no_data_since is not None and now - epoch(rollout.no_data_since) < NUMBERS_EVERY
-    # What was in force since when is written with what brought it about.
-    kept = msgspec.structs.replace(rollout, exposures=[], no_data_since=None if young else rollout.no_data_since)
-    if kept.rollback is None and kept.promotion in ("Releasing", "Rolling"):
-        return msgspec.structs.replace(kept, promotion="Releasing", stage_started_at=None)
-    if _returns(kept):
-        return msgspec.structs.replace(kept, promotion="Returning", stage_started_at=None, weight_reached=0)
-    return kept
-
-
-def _needed(status: CanaryStatus, now: float) -> CanaryStatus:
-    """A status without what the next pass would find anyway: what a restarted daemon must not lose is left."""
-    return msgspec.structs.replace(
-        _shown(status, now), waiting=None, routes=[], conditions=[], plan="", forecast=None, step=None, weight=None, flags_text=None
-    )

@@ -6,7 +6,7 @@ from typing import Final
 from analyzers.collector import BASELINE, CANARY
 from analyzers.metrics import Matcher, MatchOp
 from daemon.api.names import canary_service
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 
 Arms = dict[str, tuple[Matcher, ...]]
 

@@ -13,7 +13,7 @@ from analyzers.options import JudgeConfig
 from daemon.api import names
 from daemon.api.analysis import TemplateRun, TemplateRuns
 from daemon.control import objects as ours
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.kube import errors
 from daemon.kube.client import Client
 from daemon.rollout.clock import stamp

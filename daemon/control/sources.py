@@ -15,7 +15,7 @@ from analyzers.sources import standing
 from analyzers.sources.protocol import Failure, Query
 from daemon.control import objects as ours
 from daemon.control.http import Http
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of
 from daemon.kube.errors import KubeError

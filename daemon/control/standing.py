@@ -7,7 +7,7 @@ ours where it is what we wrote or what we want. Anything else is somebody's.
 import msgspec
 
 from daemon.api.status import CohortStatus, FlagStatus
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.rollout.shares import at, shares_of
 from daemon.rollout.steps import FlagPlan, plan_of
 from flags.errors import Direction

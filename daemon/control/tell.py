@@ -9,7 +9,7 @@ from daemon.api import names
 from daemon.api.canary import EventKind
 from daemon.control import objects as ours
 from daemon.control.catalogue import Catalogue
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.kube.errors import KubeError
 from daemon.kube.events import EventRecorder, reference

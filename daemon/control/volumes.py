@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.kube.client import Client
 from daemon.kube.errors import KubeError
 from daemon.kube.resources import PERSISTENT_VOLUME_CLAIMS

@@ -94,9 +94,9 @@ def test_a_name_that_cannot_be_a_label_is_refused(plane: ControlPlane, namespace
 
 def test_several_faults_are_told_at_once(plane: ControlPlane, namespace: str) -> None:
     """Rules do not hide one another."""
-    spec = {**copy.deepcopy(FULL_CANARY), "mode": "Observe", "progressDeadline": "0s"}
+    spec = {**copy.deepcopy(FULL_CANARY), "strategy": {"baseline": "Fresh"}, "progressDeadline": "0s"}
     _, text = create(plane, make("Canary", spec), namespace)
-    assert "spec.mode" in text
+    assert "spec.strategy" in text
     assert "spec.progressDeadline" in text
 
 

@@ -15,7 +15,7 @@ from daemon.control import objects as ours
 from daemon.control.flagging import FRESH, FlagBoard
 from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
-from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.resolved import FlagUse, Resolved
 from flags.model import Desired, FlagRef, Gate, Owner
 from flags.unleash import UnleashProvider
 from flags.unleash_admin import UnleashSource

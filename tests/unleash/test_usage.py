@@ -13,7 +13,7 @@ from daemon.api.canary import CanarySpec, Flag, Step
 from daemon.api.status import CanaryStatus, FlagStatus, FlagUsage, RolloutStatus
 from daemon.control import objects as ours
 from daemon.control.flagusage import UsageBoard
-from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.resolved import FlagUse, Resolved
 from daemon.rollout.model import FlagView
 from flags.model import Desired, Gate
 from flags.provider import FlagProvider

@@ -20,7 +20,7 @@ from daemon.control import objects as ours
 from daemon.control.flagsources import FlagSources
 from daemon.control.flagusage import UsageBoard
 from daemon.control.http import Http
-from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.resolved import FlagUse, Resolved
 from daemon.rollout.model import FlagView
 from flags.flagd import FlagdProvider
 from flags.model import Evaluations, Owner

@@ -21,7 +21,7 @@ from daemon.api.status import CanaryStatus, ExposureStatus, RolloutStatus
 from daemon.control.caches import Caches
 from daemon.control.judging import JudgeBoard, Ports, view_of
 from daemon.control.measuring import candidates, judge_config
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from daemon.control.runs import RunStore, parameters_of
 from daemon.kube import config as kube_config
 from daemon.kube.client import Client

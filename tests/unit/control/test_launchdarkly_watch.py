@@ -15,7 +15,7 @@ from daemon.control import objects as ours
 from daemon.control.flagging import FRESH, FlagBoard
 from daemon.control.flagsources import FlagSources
 from daemon.control.http import Http
-from daemon.control.resolve import FlagUse, Resolved
+from daemon.control.resolved import FlagUse, Resolved
 from flags.launchdarkly import LaunchDarklyProvider
 from flags.launchdarkly_api import LaunchDarklySource
 from flags.model import Desired, FlagRef, Gate, Owner

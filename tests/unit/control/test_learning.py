@@ -11,7 +11,7 @@ from analyzers.options import JudgeConfig
 from daemon.api.canary import Step, Strategy
 from daemon.api.status import Forecast
 from daemon.control.measuring import candidates, judge_config, learnt, splits
-from daemon.control.resolve import Resolved
+from daemon.control.resolved import Resolved
 from tests.unit.control import world as w
 from tests.unit.control.test_measuring import MARGINS, RATIO, Bench
 from tests.unit.control.test_measuring import bench as bench

@@ -26,7 +26,8 @@ from daemon.control.caches import Caches
 from daemon.control.catalogue import Catalogue
 from daemon.control.http import Http
 from daemon.control.measuring import arms, candidates, judge_config
-from daemon.control.resolve import Resolved, Resolver
+from daemon.control.resolve import Resolver
+from daemon.control.resolved import Resolved
 from daemon.control.secrets import SecretMissing, SecretReader
 from daemon.control.sourcing import source_of
 from daemon.control.trust import TrustError
