@@ -5,25 +5,23 @@ Alone with the daemon, and before the scenarios by its name: the one release of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from tests.cluster.scenario import ANALYSIS, API, Shop
-from tests.testbed.linnet import Linnet, eventually
+from tests.testbed.linnet import Linnet
 from tests.witness.audit import Audit
 
 pytestmark = pytest.mark.cluster
 
 OURS = {"canaries", "analysisruns", "notifiers", "events", "leases"}
-CANARIES = f"/apis/{API}/canaries"
 
 
 @pytest.fixture
 def looker(linnet: Linnet) -> Iterator[Linnet]:
-    """The installed Linnet without its rights, and with them again at the end. What others are still giving back is waited for."""
-    eventually(lambda: not json.loads(linnet.plane.request(CANARIES))["items"], "Canaries of other tests are gone", 180)
+    """The installed Linnet without its rights, and with them again at the end."""
+    linnet.await_no_canaries()
     linnet.install({"rbac": {"observeOnly": True}})
     yield linnet
     linnet.install()

@@ -105,6 +105,7 @@ def test_another_replica_takes_over_and_nothing_is_written_twice(front: Shop, no
 
 def test_a_daemon_of_one_namespace_releases_there_with_roles_alone(front: Shop, normal: Linnet) -> None:
     """Installed for one namespace Linnet has no cluster-wide right, needs none, and is refused nothing."""
+    normal.await_no_canaries()
     normal.install({"scope": {"namespaces": [front.namespace]}})
     roles = normal.plane.kubectl("get", "clusterrolebindings", "-o", "jsonpath={.items[*].metadata.name}").stdout.split()
     assert "linnet" not in roles

@@ -60,6 +60,11 @@ class Linnet:
         eventually(lambda: len(self.pods()) == wanted and not self.ending(), "the replicas before are gone")
         eventually(self.leader, "a replica leads")
 
+    def await_no_canaries(self) -> None:
+        """Before rights are taken away: the replica that had them would be refused what it still has to do for other tests' Canaries."""
+        found = "/apis/linnet.dev/v1alpha1/canaries"
+        eventually(lambda: not json.loads(self.plane.request(found))["items"], "Canaries of other tests are gone", 180)
+
     def pods(self) -> list[str]:
         """Names of the daemon's pods."""
         return self._pods("{.items[*].metadata.name}")
