@@ -46,7 +46,7 @@ from flags.unleash_rules import (
     moving,
     taking,
 )
-from flags.unleash_view import Original, Strategy, View, evaluations, original_from, original_of, view
+from flags.unleash_view import Original, Strategy, View, evaluations, original_from, original_of, spare_for, view
 from flags.unleash_witness import Witnesses
 
 _ATTEMPTS = 3
@@ -279,8 +279,9 @@ class UnleashProvider:
         for role, arm in wanted.items():
             if role in own:
                 continue
-            if spare:
-                old = spare.pop(0)
+            old = spare_for(role, spare, wanted.keys() - own.keys())
+            if old is not None:
+                spare.remove(old)
                 own[role] = await self._admin.patch(flag.key, old.id, taking(old, arm, self._owner))
             else:
                 own[role] = await self._admin.create(flag.key, creation(arm, self._owner, len(seen.strategies)))

@@ -7,7 +7,7 @@ how far the flag reaches without us, never written.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -184,6 +184,12 @@ def evaluations(rows: Iterable[dict[str, Any]], environment: str) -> Iterator[Ev
         yes, no = int(row.get("yes") or 0), int(row.get("no") or 0)
         if row.get("environment") == environment and (yes or no):
             yield Evaluations(app=str(row.get("appName") or "?"), hour=str(row.get("timestamp")), yes=yes, no=no)
+
+
+def spare_for(role: str, spare: Sequence[Strategy], lacking: Collection[str]) -> Strategy | None:
+    """One that had this very part before, else one that no lacking part had: the server lists them in no order of ours."""
+    same = (s for s in spare if s.role == role)
+    return next(same, None) or next((s for s in spare if s.role not in lacking), None)
 
 
 def title_for(namespace: str, name: str, role: str) -> str:
