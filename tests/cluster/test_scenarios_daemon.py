@@ -107,6 +107,7 @@ def test_a_daemon_of_one_namespace_releases_there_with_roles_alone(front: Shop, 
     """Installed for one namespace Linnet has no cluster-wide right, needs none, and is refused nothing."""
     normal.await_no_canaries()
     normal.install({"scope": {"namespaces": [front.namespace]}})
+    installed = time.time()  # what ended before wrote its last words into namespaces that were ending
     roles = normal.plane.kubectl("get", "clusterrolebindings", "-o", "jsonpath={.items[*].metadata.name}").stdout.split()
     assert "linnet" not in roles
     front.open({"steps": QUICK}, flags=True)
@@ -115,5 +116,5 @@ def test_a_daemon_of_one_namespace_releases_there_with_roles_alone(front: Shop, 
     front.await_verdict("Pass", 80)
     seen = front.stop_load()
     front.assert_no_switch_hurt(seen)
-    mine = Audit.read(front.plane.audit_log, since=front.since).by(normal.account)
+    mine = Audit.read(front.plane.audit_log, since=installed).by(normal.account)
     assert [one.target for one in mine.forbidden()] == []
