@@ -106,15 +106,7 @@ def gate_condition(
     else:
         status, reason, message = "Unknown", "NotLookedAt", "looked at in the first canary pod, before the first step"
     known: Status = "True" if status == "True" else "False" if status == "False" else "Unknown"
-    return Condition(
-        type=GATE,
-        status=known,
-        reason=reason,
-        message=message[:MESSAGE_LIMIT],
-        observed_generation=generation,
-        observed_revision=revision,
-        last_transition_time=_since(before, known, revision, now),
-    )
+    return _noted(previous, GATE, reason, message, status=known, generation=generation, revision=revision, now=now)
 
 
 def pending_condition(previous: list[Condition], message: str, *, generation: int, revision: str | None, now: str) -> Condition:
@@ -149,30 +141,30 @@ def observed_condition(
 ) -> Condition:
     """Of a Canary that only observes: whether Linnet would have released the revision that was last watched."""
     status: Status = "True" if outcome == "WouldPromote" else "False" if outcome == "WouldRollBack" else "Unknown"
-    return Condition(
-        type=OBSERVED,
-        status=status,
-        reason=outcome,
-        message=message[:MESSAGE_LIMIT],
-        observed_generation=generation,
-        observed_revision=revision,
-        last_transition_time=_since(next((c for c in previous if c.type == OBSERVED), None), status, revision, now),
-    )
+    return _noted(previous, OBSERVED, outcome, message, status=status, generation=generation, revision=revision, now=now)
 
 
 def _noted(
-    previous: list[Condition], kind: str, reason: str, message: str, *, generation: int, revision: str | None, now: str
+    previous: list[Condition],
+    kind: str,
+    reason: str,
+    message: str,
+    *,
+    status: Status = "True",
+    generation: int,
+    revision: str | None,
+    now: str,
 ) -> Condition:
-    """A condition that is there only while it is true."""
+    """A condition beside those that every Canary has; most are there only while they are true."""
     before = next((c for c in previous if c.type == kind), None)
     return Condition(
         type=kind,
-        status="True",
+        status=status,
         reason=reason,
         message=message[:MESSAGE_LIMIT],
         observed_generation=generation,
         observed_revision=revision,
-        last_transition_time=_since(before, "True", revision, now),
+        last_transition_time=_since(before, status, revision, now),
     )
 
 
