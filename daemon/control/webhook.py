@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -124,20 +124,7 @@ class Keys:
 
     async def run(self) -> None:
         """Until cancelled."""
-        changed = asyncio.Event()
-        stop = self._informer.store.add_handler(lambda _old, _new: changed.set())
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._informer.run(), name="informer of the webhook's Secret")
-                await self._informer.reflectors[0].synced.wait()
-                while True:
-                    changed.clear()
-                    wait = await self._turn()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(wait):
-                            await changed.wait()
-        finally:
-            stop()
+        await _on_change(self._informer, asyncio.Event(), self._turn, "informer of the webhook's Secret")
 
     async def _turn(self) -> float:
         """Looks once; the seconds until the next look."""
@@ -195,20 +182,11 @@ class Trust:
     async def run(self) -> None:
         """Until cancelled."""
         changed = asyncio.Event()
-        stops = (self._informer.store.add_handler(lambda _old, _new: changed.set()), self._keys.subscribe(changed.set))
+        stop = self._keys.subscribe(changed.set)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._informer.run(), name="informer of the webhook configuration")
-                await self._informer.reflectors[0].synced.wait()
-                while True:
-                    changed.clear()
-                    wait = await self._once()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(wait):
-                            await changed.wait()
+            await _on_change(self._informer, changed, self._once, "informer of the webhook configuration")
         finally:
-            for stop in stops:
-                stop()
+            stop()
 
     async def _once(self) -> float:
         found = self._informer.store.get("", names.HOLD_POLICY)
@@ -240,3 +218,20 @@ class Trust:
             if ours and config.ca_bundle != trusted:
                 operations += [test(pointer(*at, "name"), webhook.name), add(pointer(*at, "clientConfig", "caBundle"), trusted)]
         return operations
+
+
+async def _on_change(informer: Informer[Any], changed: asyncio.Event, look: Callable[[], Awaitable[float]], name: str) -> None:
+    """Runs the informer; looks at the start, after each change, and after the seconds that the last look gave. Until cancelled."""
+    stop = informer.store.add_handler(lambda _old, _new: changed.set())
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(informer.run(), name=name)
+            await informer.reflectors[0].synced.wait()
+            while True:
+                changed.clear()
+                wait = await look()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await changed.wait()
+    finally:
+        stop()
