@@ -49,13 +49,9 @@ def has_capacity(turn: Turn, weight: int) -> bool:
         return True
     words = f": {canary.failing}" if canary and canary.failing else ""
     message = f"{have} of {wanted} canary pods are available{words}"
-    turn.wait("Capacity", message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
     # P2: never more weight than the ready pods carry, also when they die under it.
-    now_at = min(turn.rollout.weight_reached, weight)
-    if turn.seen.routes and promotion.taken_back(turn) is None:
-        promotion.hold_weight(turn, now_at)
-    if turn.overdue:
-        rollback.begin(turn, "CapacityTimeout", f"{message}, for too long")
+    kept, way_out = min(turn.rollout.weight_reached, weight), f"linnet abort {turn.name}"
+    promotion.fall_short(turn, "Capacity", message, kept, ends="CapacityTimeout", way_out=way_out)
     return False
 
 

@@ -7,7 +7,7 @@ never lifted over the owner's maximum, never lowered before the end, and never o
 
 from math import ceil
 
-from daemon.rollout import promotion, rollback
+from daemon.rollout import promotion
 from daemon.rollout.model import LiftFloor
 from daemon.rollout.turn import Turn
 
@@ -45,17 +45,11 @@ def holds(turn: Turn, weight: int) -> bool:
 
 def _taken_back(turn: Turn, weight: int) -> None:
     message = f"the autoscaler's minimum was taken back: {turn.workload.available} stable pods could take back {turn.ceiling} % only"
-    turn.wait("FloorTakenBack", message, until=turn.stage_deadline(), way_out=f"minReplicas of at least {turn.floor}, or linnet abort")
-    if turn.seen.routes and promotion.taken_back(turn) is None:
-        promotion.hold_weight(turn, weight)
-    if turn.overdue:
-        rollback.begin(turn, "FloorTakenBack", f"{message}, for too long")
+    way_out = f"minReplicas of at least {turn.floor}, or linnet abort"
+    promotion.fall_short(turn, "FloorTakenBack", message, weight, ends="FloorTakenBack", way_out=way_out)
 
 
 def _growing(turn: Turn) -> None:
     message = f"stable has {turn.workload.replicas} of the {turn.floor} pods that could take all of today's traffic back"
-    turn.wait("Capacity", message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
-    if turn.seen.routes and promotion.taken_back(turn) is None:
-        promotion.hold_weight(turn, turn.rollout.weight_reached)
-    if turn.overdue:
-        rollback.begin(turn, "CapacityTimeout", f"{message}, for too long")
+    kept, way_out = turn.rollout.weight_reached, f"linnet abort {turn.name}"
+    promotion.fall_short(turn, "Capacity", message, kept, ends="CapacityTimeout", way_out=way_out)

@@ -206,6 +206,15 @@ def _keep_share(turn: Turn) -> None:
         turn.tell("TakenBack", f"{seized}; the roll of stable goes on", warning=True)
 
 
+def fall_short(turn: Turn, reason: str, message: str, kept: int, *, ends: str, way_out: str) -> None:
+    """What a weight needs is not there: at most `kept` stays meanwhile, unless the route is somebody else's, and overdue all goes back."""
+    turn.wait(reason, message, until=turn.stage_deadline(), way_out=way_out)
+    if turn.seen.routes and taken_back(turn) is None:
+        hold_weight(turn, kept)
+    if turn.overdue:
+        rollback.begin(turn, ends, f"{message}, for too long")
+
+
 def hold_weight(turn: Turn, weight: int, pick: Pick | None = None) -> bool:
     """Brings every route to what `weight` and the canary's ready pods allow; True when all show `weight`, and `pick`, and report it."""
     canary = turn.canary
