@@ -23,7 +23,7 @@ from tests.testbed.prometheus import Prometheus, start_prometheus
 from tests.testbed.strict import pytest_runtest_makereport as pytest_runtest_makereport
 
 # A cluster is slow to change its mind: probes, drains and back-offs take seconds each.
-TIMEOUTS = {"cluster": 300, "dataplane": 300, "unleash": 300, "browser": 180, "demo": 300}
+TIMEOUTS = {"cluster": 600, "dataplane": 600, "unleash": 300, "browser": 180, "demo": 600}
 
 
 # How long an example takes says something of the machine and nothing of the code.

@@ -1,9 +1,10 @@
 """`make test`: every test that can run here, and a loud list of what could not.
 
-First the fast suites on all cores, then those on real parts, which are built on the way where Go is at hand. Nothing is left out
-in silence: what is collected is compared with what ran, and each real part that ran is named with the version it gave over the
-wire. `LINNET_REQUIRE_ALL=1` (CI) makes anything that did not run a failure, and holds every marker to the least number of
-tests in `tests/counts.json`.
+First the fast suites on all cores, then those on real parts, which are built on the way where Go is at hand: two sessions beside
+each other, each with a control plane of its own, for a cluster waits half of its life. Nothing is left out in silence: what is
+collected is compared with what ran, and each real part that ran is named with the version it gave over the wire.
+`LINNET_REQUIRE_ALL=1` (CI) makes anything that did not run a failure, and holds every marker to the least number of tests in
+`tests/counts.json`.
 
     python -m tests.testbed.run                     # everything
     python -m tests.testbed.run tests/unit -k hold  # only this; arguments go to pytest
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +33,16 @@ FAST = "not (" + " or ".join(MARKERS) + ")"
 SECOND_TRIES = 15  # more failures than that are no chance
 NO_TESTS = 5  # pytest's exit code for an empty selection
 WORST = ("passed", "skipped", "failed")
+SCENARIOS = "tests/cluster"  # as long as all else on real parts together
+
+
+@dataclass(kw_only=True, frozen=True)
+class Session:
+    """One pytest process."""
+
+    name: str
+    arguments: list[str]
+    isolated: bool = True
 
 
 @dataclass(kw_only=True)
@@ -76,7 +88,12 @@ class Results:
         return sorted(set(self.collected) - set(self.outcomes))
 
     def passed_by_marker(self) -> Counter[str]:
-        return Counter(mark for identity, found in self.outcomes.items() if found == "passed" for mark in self.marks[identity])
+        return Counter(
+            mark
+            for identity, found in self.outcomes.items()
+            if found == "passed"
+            for mark in self.collected.get(identity, self.marks[identity])
+        )
 
 
 def violations(results: Results, least: dict[str, int], missing: list[str]) -> list[str]:
@@ -105,12 +122,31 @@ def in_namespaces(command: list[str]) -> list[str]:
     return ["unshare", "--map-root-user", "--net", "--mount", "sh", "-c", inside, "sh", *command]
 
 
-def _pytest(arguments: list[str], report: Path, *, isolated: bool = False, quiet: bool = False) -> int:
+def _pytest(arguments: list[str], report: Path, *, isolated: bool = False, label: str = "", quiet: bool = False) -> int:
+    """Its exit code; a label stands before each line of a session that is not alone."""
     command = [sys.executable, "-m", "pytest", *arguments]
     env = {**os.environ, "LINNET_TEST_REPORT": str(report)}
     whole = in_namespaces(command) if isolated else command
-    output = subprocess.DEVNULL if quiet else None
-    return subprocess.run(whole, cwd=ROOT, env=env, check=False, stdin=subprocess.DEVNULL, stdout=output).returncode
+    if not label:
+        unseen = subprocess.DEVNULL if quiet else None
+        return subprocess.run(whole, cwd=ROOT, env=env, check=False, stdin=subprocess.DEVNULL, stdout=unseen).returncode
+    # A file and no pipe: what a session leaves running would hold a pipe open.
+    shown = report.with_suffix(".log")
+    with shown.open("w") as output, subprocess.Popen(whole, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=output) as process:
+        _follow(process, shown, label)
+    return process.returncode
+
+
+def _follow(process: subprocess.Popen[bytes], shown: Path, label: str) -> None:
+    """Prints whole lines as they come, until the process has ended."""
+    rest, ended = "", False
+    with shown.open(errors="replace") as file:
+        while not ended:
+            ended = process.poll() is not None
+            *lines, rest = (rest + file.read() + "\n" * ended).split("\n")
+            for line in lines:
+                print(f"{label} | {line}", flush=True)
+            time.sleep(0 if ended else 1)
 
 
 def prepare() -> list[str]:
@@ -137,8 +173,22 @@ def title(text: str) -> None:
     print(f"\n=== {text} ===", flush=True)
 
 
+def sessions(collected: dict[str, list[str]]) -> list[Session]:
+    """The sessions on real parts, the longest first: every marked test is in exactly one."""
+    found = []
+    for position, marker in enumerate(MARKERS):
+        expression = marker + "".join(f" and not {other}" for other in MARKERS[:position])
+        mine = [one for one, marks in collected.items() if marker in marks and not set(marks) & set(MARKERS[:position])]
+        within = {one for one in mine if one.startswith(SCENARIOS)} if marker == "cluster" else set[str]()
+        if within:
+            found.append(Session(name="scenarios", arguments=["-m", expression, SCENARIOS]))
+        if set(mine) - within:
+            found.append(Session(name=marker, arguments=["-m", expression, *([f"--ignore={SCENARIOS}"] if within else [])]))
+    return found
+
+
 def run_all(results: Results, folder: Path) -> None:
-    """Collects everything, runs the fast suites on all cores, then each kind of real part."""
+    """Collects everything, runs the fast suites on all cores, then two at a time the sessions on real parts."""
     whole = folder / "collected.jsonl"
     title("collecting")
     if _pytest(["--collect-only", "-qq", "--no-header"], whole, quiet=True) not in (0, NO_TESTS):
@@ -146,22 +196,30 @@ def run_all(results: Results, folder: Path) -> None:
     results.read(whole, collecting=True)
     print(f"{len(results.collected)} tests", flush=True)
     workers = os.environ.get("LINNET_TEST_WORKERS", "2")
-    marked = Counter(mark for marks in results.collected.values() for mark in marks[:1])
-    runs = [("fast suites", ["-n", workers, "--dist", "worksteal", "-m", FAST], False)]
-    for position, marker in enumerate(MARKERS):
-        if marked[marker] or any(marker in marks for marks in results.collected.values()):
-            earlier = "".join(f" and not {other}" for other in MARKERS[:position])
-            runs.append((f"tests marked {marker}", ["-m", marker + earlier], True))
-    for number, (name, arguments, isolated) in enumerate(runs):
-        title(name)
-        report = folder / f"run-{number}.jsonl"
+    fast = Session(name="fast suites", arguments=["-n", workers, "--dist", "worksteal", "-m", FAST], isolated=False)
+    run_beside([fast], results, folder)
+    run_beside(sessions(results.collected), results, folder)
+
+
+def run_beside(beside: list[Session], results: Results, folder: Path) -> None:
+    """Runs the sessions, a few at a time; those that failed a little are tried again when all have ended."""
+    title(", ".join(session.name for session in beside))
+    reports = {session.name: folder / f"{session.name}.jsonl" for session in beside}
+
+    def run(session: Session) -> int:
         started = time.monotonic()
-        code = _pytest(arguments, report, isolated=isolated)
-        results.read(report, collecting=False)
-        print(f"{name}: exit code {code}, {time.monotonic() - started:.0f} s", flush=True)
+        label = f"{session.name:9}" if len(beside) > 1 else ""
+        code = _pytest(session.arguments, reports[session.name], isolated=session.isolated, label=label)
+        print(f"--- {session.name}: exit code {code}, {time.monotonic() - started:.0f} s", flush=True)
+        return code
+
+    with ThreadPoolExecutor(int(os.environ.get("LINNET_SESSIONS_AT_ONCE", "2"))) as pool:
+        codes = list(pool.map(run, beside))
+    for session, code in zip(beside, codes, strict=True):
+        results.read(reports[session.name], collecting=False)
         if code not in (0, 1, NO_TESTS):
-            results.problems.append(f"pytest ended with {code} in {name}")
-        try_again(results, folder / f"again-{number}.jsonl", isolated=isolated)
+            results.problems.append(f"pytest ended with {code} in {session.name}")
+    try_again(results, folder / f"again-{beside[0].name}.jsonl", isolated=beside[0].isolated)
 
 
 def try_again(results: Results, report: Path, *, isolated: bool) -> None:

@@ -68,7 +68,8 @@ class Recorder:
             return
         marks = [mark for mark in MARKERS if mark in report.keywords]
         reason = "" if report.outcome == "passed" else _reason(report)[-2000:]
-        _write({"event": "finished", "id": report.nodeid, "outcome": report.outcome, "marks": marks, "reason": reason})
+        found = {"outcome": report.outcome, "marks": marks, "reason": reason, "seconds": round(report.duration, 2)}
+        _write({"event": "finished", "id": report.nodeid, **found})
 
 
 def register(config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed.run import ROOT, Results, in_namespaces, violations
+from tests.testbed.run import ROOT, Results, in_namespaces, sessions, violations
 
 CONFTEST = """
 import sys
@@ -97,6 +97,29 @@ def test_too_few_passed_tests_of_a_marker_are_a_violation(tmp_path: Path) -> Non
     found = violations(results, {"cluster": 1}, ["helm"])
     assert "0 tests marked cluster passed, tests/counts.json asks for 1" in found
     assert "not here: helm" in found
+
+
+def test_every_marked_test_is_in_exactly_one_session(tmp_path: Path) -> None:
+    """Scenarios have a session of their own, and a test with two marks is run once."""
+    marks = {
+        "tests/cluster/test_a.py": "cluster",
+        "tests/cluster/test_b.py": "demo",
+        "tests/test_c.py": "cluster",
+        "tests/test_d.py": "demo",
+    }
+    for name, marker in marks.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"import pytest\n@pytest.mark.{marker}\n@pytest.mark.unleash\ndef test_x(): pass\n")
+    (tmp_path / "tests/test_fast.py").write_text("def test_x(): pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    cluster\n    demo\n    unleash\naddopts = --import-mode=importlib\n")
+    planned = sessions({f"{name}::test_x": [marker, "unleash"] for name, marker in marks.items()})
+    assert [session.name for session in planned] == ["scenarios", "cluster", "unleash"]
+    ran = []
+    for session in planned:
+        command = [sys.executable, "-m", "pytest", "-q", "-rp", "-p", "no:cacheprovider", *session.arguments]
+        done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=50)
+        ran += [line.split()[1] for line in done.stdout.splitlines() if line.startswith("PASSED")]
+    assert sorted(ran) == sorted(f"{name}::test_x" for name in marks)
 
 
 def test_the_least_counts_name_known_markers() -> None:
