@@ -87,7 +87,8 @@ class Executor:
     def _with_route(self, entries: tuple[RestoreEntry, ...], scope: Scope, *, writing: bool) -> tuple[RestoreEntry, ...]:
         router = self._routers.of(scope)
         known = tuple(e for e in entries if e.kind == router.kind and e.name == scope.name)
-        if (known and not writing) or router.view(scope, entries) is None:
+        view = router.view(scope, entries)
+        if (known and not writing) or view is None or (known and _ours_moved(known, view)):
             return entries
         fresh = tuple(router.record(scope))
         if known and (fresh == known or not fresh or owners.has_manager(fresh[0].owners or "", self._client.field_manager)):
@@ -257,3 +258,9 @@ class Executor:
         if names.FINALIZER in finalizers:
             at = pointer("metadata", "finalizers", finalizers.index(names.FINALIZER))
             await self._client.json_patch(ours.CANARIES, canary.namespace, canary.name, [test(at, names.FINALIZER), remove(at)])
+
+
+def _ours_moved(known: tuple[RestoreEntry, ...], view: m.RouteView) -> bool:
+    """Somebody changed the route and left the backend in it that we had put there: that is nothing to restore."""
+    theirs = any(len(msgspec.json.decode(e.original, type=list[Any])) > 1 for e in known if e.original)  # it was in Git before us
+    return view.weight is not None and not (theirs and view.weight == 0)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from daemon.api import names
 from daemon.control.resolved import Resolved
 from daemon.control.sources import SourceProbe
 from daemon.control.volumes import VolumeProbe
@@ -65,6 +66,8 @@ class HoldProbe:
         deployment = resolved.deployment
         if deployment is None or resolved.spec.hold == "Always" or deployment.spec.paused:
             return None
+        if deployment.metadata.annotation(names.HOLD) == "off":
+            return None  # its owner's word, and nothing that this Deployment could tell of the others in its namespace
         known = self._known.get(deployment.namespace)
         if known is None or self._clock() - known[0] >= (FRESH if known[1] else MISSING):
             try:

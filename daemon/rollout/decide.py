@@ -293,6 +293,8 @@ def _held(turn: Turn) -> None:
     if _failed(turn) and workload.paused and workload.held:
         if bypassed.stable_lost(turn):
             return
+        if turn.status.observed_revision != workload.revision:
+            memory.meet(turn)  # another one that failed before took the place of the first
         memory.hold(turn)
     else:
         turn.enter("Idle")

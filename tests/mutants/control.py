@@ -11,6 +11,30 @@ _ISTIO = "tests/unit/traffic/test_virtualservice.py"
 
 MUTANTS = (
     Mutant(
+        name="a-hand-on-our-backend-is-the-original",
+        protects="P1 route restore",
+        path="daemon/control/execute.py",
+        old=" or (known and _ours_moved(known, view)):",
+        new=":",
+        test="tests/unit/control/test_route_by_hand.py::test_a_weight_set_by_hand_is_not_what_the_route_goes_back_to",
+    ),
+    Mutant(
+        name="a-hold-switched-off-is-missing-everywhere",
+        protects="hold off is its owner's word",
+        path="daemon/control/permits.py",
+        old='if deployment.metadata.annotation(names.HOLD) == "off":',
+        new='if deployment.metadata.annotation(names.HOLD) == "never":',
+        test="tests/unit/control/test_route_by_hand.py::test_a_hold_that_its_owner_switched_off_is_not_missing",
+    ),
+    Mutant(
+        name="the-second-known-bad-is-not-told",
+        protects="P9 memory",
+        path="daemon/rollout/decide.py",
+        old="        if turn.status.observed_revision != workload.revision:\n            memory.meet(turn)  # an",
+        new="        if turn.status.observed_revision is None:\n            memory.meet(turn)  # an",
+        test="tests/unit/rollout/test_ways_back.py::test_another_known_bad_template_over_the_first_is_told_and_spoken_of",
+    ),
+    Mutant(
         name="a-release-without-its-test",
         protects="release race",
         path="daemon/workloads/hold.py",

@@ -33,6 +33,23 @@ def test_a_known_bad_template_is_held_with_its_evidence() -> None:
     assert w.exposure["v2"] < 60
 
 
+def test_another_known_bad_template_over_the_first_is_told_and_spoken_of() -> None:
+    """Held for v2, v3 comes back, which failed too: people hear of v3, and what is said from now on is bound to it."""
+    w = failed_once()
+    w.versions["v3"] = Version("v3", judge="bad", image="shop:3")
+    w.apply("v3")
+    w.reach("RollingBack").settle()
+    w.apply("v2")
+    w.settle()
+    w.apply("v3")
+    w.settle()
+    assert (w.phase, w.status.observed_revision) == ("Held", "v3")
+    assert "revision v3 failed" in w.told("KnownBad")[-1]
+    w.say("override")
+    w.settle()
+    assert w.status.stable_revision == "v3"
+
+
 def test_a_new_canary_object_still_knows_what_failed() -> None:
     """The memory is beside the templates, not in the Canary's status."""
     w = failed_once()
