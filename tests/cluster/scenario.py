@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.testbed import netns
+from tests.testbed.envoy import EnvoyGateway
 from tests.testbed.gateway import Gateway, await_answer, http_route
 from tests.testbed.linnet import Linnet, eventually
 from tests.testbed.loadgen import Load, LoadGenerator, start_load
@@ -32,6 +33,8 @@ PATHS = {
     "replicasets": "/apis/apps/v1/namespaces/{}/replicasets/{}",
     "service": "/api/v1/namespaces/{}/services/{}",
     "httproute": "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes/{}",
+    "httpproxy": "/apis/projectcontour.io/v1/namespaces/{}/httpproxies/{}",
+    "virtualservice": "/apis/networking.istio.io/v1/namespaces/{}/virtualservices/{}",
     "configmap": "/api/v1/namespaces/{}/configmaps/{}",
     "hpa": "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers/{}",
     "canary": "/apis/linnet.dev/v1alpha1/namespaces/{}/canaries/{}",
@@ -113,7 +116,8 @@ class Shop:
     """One namespace with a shop in it."""
 
     def __init__(self, linnet: Linnet, agent: NodeAgent, gateway: Gateway, namespace: str) -> None:
-        self.linnet, self.agent, self.gateway, self.namespace = linnet, agent, gateway, namespace
+        self.linnet, self.agent, self.namespace = linnet, agent, namespace
+        self.gateway: Gateway | EnvoyGateway = gateway
         self.plane = linnet.plane
         self.host = f"{namespace}.test"
         self.since = time.time()
@@ -137,28 +141,32 @@ class Shop:
         spec: Mapping[str, Any] | None = None,
         *,
         flags: bool = False,
-        route: bool = True,
+        route: bool | Mapping[str, Any] = True,
         extra: Sequence[Mapping[str, Any]] = (),
         strategy: Mapping[str, Any] | None = None,
         adopted: bool = True,
         source: Mapping[str, Any] | None = None,
         **manifest: Any,
     ) -> Shop:
-        """Everything applied and serving; with `adopted` until Linnet has taken it on. Remembers how it was."""
+        """Everything applied and serving; with `adopted` until Linnet has taken it on. Remembers how it was. `route`: another than an HTTPRoute."""
         self._manifest = shop(**{"startup_seconds": 1, "flags": "flags" if flags else None, **manifest})
         if strategy is not None:
             self._manifest[0]["spec"]["strategy"] = dict(strategy)
         objects: list[Mapping[str, Any]] = [source or metric_source(), *self._manifest, *extra]
         if flags:
             objects += flag_objects()
+        routed: Mapping[str, Any] = {}
         if route:
-            objects.append(http_route("shop", self.host, {"shop": None}))
+            routed = http_route("shop", self.host, {"shop": None}) if route is True else route
+            objects.append(routed)
         self.apply(*objects)
         self.kubectl("rollout", "status", "deployment/shop", "--timeout=60s")
         if route:
             await_answer(self.gateway, self.host)
         kinds = (
-            {"service": "shop", "deployment": "shop"} | ({"httproute": "shop"} if route else {}) | ({"configmap": "flags"} if flags else {})
+            {"service": "shop", "deployment": "shop"}
+            | ({routed["kind"].lower(): "shop"} if routed else {})
+            | ({"configmap": "flags"} if flags else {})
         )
         kinds |= {"hpa": "shop"} if any(one["kind"] == "HorizontalPodAutoscaler" for one in extra) else {}
         self.before = {kind: at_rest(self.get(kind, name)) for kind, name in kinds.items()}
@@ -299,7 +307,7 @@ class Shop:
 
     def _whereabouts(self, lost: Sequence[Object]) -> str:
         """For each lost request where the gateway sent it, and what was being done to that pod: whose fault it is can be read off."""
-        answers = self.gateway.answers()
+        answers = self.gateway.answers() if isinstance(self.gateway, Gateway) else {}
         pods = {answers[one["id"]].get("ServiceAddr"): one["pod"] for one in self._app_records() if one["id"] in answers}
         ends: dict[str, tuple[float, str]] = {}
         for one in Audit.read(self.plane.audit_log, since=self.since).writes().on("pods", namespace=self.namespace):

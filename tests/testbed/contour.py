@@ -5,32 +5,27 @@ Contour reads the API server and tells Envoy by xDS, as in any cluster; Envoy se
 
 from __future__ import annotations
 
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.testbed import build, netns
-from tests.testbed.controlplane import ADDRESS, ControlPlane, ControlPlaneError, Process
+from tests.testbed import build
+from tests.testbed.controlplane import ADDRESS, ControlPlane, Process
+from tests.testbed.envoy import EnvoyGateway, install
 
-PORT = 10080
+PORT = 10180
 ENVOY_PORT = PORT + 8000  # where Contour has Envoy listen for it
 NAMESPACE = "projectcontour"
 GATEWAY = {"name": "contour", "namespace": NAMESPACE}
 CONTROLLER = "projectcontour.io/gateway-controller"
 
 
-class Contour:
-    """`url` takes requests, `stats` is what Envoy counts; `controller` may be stopped while Envoy goes on."""
+class Contour(EnvoyGateway):
+    """`controller` is Contour."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane = plane
-        self.url = f"http://{ADDRESS}:{ENVOY_PORT}"
-        self.metrics = f"{ADDRESS}:8002"
-        self.controller = self._serve()
-        self.envoy = self._envoy()
+    url = f"http://{ADDRESS}:{ENVOY_PORT}"
+    metrics = f"{ADDRESS}:8002"
 
-    def _serve(self) -> Process:
+    def _controller(self) -> Process:
         config = self.plane.directory / "contour.yaml"
         config.write_text(f"gateway:\n  gatewayRef: {{name: {GATEWAY['name']}, namespace: {NAMESPACE}}}\n")
         flags = [
@@ -53,21 +48,9 @@ class Contour:
             name="envoy",
         )
 
-    def stop_controller(self) -> None:
-        self.controller.stop()
-
-    def start_controller(self) -> None:
-        self.controller = self._serve()
-
-    def page(self) -> str:
-        """Envoy's counters, as Prometheus reads them."""
-
-        def fetch() -> str:
-            with urllib.request.urlopen(f"http://{self.metrics}/stats/prometheus", timeout=10) as answer:
-                body: bytes = answer.read()
-            return body.decode()
-
-        return netns.call(self.plane.netns, fetch)
+    def told(self, page: str) -> bool:
+        """Contour gives Envoy its listener once there is a route; what can be asked before is Envoy's own page."""
+        return "envoy_cluster_manager_active_clusters" in page
 
 
 def versions() -> dict[str, str]:
@@ -77,9 +60,7 @@ def versions() -> dict[str, str]:
 def start_contour(plane: ControlPlane, timeout: float = 60.0) -> Contour:
     """Installs its CRDs, starts both, makes GatewayClass `contour` and Gateway `projectcontour/contour`."""
     plane.install_gateway_api()
-    plane.kubectl("apply", "--server-side", "-f", str(crds()), timeout=120)
-    for condition in ("jsonpath={.status.conditions}", "condition=Established"):  # kubectl fails on a CRD without conditions yet
-        plane.kubectl("wait", f"--for={condition}", "crd/httpproxies.projectcontour.io", "--timeout=60s", timeout=90)
+    install(plane, str(crds()), "httpproxies.projectcontour.io")
     listener = {"name": "http", "protocol": "HTTP", "port": PORT, "allowedRoutes": {"namespaces": {"from": "All"}}}
     group = "gateway.networking.k8s.io/v1"
     objects: list[dict[str, Any]] = [
@@ -89,20 +70,8 @@ def start_contour(plane: ControlPlane, timeout: float = 60.0) -> Contour:
     ]
     plane.apply(*objects)
     contour = Contour(plane)
-    deadline = time.monotonic() + timeout
-    while not _listens(contour):
-        if time.monotonic() > deadline:
-            raise ControlPlaneError(f"Envoy does not listen:\n{contour.controller.tail()}\n{contour.envoy.tail()}")
-        time.sleep(0.2)
+    contour.await_served(timeout)
     return contour
-
-
-def _listens(contour: Contour) -> bool:
-    """Contour gives Envoy its listener once there is a route; what can be asked before is Envoy's own page."""
-    try:
-        return "envoy_cluster_manager_active_clusters" in contour.page()
-    except OSError:
-        return False
 
 
 def crds() -> Path:

@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.testbed import netns
 from tests.testbed.controlplane import ADDRESS, ControlPlane, ControlPlaneError, Process
+from tests.testbed.envoy import EnvoyGateway
 
 PORT = 80
 ADMIN_PORT = 8081
@@ -156,7 +157,7 @@ def http_route(name: str, host: str, backends: Mapping[str, int | None], port: i
     }
 
 
-def await_answer(gateway: Gateway, host: str, timeout: float = 30.0) -> None:
+def await_answer(gateway: Gateway | EnvoyGateway, host: str, timeout: float = 30.0) -> None:
     """Until the gateway answers 200 for the host, from inside the namespace."""
     deadline = time.monotonic() + timeout
 

@@ -7,12 +7,11 @@ one has neither, so istiod is told to send no such filters and no mutual TLS. We
 from __future__ import annotations
 
 import json
-import time
-import urllib.request
 from typing import Any
 
-from tests.testbed import build, netns
-from tests.testbed.controlplane import ADDRESS, ControlPlane, ControlPlaneError, Process
+from tests.testbed import build
+from tests.testbed.controlplane import ADDRESS, ControlPlane, Process
+from tests.testbed.envoy import EnvoyGateway, install
 
 PORT = 11080
 NAMESPACE = "istio-system"
@@ -38,17 +37,13 @@ _TAGS = {
 _MESH = 'enableTracing: false\nenableAutoMtls: false\naccessLogFile: ""\n'
 
 
-class Istio:
-    """`url` takes requests, `metrics` is what Envoy counts; `controller` may be stopped while Envoy goes on."""
+class Istio(EnvoyGateway):
+    """`controller` is istiod."""
 
-    def __init__(self, plane: ControlPlane) -> None:
-        self.plane = plane
-        self.url = f"http://{ADDRESS}:{PORT}"
-        self.metrics = f"{ADDRESS}:{_ADMIN}"
-        self.controller = self._discovery()
-        self.envoy = self._envoy()
+    url = f"http://{ADDRESS}:{PORT}"
+    metrics = f"{ADDRESS}:{_ADMIN}"
 
-    def _discovery(self) -> Process:
+    def _controller(self) -> Process:
         flags = [
             f"--kubeconfig={self.plane.kubeconfig}",
             f"--httpAddr=127.0.0.1:{_HTTP}",
@@ -65,22 +60,14 @@ class Istio:
         config.write_text(json.dumps(_bootstrap()))
         return self.plane.popen([str(build.envoy()), "-c", str(config), "--base-id", "7", "--log-level", "warn"], name="istio-envoy")
 
-    def page(self) -> str:
-        """Envoy's counters, as Prometheus reads them."""
-        return self._get(f"http://{self.metrics}/stats/prometheus")
+    def told(self, page: str) -> bool:
+        """istiod has told Envoy of its listeners."""
+        return "envoy_listener_manager_lds_update_success{} 0" not in page and "lds_update_success" in page
 
     def versions(self) -> dict[str, str]:
         """As both say over the wire."""
-        info = json.loads(self._get(f"http://{self.metrics}/server_info"))
-        return {"istiod": self._get(f"http://127.0.0.1:{_MONITORING}/version").strip(), "envoy": info["version"].split("/")[1]}
-
-    def _get(self, url: str) -> str:
-        def fetch() -> str:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                body: bytes = answer.read()
-            return body.decode()
-
-        return netns.call(self.plane.netns, fetch)
+        info = json.loads(self.get(f"http://{self.metrics}/server_info"))
+        return {"istiod": self.get(f"http://127.0.0.1:{_MONITORING}/version").strip(), "envoy": info["version"].split("/")[1]}
 
 
 def _bootstrap() -> dict[str, Any]:
@@ -121,10 +108,9 @@ def _bootstrap() -> dict[str, Any]:
 
 def start_istio(plane: ControlPlane, timeout: float = 60.0) -> Istio:
     """Installs its CRDs, starts both, makes Gateway `istio-system/web` for every host."""
-    plane.kubectl("apply", "--server-side", "-f", str(build.istio_crds()), timeout=120)
-    for condition in ("jsonpath={.status.conditions}", "condition=Established"):  # kubectl fails on a CRD without conditions yet
-        crds = [f"crd/{plural}.networking.istio.io" for plural in ("gateways", "virtualservices", "destinationrules")]
-        plane.kubectl("wait", f"--for={condition}", *crds, "--timeout=60s", timeout=90)
+    install(
+        plane, str(build.istio_crds()), *(f"{plural}.networking.istio.io" for plural in ("gateways", "virtualservices", "destinationrules"))
+    )
     server = {"port": {"number": PORT, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}
     plane.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -142,17 +128,5 @@ def start_istio(plane: ControlPlane, timeout: float = 60.0) -> Istio:
         },
     )
     istio = Istio(plane)
-    deadline = time.monotonic() + timeout
-    while not _connected(istio):
-        if time.monotonic() > deadline:
-            raise ControlPlaneError(f"istiod does not serve Envoy:\n{istio.controller.tail()}\n{istio.envoy.tail()}")
-        time.sleep(0.2)
+    istio.await_served(timeout)
     return istio
-
-
-def _connected(istio: Istio) -> bool:
-    """istiod has told Envoy of its listeners."""
-    try:
-        return "envoy_listener_manager_lds_update_success{} 0" not in (page := istio.page()) and "lds_update_success" in page
-    except OSError:
-        return False

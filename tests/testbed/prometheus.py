@@ -7,12 +7,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from tests.testbed import build, netns
 from tests.testbed.controlplane import ADDRESS, ControlPlane, ControlPlaneError, Process
+from tests.testbed.envoy import COUNTERS
 
 PORT = 9090
 
@@ -82,7 +84,7 @@ class Prometheus:
         self.await_ready()
 
 
-def _config(plane: ControlPlane, interval: str, gateway: str | None, impact: str | None) -> dict[str, Any]:
+def _config(plane: ControlPlane, interval: str, gateway: str | None, impact: str | None, envoys: Sequence[str]) -> dict[str, Any]:
     credentials = {
         "api_server": plane.url,
         "authorization": {"credentials": "prometheus-token"},
@@ -104,6 +106,8 @@ def _config(plane: ControlPlane, interval: str, gateway: str | None, impact: str
     jobs: list[dict[str, Any]] = [pods]
     if gateway:
         jobs.append({"job_name": "traefik", "static_configs": [{"targets": [gateway]}]})
+    if envoys:
+        jobs.append({"job_name": "envoy", "metrics_path": COUNTERS, "static_configs": [{"targets": list(envoys)}]})
     if impact:
         path = "/internal-backstage/impact/metrics"
         jobs.append({"job_name": "unleash", "metrics_path": path, "static_configs": [{"targets": [impact]}]})
@@ -111,11 +115,20 @@ def _config(plane: ControlPlane, interval: str, gateway: str | None, impact: str
 
 
 def start_prometheus(
-    plane: ControlPlane, *, gateway: str | None = None, impact: str | None = None, interval: str = "1s", port: int = PORT
+    plane: ControlPlane,
+    *,
+    gateway: str | None = None,
+    envoys: Sequence[str] = (),
+    impact: str | None = None,
+    interval: str = "1s",
+    port: int = PORT,
 ) -> Prometheus:
-    """Starts it; `gateway` is the host:port of Traefik's metrics, `impact` of an Unleash with impact metrics. Pods ask for it by the annotations `prometheus.io/scrape` and `/port`."""
+    """Starts it; `gateway` is the host:port of Traefik's metrics, `envoys` of Envoys', `impact` of an Unleash with impact metrics.
+
+    Pods ask for it by the annotations `prometheus.io/scrape` and `/port`.
+    """
     config = plane.directory / f"prometheus-{port}.yaml"
-    config.write_text(yaml.safe_dump(_config(plane, interval, gateway, impact)))
+    config.write_text(yaml.safe_dump(_config(plane, interval, gateway, impact, envoys)))
     data = plane.directory / f"prometheus-{port}"
     options = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={ADDRESS}:{port}", "--log.level=warn"]
     prometheus = Prometheus(plane, [str(build.bin_dir() / "prometheus"), *options], port)

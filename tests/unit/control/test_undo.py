@@ -128,6 +128,20 @@ async def test_after_a_promotion_only_the_new_image_is_new(world: World) -> None
     assert world.list(DEPLOYMENTS, **{names.TRACK: names.TRACK_CANARY}) == []
 
 
+@pytest.mark.parametrize("verb", ["abort", "promote"])
+async def test_a_rule_that_somebody_puts_before_ours_takes_no_part_in_the_undo(world: World, verb: str) -> None:
+    """The list of rules is its writer's then, our backend in it included; what was recorded before our first write goes back all the same."""
+    await opened(world)
+    before = world.get(ROUTES, "web")["spec"]["rules"]
+    await released(world)
+    redirect = {"type": "RequestRedirect", "requestRedirect": {"hostname": "new.test", "statusCode": 302}}
+    other = {"matches": [{"path": {"type": "PathPrefix", "value": "/old"}}], "filters": [redirect]}
+    world.patch(ROUTES, "web", {"spec": {"rules": [other, *world.get(ROUTES, "web")["spec"]["rules"]]}})
+    world.say(verb)
+    await world.phases(*(("Idle", "Held") if verb == "abort" else ("Idle",)))
+    assert world.get(ROUTES, "web")["spec"]["rules"] == [other, *before]
+
+
 async def test_a_minimum_that_someone_raised_meanwhile_stays(world: World) -> None:
     """What others changed while we held it is theirs."""
     await opened(world)
