@@ -25,6 +25,9 @@ def problems(field: str, desired: Desired, can: Capabilities) -> Iterator[Invali
     if desired.gate is not None and not can.gates:
         way_out = "Use mode Independent for this flag."
         yield Invalid(field=f"{field}.mode", value="Gated", problem=f"{can.name} cannot limit a flag to the canary's pods", way_out=way_out)
+    if desired.group and not can.buckets:
+        problem = f"SDKs of {can.name} choose people by a rule of their own, which no route can follow"
+        yield Invalid(field=f"{field}.mode", value="Aligned", problem=problem, way_out="Use mode Gated or Independent for this flag.")
     if desired.cohorts and not can.cohorts:
         names = ", ".join(cohort.name for cohort in desired.cohorts)
         yield Invalid(field=f"{field}.cohorts", value=names, problem=f"{can.name} knows no cohorts here", way_out="Leave cohorts out.")

@@ -4,11 +4,12 @@ One rule for flag, witness and route is what makes "the same users" mean somethi
 so a growing percent only adds users, and two shares of one group overlap instead of adding up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 import mmh3
 
-BUCKETS = 100
+BUCKETS: Final = 100
 
 
 def bucket(group: str, identity: str) -> int:
@@ -24,3 +25,27 @@ def within(group: str, identity: str, percent: int) -> bool:
 def share(group: str, identities: Iterable[str], percent: int) -> set[str]:
     """Those of the ids that are in."""
     return {identity for identity in identities if within(group, identity, percent)}
+
+
+def pattern(percent: int) -> str:
+    """The regular expression for the decimals of the first `percent` buckets, 1..99: what a gateway can ask of a header."""
+    if not 0 < percent < BUCKETS:
+        raise ValueError(f"{percent} buckets of {BUCKETS} need no pattern: that is nobody, or everybody")
+    return f"^({'|'.join(_parts(percent))})$"
+
+
+def _parts(percent: int) -> Iterator[str]:
+    tens, units = divmod(percent, 10)
+    yield _digits(1, 9 if tens else units)
+    if tens > 1:
+        yield f"{_digits(1, tens - 1)}[0-9]"
+    if tens:
+        yield f"{tens}{_digits(0, units)}"
+
+
+def _digits(first: int, last: int) -> str:
+    return str(first) if first == last else f"[{first}-{last}]"
+
+
+# How a route that is found says how many buckets it takes.
+PATTERNS: Final[Mapping[str, int]] = {pattern(percent): percent for percent in range(1, BUCKETS)}

@@ -59,12 +59,16 @@ class Cohort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Desired(msgspec.Struct, frozen=True, kw_only=True):
-    """What a flag should be. Below 100 % the share is by targeting key and anonymous requests stay off; 100 % is every request."""
+    """What a flag should be. Below 100 % the share is by targeting key and anonymous requests stay off; 100 % is every request.
+
+    `group` is the group id of the bucket rule where a route goes by it as well; empty leaves it to the provider.
+    """
 
     percent: int
     gate: Gate | None = None
     cohorts: tuple[Cohort, ...] = ()
     stickiness: str = "targetingKey"
+    group: str = ""
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,7 +143,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider can do, so that validation can refuse a spec before the first write.
 
     `stickiness` are the words that every such source knows; with `context_fields` any field of the SDK's context may be named too.
-    `operators` are those that constraints of cohorts may have, `segments` whether a cohort may be one of the provider's own.
+    `operators` are those that constraints of cohorts may have, `segments` whether a cohort may be one of the provider's own. `buckets`: its
+    SDKs choose people by the rule of `flags.buckets` and a group that we name, so that a route can choose the same.
     """
 
     name: str
@@ -152,6 +157,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     context_fields: bool = False
     operators: tuple[str, ...] = ()
     segments: bool = False
+    buckets: bool = False
 
 
 def settled(desired: Desired, on_promotion: OnPromotion) -> Desired | None:
@@ -159,4 +165,4 @@ def settled(desired: Desired, on_promotion: OnPromotion) -> Desired | None:
     if on_promotion == "Remove":
         return None
     percent = 100 if on_promotion == "Open" else desired.percent
-    return Desired(percent=percent, gate=None, cohorts=desired.cohorts, stickiness=desired.stickiness)
+    return msgspec.structs.replace(desired, percent=percent, gate=None)

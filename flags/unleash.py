@@ -84,6 +84,7 @@ class UnleashProvider:
             context_fields=True,
             operators=OPERATORS,
             segments=True,
+            buckets=True,
         )
 
     async def read(self, flag: FlagRef) -> State:

@@ -73,7 +73,7 @@ def _arm(
 ) -> Arm:
     # `default` sticks by userId too, and lets requests without any id in; at 100 % that is what is meant.
     stickiness = "default" if percent == 100 else sticky_field(desired)
-    parameters = {"rollout": str(percent), "stickiness": stickiness, "groupId": flag.key, WORD: f"{mark}@{percent}"}
+    parameters = {"rollout": str(percent), "stickiness": stickiness, "groupId": desired.group or flag.key, WORD: f"{mark}@{percent}"}
     return Arm(role=role, percent=percent, parameters=parameters, constraints=constraints, segments=segments)
 
 

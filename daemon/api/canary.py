@@ -14,6 +14,7 @@ from daemon.api.fields import Duration, FlagKey, LocalRef, Margin, Model, Name, 
 from daemon.api.gates import ReleaseGate, StepGate
 from daemon.api.routers import CustomRouter, RouteRef
 
+HeaderName = Annotated[str, msgspec.Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9-]+$")]
 HttpMethod = Literal["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"]
 EventKind = Literal["Started", "Step", "Paused", "Promoted", "RolledBack", "Inconclusive", "FlagDue", "Observed"]
 
@@ -31,6 +32,16 @@ class ServiceRef(Model, frozen=True, kw_only=True):
 
     name: ObjectName
     port: Annotated[int | str | None, doc("Port number or name; needed only where the Service has several.")] = None
+
+
+class UserBuckets(Model, frozen=True, kw_only=True):
+    """Which users are first, where a flag of mode Aligned is to meet the same ones as the new pods."""
+
+    header: Annotated[
+        HeaderName | None,
+        doc("Request header with the user's bucket, 1 to 100, which the edge sets on every request. Default X-Linnet-Bucket."),
+    ] = None
+    group: Annotated[FlagKey | None, doc("Group id that the edge and the flags compute the bucket with. Default linnet.")] = None
 
 
 class Traffic(Model, frozen=True, kw_only=True):
@@ -51,6 +62,9 @@ class Traffic(Model, frozen=True, kw_only=True):
     identity: Annotated[
         Literal["Auto", "Isolated", "Shared"] | None,
         doc("Isolated: only a route reaches canary pods. Shared: they keep the labels of stable.", planned_values=("Shared",)),
+    ] = None
+    buckets: Annotated[
+        UserBuckets | None, doc("How the edge names a user's bucket; weights are shares of users as soon as a flag is Aligned.")
     ] = None
     drain: Annotated[
         Duration | None,
@@ -197,8 +211,9 @@ class Flag(Model, frozen=True, kw_only=True):
     mode: Annotated[
         Literal["Gated", "Aligned", "Independent"] | None,
         doc(
-            "Gated: only requests on canary pods can see the flag. Independent: its shares are of all users, on every pod.",
-            planned_values=("Aligned",),
+            "Gated: only requests on canary pods can see the flag. Aligned: the same users get the new pods and the flag, by the bucket that "
+            "the edge puts into a header; without a share of its own the flag has the weight. Independent: its shares are of all users, on "
+            "every pod."
         ),
     ] = None
     stickiness: Annotated[

@@ -239,6 +239,18 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             message="nothing says whose requests: give it headers, cookies or query",
         ),
     ),
+    "Flag": (
+        Rule(
+            rule="!has(self.mode) || self.mode != 'Aligned' || !has(self.cohorts) || size(self.cohorts) == 0",
+            message="the route cannot tell who is in a cohort: an aligned flag has none; remove them, or use Gated",
+            field=".cohorts",
+        ),
+        Rule(
+            rule="!has(self.mode) || self.mode != 'Aligned' || !has(self.stickiness) || !(self.stickiness in ['default', 'random'])",
+            message="each SDK chooses for itself, and the edge cannot follow; name the field whose value the edge knows",
+            field=".stickiness",
+        ),
+    ),
     "FlagCohort": (
         Rule(
             rule="has(self.segment) || (has(self.constraints) && size(self.constraints) > 0)",

@@ -54,7 +54,7 @@ def _falling(flag: Flag, one: FlagStep, path: str, highest: dict[tuple[str, str]
 
     Everyone's share behind a gate may fall: what people have is weight times share, and the weight rises.
     """
-    shares = [] if one.percent is None or flag.mode != "Independent" else [(EVERYONE, one.percent, f"{path}.percent")]
+    shares = [] if one.percent is None or flag.mode in (None, "Gated") else [(EVERYONE, one.percent, f"{path}.percent")]
     shares += [(c.name, c.percent, f"{path}.cohorts[{i}].percent") for i, c in enumerate(one.cohorts or [])]
     for name, percent, where in shares:
         before, there = highest.get((one.name, name), (0, ""))

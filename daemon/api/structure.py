@@ -26,7 +26,6 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
 # What works today instead of what is planned.
 INSTEAD: Final[dict[lists.Key, str]] = {
     ("StepMatch", "cohort"): "name a header or cookie that your app gives them",
-    ("Flag", "mode"): "use Gated or Independent",
     ("Traffic", "identity"): "use Isolated, or mode PodRatio",
     ("Strategy", "baseline"): "use Stable",
     ("Strategy", "placement"): "use SideBySide",

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from daemon.api import bluegreen, names, observing, picks, rules
+from daemon.api.aligned import aligned_faults
 from daemon.api.analysis import AnalysisTemplateSpec
 from daemon.api.analysis_faults import analysis_faults, args_faults, template_faults, templates_only_faults
 from daemon.api.bounds import port_faults, positive
@@ -135,6 +136,7 @@ def _release(spec: ReleaseSpec, path: str) -> Errors:
     if isinstance(spec, CanaryProfileSpec) and spec.flags:
         yield from _undeclared(spec.steps or [], [flag.name for flag in spec.flags], f"{path}.steps")
     yield from picks.pick_faults(spec, f"{path}.steps")
+    yield from aligned_faults(spec, path)
     yield from bluegreen.faults(spec, path)
     yield from observing.faults(spec, path)
     if spec.strategy is not None:

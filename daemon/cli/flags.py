@@ -182,7 +182,8 @@ async def _who(cluster: Cluster, system: System, target: str, user: str, propert
     if not uses:
         there = ", ".join(use.name for use in resolved.flags) or "none"
         raise CliError(f"--flag {only}: {canary.name} has no such flag; there are: {there}" if only else f"{canary.name} has no flags")
-    found = [(use, membership(use.key, _now(canary, resolved, use), user, properties)) for use in uses]
+    desired = [(use, _now(canary, resolved, use)) for use in uses]
+    found = [(use, membership(flag.group or use.key, flag, user, properties)) for use, flag in desired]
     if output == "json":
         import msgspec
 

@@ -9,6 +9,7 @@ import msgspec
 
 from analyzers.sources import SOURCES
 from daemon.api import names
+from daemon.api.aligned import bucket_header
 from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import CanarySpec, Metric
 from daemon.api.defaults import effective, is_restarts, merge
@@ -281,6 +282,7 @@ class Resolver:
             kind=kind,
             custom=described,
             picks=picks_of(spec.steps or []),
+            buckets=bucket_header(spec),
         )
 
     def _port(self, spec: CanarySpec, service: Service, problems: list[Problem]) -> int | None:
@@ -342,6 +344,8 @@ class Resolver:
             return [_needs_route("a scale step")]
         if pod_ratio and picks_of(spec.steps or []):
             return [_needs_route("a match or mirror step")]
+        if pod_ratio and bucket_header(spec):
+            return [_needs_route("a flag of mode Aligned")]
         if pod_ratio and is_blue_green(spec):
             return [_needs_route("blue-green")]
         found = preflight.foreign_controller(deployment) + preflight.pod_shape(template)

@@ -7,7 +7,7 @@ waits for. What falls apart under a step that stood gets its own time to come ba
 from functools import partial
 from typing import Final
 
-from daemon.rollout import floor, lockstep, promotion, ramp, rollback, sentence
+from daemon.rollout import aligning, floor, lockstep, promotion, ramp, rollback, sentence
 from daemon.rollout.capacity import pods_for, ratio_pods, ratio_share
 from daemon.rollout.clock import stamp
 from daemon.rollout.model import EnsureCanary
@@ -102,12 +102,15 @@ def _route_back(turn: Turn) -> bool:
 def reach(turn: Turn) -> bool:
     """Brings about what the plan says comes next; True once the whole exposure of the step stands and is seen."""
     weight = ramp.aim(turn)
-    if any((r.weight or 0) > weight for r in turn.seen.routes) and promotion.taken_back(turn) is None:
-        promotion.hold_weight(turn, weight)  # less waits for nothing
     flags = lockstep.driven(turn, turn.flags, ramp.flags_due(turn, weight))
+    falls = any((r.weight or 0) > weight for r in turn.seen.routes) and promotion.taken_back(turn) is None
+    if falls and not aligning.flags_first(turn, weight, flags):
+        promotion.hold_weight(turn, weight)  # less waits for nothing else
     for_step = forward(weight=None if turn.plan.flags_only else weight, flags=flags)
     if walk(for_step, partial(_attempt, turn)):
         return True
+    if not falls and turn.status.phase != "RollingBack":
+        aligning.trail(turn)
     if turn.overdue and turn.waiting is not None and turn.waiting.reason in FLAGS:
         rollback.begin(turn, "FlagTimeout", f"{turn.waiting.message}, for too long")
     return False

@@ -18,19 +18,26 @@ Pairs = tuple[tuple[str, str], ...]
 
 
 class Pick(msgspec.Struct, frozen=True, kw_only=True):
-    """All conditions must hold; or a share of the requests of some methods is copied, and the answers are thrown away."""
+    """All conditions must hold; or a share of the requests of some methods is copied, and the answers are thrown away.
+
+    No step asks for buckets: they are how a route writes the weight where the same users get a flag.
+    """
 
     headers: Pairs = ()
     cookies: Pairs = ()
     query: Pairs = ()
     mirror: int = 0  # percent
     methods: tuple[str, ...] = ()
+    buckets: int = 0  # the users in buckets 1 to this, as the header `by` says
+    by: str = ""
 
     @property
     def words(self) -> str:
         """As people read it, and as the status remembers it."""
         if self.mirror:
             return f"{COPIES} {self.mirror} % of {_listed(self.methods)} requests"
+        if self.buckets:
+            return f"users in buckets 1 to {self.buckets} by header {self.by}"
         said = [f"header {n}: {v}" for n, v in self.headers]
         said += [f"cookie {n}={v}" for n, v in self.cookies]
         said += [f"query {n}={v}" for n, v in self.query]

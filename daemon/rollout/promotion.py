@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from daemon.api.status import PromotionStage, RouteStatus
-from daemon.rollout import checks, returning, rollback, sentence
+from daemon.rollout import aligning, checks, returning, rollback, sentence
 from daemon.rollout.capacity import balanced, pods_for, settle_sizes, weight_for
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
@@ -198,6 +198,7 @@ def _keep_share(turn: Turn) -> None:
     if not turn.seen.pod_ratio and (turn.canary is None or turn.canary.replicas < wanted):
         turn.do(EnsureCanary(revision=rollout.revision, replicas=wanted))
     seized = taken_back(turn)
+    aligning.trail(turn)
     if seized is None:
         hold_weight(turn, rollout.weight_reached)
     else:

@@ -90,13 +90,13 @@ def hold_at_most(turn: Turn) -> None:
 def flags_due(turn: Turn, weight: int) -> Mapping[str, Desired]:
     """The shares of the step at this weight.
 
-    What only the canary's requests can see climbs with them, so that no flag meets half of the traffic at once; what reaches others too
+    What only the canary's users can see climbs with them, so that no flag meets half of the traffic at once; what reaches others too
     waits for the step's whole weight. Less is due at once.
     """
-    step = turn.step
+    due = {name: shares.within(asked, weight) for name, asked in turn.step.flags.items()}
     if not ramped(turn) or weight >= top(turn):
-        return step.flags
-    return {name: asked if asked.gate is not None else _lowered(turn, name, asked) for name, asked in step.flags.items()}
+        return due
+    return {name: asked if asked.gate is not None or asked.group else _lowered(turn, name, asked) for name, asked in due.items()}
 
 
 def _lowered(turn: Turn, name: str, asked: Desired) -> Desired:

@@ -17,8 +17,8 @@ Shares = Mapping[str, int]  # by cohort; EVERYONE is everyone's
 WHOLE = 100
 
 
-def unreached(flag: Flag) -> Desired:
-    """The flag before any step: all of its cohorts are known, and nobody has it."""
+def unreached(flag: Flag, group: str) -> Desired:
+    """The flag before any step: all of its cohorts are known, and nobody has it. `group`: of the buckets that an aligned flag shares."""
     return Desired(
         percent=0,
         gate=Gate() if flag.mode in (None, "Gated") else None,
@@ -34,15 +34,16 @@ def unreached(flag: Flag) -> Desired:
             for cohort in flag.cohorts or []
         ),
         stickiness=flag.stickiness or "targetingKey",
+        group=group if flag.mode == "Aligned" else "",
     )
 
 
-def by_step(flags: Sequence[Flag], steps: Sequence[Step]) -> list[dict[str, Desired]]:
+def by_step(flags: Sequence[Flag], steps: Sequence[Step], group: str) -> list[dict[str, Desired]]:
     """Every flag at every step. A flag that no step names is simply on for the canary: its exposure is the weight."""
-    base = {flag.name: unreached(flag) for flag in flags}
+    base = {flag.name: unreached(flag, group) for flag in flags}
     mentioned = {f.name for step in steps for f in step.flags or []}
     now: dict[str, dict[str, int]] = {name: {} for name in base}
-    found = []
+    found, weight = [], 0
     for index, step in enumerate(steps):
         named = [f for f in step.flags or [] if f.name in base]
         for one in named:
@@ -50,8 +51,14 @@ def by_step(flags: Sequence[Flag], steps: Sequence[Step]) -> list[dict[str, Desi
             now[one.name] |= changes if one.percent is None else {**changes, EVERYONE: one.percent}
         if not named and (index == 0 or step.weight is not None):
             now |= {name: {EVERYONE: WHOLE} for name in base if name not in mentioned}
-        found.append({name: at(base[name], shares) for name, shares in now.items()})
+        weight = weight if step.weight is None else step.weight
+        found.append({name: within(at(base[name], shares), weight) for name, shares in now.items()})
     return found
+
+
+def within(flag: Desired, weight: int) -> Desired:
+    """An aligned flag reaches nobody whom this weight does not; any other as it is."""
+    return at(flag, {EVERYONE: min(flag.percent, weight)}) if flag.group else flag
 
 
 def at(flag: Desired, shares: Shares, *, gated: bool | None = None) -> Desired:

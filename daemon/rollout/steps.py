@@ -4,13 +4,14 @@ In the spec what a step does not name carries over from the one before; here eve
 step can be entered from anywhere (a restart, a skip) without looking back.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain
 from typing import Final, Literal, get_args
 
 import msgspec
 
+from daemon.api.aligned import bucket_group
 from daemon.api.bluegreen import is_blue_green
 from daemon.api.canary import CanarySpec, Flag, Outcome, Step
 from daemon.api.defaults import effective
@@ -80,6 +81,7 @@ class FlagPlan(Fact, frozen=True, kw_only=True):
     on_drift: OnDrift | None = None
     remove_after: float | None = None  # seconds from the promotion to the first reminder
     unreached: Desired = Desired(percent=0)  # with its cohorts, and nobody in
+    follows: bool = False  # an aligned flag that no step names: its share is the weight, whatever that is
 
 
 class RolloutPlan(Fact, frozen=True, kw_only=True):
@@ -128,12 +130,13 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
     if traffic is None or analysis is None or outcomes is None:  # effective() fills all
         raise ValueError("effective spec without traffic or analysis")
     steps = _steps(full)
+    named = {flag.name for step in full.steps or [] for flag in step.flags or []}
     by_evidence = full.strategy is not None and full.strategy.ramp == "Adaptive" and analysis.judge != "TemplatesOnly"
     return RolloutPlan(
         steps=steps,
         ramp=rungs(s.weight for s in steps) if by_evidence else (),
         bake=parse_duration(analysis.bake) if analysis.bake else 0.0,
-        flags=tuple(_flag(f) for f in full.flags or []),
+        flags=tuple(_flag(f, bucket_group(full), named) for f in full.flags or []),
         deadline=parse_duration(analysis.deadline or "1h"),
         progress=parse_duration(full.progress_deadline or "10m"),
         drain=parse_duration(traffic.drain or "10s"),
@@ -154,14 +157,15 @@ def _plan(encoded: bytes, gitops: bool) -> RolloutPlan:  # noqa: FBT001 - the ke
     )
 
 
-def _flag(flag: Flag) -> FlagPlan:
+def _flag(flag: Flag, group: str, named: Collection[str]) -> FlagPlan:
     return FlagPlan(
         name=flag.name,
         on_promotion=_kept(flag.on_promotion),
         mode=flag.mode or "Gated",
         on_drift=flag.on_drift,
         remove_after=parse_duration(flag.remove_after) if flag.remove_after else None,
-        unreached=shares.unreached(flag),
+        unreached=shares.unreached(flag, group),
+        follows=flag.mode == "Aligned" and flag.name not in named,
     )
 
 
@@ -194,7 +198,7 @@ def _steps(spec: CanarySpec) -> tuple[StepPlan, ...]:
     plans: list[StepPlan] = []
     weight, pods = 0, 100 if is_blue_green(spec) else 0
     pick: Pick | None = None
-    flags = shares.by_step(spec.flags or [], spec.steps or [])
+    flags = shares.by_step(spec.flags or [], spec.steps or [], bucket_group(spec))
     for index, step in enumerate(spec.steps or []):
         if step.weight is not None:
             weight = step.weight

@@ -71,7 +71,10 @@ class Turn:
         steps = self.plan.steps
         step = steps[min(self.rollout.step, len(steps) - 1)]
         given = self.rollout.weight_set
-        return step if given is None else msgspec.structs.replace(step, weight=given)
+        if given is None:
+            return step
+        flags = {name: msgspec.structs.replace(f, percent=given) if self.flag_plan(name).follows else f for name, f in step.flags.items()}
+        return msgspec.structs.replace(step, weight=given, flags=flags)
 
     @property
     def last_step(self) -> bool:

@@ -13,6 +13,7 @@ from daemon.rollout.pick import Pick
 from daemon.traffic.dialect import Backend, Dialect, Rank, Rule, Rules
 from daemon.traffic.httproute import cookie
 from daemon.traffic.router import RouteObject
+from flags.buckets import pattern
 
 
 def accepted(proxy: RouteObject) -> tuple[bool, str]:
@@ -32,9 +33,11 @@ def narrow(route: Rule, pick: Pick, stable: Backend, canary: Backend) -> Rule | 
     canary.pop("weight", None)  # alone, it has everything
     known = route.get("conditions") or []
     taken = {str((c.get(kind) or {}).get("name", "")).lower() for c in known for kind in ("header", "queryParameter")}
-    if taken & {name.lower() for name, _ in (*pick.headers, *pick.query)} or (pick.cookies and "cookie" in taken):
+    wanted = {name.lower() for name in (*dict(pick.headers), *dict(pick.query), pick.by) if name}
+    if taken & wanted or (pick.cookies and "cookie" in taken):
         return None
     more = [{"header": {"name": name, "exact": value}} for name, value in pick.headers]
+    more += [{"header": {"name": pick.by, "regex": pattern(pick.buckets)}}] if pick.buckets else []
     more += [{"header": {"name": "Cookie", "regex": cookie(*c)}} for c in pick.cookies]
     more += [{"queryParameter": {"name": name, "exact": value}} for name, value in pick.query]
     mirrors = [s for s in route.get("services") or () if s.get("mirror")]

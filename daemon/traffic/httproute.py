@@ -16,6 +16,7 @@ from daemon.traffic.dialect import Backend, Rank, Rule, Rules
 from daemon.traffic.gatewayapi import dialect
 from daemon.traffic.picking import pairs
 from daemon.traffic.router import RouteObject
+from flags.buckets import pattern
 
 CONTOUR, TRAEFIK = "projectcontour.io/gateway-controller", "traefik.io/gateway-controller"
 REPORTED: Final = (  # by their conformance reports for Gateway API 1.5 and 1.6
@@ -26,6 +27,7 @@ REPORTED: Final = (  # by their conformance reports for Gateway API 1.5 and 1.6
 KNOWN: Final = {
     "a query": (CONTOUR, TRAEFIK, *REPORTED),
     "a cookie": (CONTOUR, TRAEFIK),  # no report speaks of regular expressions
+    "buckets of users": (CONTOUR, TRAEFIK),  # nor for any other header
     "copies of requests": (CONTOUR, *REPORTED),
     "copies of a share of the requests": REPORTED,  # Contour copies all of them, whatever the percent says: seen
 }
@@ -58,6 +60,7 @@ def _by_method(matches: Sequence[dict[str, Any]], pick: Pick) -> Iterator[dict[s
 
 def _by_content(matches: Sequence[dict[str, Any]], pick: Pick) -> Iterator[dict[str, Any]]:
     headers = [{"type": "Exact", "name": name, "value": value} for name, value in pick.headers]
+    headers += [{"type": "RegularExpression", "name": pick.by, "value": pattern(pick.buckets)}] if pick.buckets else []
     headers += [{"type": "RegularExpression", "name": "Cookie", "value": cookie(*c)} for c in pick.cookies]
     query = [{"type": "Exact", "name": name, "value": value} for name, value in pick.query]
     for match in matches:
@@ -102,6 +105,7 @@ def cannot(route: RouteObject, pick: Pick) -> str:
     asked = {
         "a query": pick.query,
         "a cookie": pick.cookies,
+        "buckets of users": pick.buckets,
         "copies of requests": pick.mirror,
         "copies of a share of the requests": pick.mirror % ALL,
     }

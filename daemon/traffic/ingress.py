@@ -22,6 +22,7 @@ from daemon.kube.resources import custom
 from daemon.kube.store import Store
 from daemon.rollout.model import Problem, RouteView
 from daemon.rollout.pick import ELSE, Pick
+from daemon.traffic.bucketing import INSTEAD, widest
 from daemon.traffic.ingressrules import Path, clashes, paths_of, rules_for
 from daemon.traffic.router import RouteObject, RouterError, Scope
 from daemon.traffic.settling import Settling, last_manager
@@ -68,7 +69,7 @@ class IngressRouter:
             return [_problem("RouteMissing", f"{scope.route} does not exist", "create it, or correct spec.traffic.routes")]
         found = _marked(route, scope) or self._class(route, scope) or _backends(route, scope)
         if found is None:
-            found = self._taken(route, scope) or next((p for p in map(_unpickable, scope.picks) if p is not None), None)
+            found = self._taken(route, scope) or next((p for p in map(_unpickable, (*scope.picks, *widest(scope))) if p is not None), None)
         return [] if found is None else [found]
 
     def _class(self, route: RouteObject, scope: Scope) -> Problem | None:
@@ -230,6 +231,8 @@ def _marks(pick: Pick | None) -> dict[str, str]:
 
 def _unpickable(pick: Pick) -> Problem | None:
     """The dialect knows one header with its value, or one cookie that says `always`; both together would be either."""
+    if pick.buckets:
+        return _problem("RouteCannotPick", f"the canary annotations of an Ingress know no {pick.words}", INSTEAD)
     if pick.mirror or pick.query:
         message = f"the canary annotations of an Ingress know no {pick.words}"
     elif len(pick.headers) + len(pick.cookies) > 1:

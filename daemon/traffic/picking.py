@@ -20,7 +20,7 @@ from daemon.traffic.router import RouteObject, Scope
 
 def picks_here(dialect: Dialect, scope: Scope, undo: Iterable[RestoreEntry] = ()) -> bool:
     """Whether rules of ours may be in this route: its release wants some, or the undo log tells of them."""
-    return dialect.rules is not None and (bool(scope.picks) or any(e.pointer == dialect.rules.path for e in undo))
+    return dialect.rules is not None and (bool(scope.picks or scope.buckets) or any(e.pointer == dialect.rules.path for e in undo))
 
 
 def all_rules(rules: Rules, route: RouteObject) -> list[Rule]:
@@ -87,9 +87,9 @@ def write(dialect: Dialect, splits: Sequence[Split], route: RouteObject, scope: 
 
 
 def fault(
-    dialect: Dialect, splits: Sequence[Split], route: RouteObject, others: Iterable[RouteObject], scope: Scope
+    dialect: Dialect, splits: Sequence[Split], route: RouteObject, others: Iterable[RouteObject], scope: Scope, picks: Iterable[Pick]
 ) -> tuple[str, str] | None:
-    """Why one of the picks cannot be had on this route, and the way out."""
+    """Why one of these picks cannot be had on this route, and the way out."""
     rules = dialect.rules
     if rules is None:
         return (
@@ -98,7 +98,7 @@ def fault(
         )
     if ours(dialect, route, scope):
         return f"{scope.route} has a rule of its own for Service {scope.canary}", "remove that rule: a match or mirror step makes its own"
-    for pick in scope.picks:
+    for pick in picks:
         cannot = rules.cannot(route, pick)
         if cannot:
             return f"{scope.route}: {cannot}", "ask for something that this route can tell, or take a step with a small weight"

@@ -35,6 +35,7 @@ class Scope(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "HTTPRoute"
     custom: CustomRouter | None = None  # how the owner describes a kind that is not in the registry
     picks: tuple[Pick, ...] = ()  # what the steps want to reach the canary beside its weight
+    buckets: str = ""  # the header by which the weight is a share of users and not of requests; empty: at random
 
     @property
     def route(self) -> str:

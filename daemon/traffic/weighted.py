@@ -17,7 +17,7 @@ from daemon.kube.patch import Operation, parts_of
 from daemon.kube.store import Store
 from daemon.rollout.model import Problem, RouteView
 from daemon.rollout.pick import Pick
-from daemon.traffic import picking
+from daemon.traffic import bucketing, picking
 from daemon.traffic.dialect import Dialect, Split, recorded, service_of, share, splits_of, unweigh, weigh
 from daemon.traffic.router import RouteObject, RouterError, Scope
 from daemon.traffic.settling import Settling, last_manager
@@ -54,10 +54,10 @@ class WeightedRouter:
         if not splits:
             message = f"no rule of {scope.route} names Service {scope.stable}"
             return [Problem(reason="RouteWithoutService", message=message, way_out="add it as a backend, or name the right route")]
-        if scope.picks:
-            found = picking.fault(self._dialect, splits, route, self._store, scope)
+        for picks, way_out in ((scope.picks, ""), (bucketing.widest(scope), bucketing.INSTEAD)):
+            found = picking.fault(self._dialect, splits, route, self._store, scope, picks) if picks else None
             if found is not None:
-                return [Problem(reason="RouteCannotPick", message=found[0], way_out=found[1])]
+                return [Problem(reason="RouteCannotPick", message=found[0], way_out=way_out or found[1])]
         if any(split.others(self._dialect) for split in splits):
             more = f"splits a rule between more than {scope.stable} and {scope.canary}: such a split is not in this version"
             return [Problem(reason="RouteSplitAlready", message=f"{scope.route} {more}", way_out="give the Service a rule of its own")]
@@ -75,6 +75,9 @@ class WeightedRouter:
         weight: int | None = max(weights, default=0)
         if (not ours and not weight) or (missing and not weight):
             weight = None
+        picked = picking.picked(self._dialect, splits, route, scope) if picks else ""
+        if scope.buckets:
+            weight, picked = bucketing.seen(self._dialect, splits, route, scope, weight, picked)
         accepted, problem = self._accepted(route)
         if not splits:
             problem = f"no rule names Service {scope.stable}"
@@ -87,7 +90,7 @@ class WeightedRouter:
             accepted=accepted,
             problem=problem,
             manager=self._last_manager(route),
-            picked=picking.picked(self._dialect, splits, route, scope) if picks else "",
+            picked=picked,
         )
 
     def _splits(self, route: RouteObject, scope: Scope, *, picks: bool) -> list[Split]:
@@ -126,6 +129,7 @@ class WeightedRouter:
         route = self._get(scope)
         picks = picking.picks_here(self._dialect, scope)
         splits = self._splits(route, scope, picks=picks)
+        weight, pick = bucketing.spelled(scope, weight, pick)
         operations = [o for split in splits for o in weigh(self._dialect, split, scope, weight)]
         if picks:
             operations += picking.write(self._dialect, splits, route, scope, pick)

@@ -21,6 +21,7 @@ COOKIE: Final = Pick(cookies=(("beta", "yes.1"),))
 ALWAYS: Final = Pick(cookies=(("beta", "always"),))
 QUERY: Final = Pick(query=(("canary", "1"),))
 SEVERAL: Final = Pick(headers=(("x-group", "staff"), ("x-lab", "7")), query=(("canary", "1"),))
+BUCKETS: Final = Pick(buckets=37, by="X-Linnet-Bucket")
 COPIES: Final = Pick(mirror=100, methods=SAFE)
 
 
@@ -132,7 +133,7 @@ PLANES: Final = (
         router="HTTPRoute",
         gateway="gateway",
         objects=_http_route(_TRAEFIK_PARENT),
-        picks=(HEADER, COOKIE, QUERY, SEVERAL),
+        picks=(HEADER, COOKIE, QUERY, SEVERAL, BUCKETS),
     ),
     Plane(name="TraefikService on Traefik", router="TraefikService", gateway="own_gateway", objects=_traefik_service),
     Plane(
@@ -150,7 +151,7 @@ PLANES: Final = (
         router="HTTPProxy",
         gateway="contour",
         objects=_http_proxy,
-        picks=(HEADER, COOKIE, QUERY, SEVERAL),
+        picks=(HEADER, COOKIE, QUERY, SEVERAL, BUCKETS),
         stops=True,
     ),
     Plane(name="HTTPProxy on Contour, described", router="HTTPProxy", gateway="contour", objects=_http_proxy, custom=AS_PROXY, stops=True),
@@ -160,7 +161,7 @@ PLANES: Final = (
         router="HTTPRoute",
         gateway="contour",
         objects=_http_route(dict(CONTOUR)),
-        picks=(HEADER, COOKIE, QUERY, SEVERAL, COPIES),
+        picks=(HEADER, COOKIE, QUERY, SEVERAL, BUCKETS, COPIES),
         stops=True,
     ),
 )

@@ -43,14 +43,16 @@ Every router moves weights in whole percents, 0 and 100 among them.
 
 ## Match and mirror
 
-Which requests a `match` or `mirror` step can pick. **Tried** means, on a real gateway: all of 40 requests that match reach the canary, and
+Which requests a `match` or `mirror` step can pick, and which route can send the [users of a flag](../how-to/flags-aligned.md) to the canary
+(buckets of users). **Tried** means, on a real gateway: all of 40 requests that match reach the canary, and
 none of 40 of each sort that nearly match (another value, a part of the conditions, a cookie whose name or value only contains it); of a mirror,
 a copy of each request reaches the canary and none of a `POST`; clients get the other version's answer; all by the versions' own request log.
 
 """
 REST: Final = """
 A header with its exact value is core of the Gateway API, so it is not refused on any gateway. Istio, Envoy Gateway and Cilium pass a query, copies
-and copies of a share in their conformance reports, and are trusted with them; a cookie needs a regular expression, of which no report speaks. Contour
+and copies of a share in their conformance reports, and are trusted with them; a cookie or buckets
+need a regular expression, of which no report speaks. Contour
 copies all requests, whatever the percent says, so a share is refused there. Any other gateway, and every other kind of route, is refused with
 `RouteCannotPick` before anything starts.
 """
@@ -76,6 +78,8 @@ def _picked(pick: Pick) -> str:
     """By what, without the values."""
     if pick.mirror:
         return f"copies of {pick.mirror} %"
+    if pick.buckets:
+        return "buckets of users"
     kinds = {"header": pick.headers, "cookie": pick.cookies, "query": pick.query}
     said = [f"{len(asked)} headers" if len(asked) > 1 else kind for kind, asked in kinds.items() if asked]
     return " and ".join(said) + (" with the value always" if pick == ALWAYS else "")

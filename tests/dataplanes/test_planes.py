@@ -276,6 +276,7 @@ async def _taken_back(stand: Stand) -> None:
 def _asking(pick: Pick) -> tuple[str, str]:
     """How a client shows that it is meant: query and more lines of the head."""
     fields = "".join(f"{name.title()}: {value}\r\n" for name, value in pick.headers)
+    fields += f"{pick.by}: {pick.buckets}\r\n" if pick.buckets else ""
     fields += "".join(f"Cookie: a=b; {name}={value}; c=d\r\n" for name, value in pick.cookies)
     return "".join(f"?{name}={value}" for name, value in pick.query), fields
 
@@ -285,6 +286,8 @@ def _nearly(pick: Pick) -> Iterator[tuple[str, str]]:
     yield "", ""
     if pick.headers:
         yield "", f"{pick.headers[0][0]}: other\r\n"
+    for other in (pick.buckets + 1, 100, 10 * pick.buckets, f"0{pick.buckets}") if pick.buckets else ():
+        yield "", f"{pick.by}: {other}\r\n"
     if pick.cookies:
         name, value = pick.cookies[0]
         yield "", f"Cookie: x{name}={value}; {name}={value}0\r\n"

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from daemon.traffic.httproute import TRAEFIK
+from flags.buckets import pattern
 from tests.testbed.unleash import ADMIN, BACKEND, PROJECT, Unleash
+from tests.unit.control.cluster import ROUTES
 from tests.unit.control.world import Object, World, a_world, linnet
 from tests.witness.flaglog import FlagLog
 
@@ -154,3 +157,29 @@ async def test_a_write_to_unleash_counts_once_it_has_settled(world: World, unlea
     await soon(lambda: rollouts(unleash, flag) == ["40"], "it is written")
     await world.until(lambda: (world.status().get("waiting") or {}).get("reason") == "FlagSettling", "it waits")
     assert "exposedAt" not in world.status()["rollout"]
+
+
+async def test_the_header_and_group_of_the_spec_reach_route_and_flag(world: World, unleash: Unleash, flag: str) -> None:
+    """Aligned: a rule for the buckets 1 to 20 of that header, and a strategy for 20 % of that group, without a gate; then neither."""
+    buckets = {"header": "X-Edge-Bucket", "group": "shop-users"}
+    steps = [{"weight": 20, "dwell": {"minDuration": "1ms"}}, {"pause": {}}]
+    world.gateway.controller = TRAEFIK  # which is known to match patterns
+    spec = {"flags": [{"name": "new", "key": flag, "mode": "Aligned"}], "steps": steps, "traffic": {"buckets": buckets}}
+    world.open(source(unleash, witness=True), canary_spec=spec)
+    await world.adopted()
+    before = world.get(ROUTES, "web")["spec"]
+    world.release("app:v2")
+    await exposed(world)
+    first, rule = world.get(ROUTES, "web")["spec"]["rules"]
+    assert [(b["name"], b["weight"]) for b in first["backendRefs"]] == [("web", 100), ("web-canary", 0)]
+    [told] = rule["matches"][0]["headers"]
+    assert told == {"type": "RegularExpression", "name": "X-Edge-Bucket", "value": pattern(20)}
+    assert [b["name"] for b in rule["backendRefs"]] == ["web-canary"]
+    [ours] = unleash.strategies(flag, "production")
+    shown = {key: ours["parameters"][key] for key in ("rollout", "stickiness", "groupId")}
+    assert (shown, ours["constraints"]) == ({"rollout": "20", "stickiness": "userId", "groupId": "shop-users"}, [])
+    assert world.status()["weight"] == 20
+    world.say("abort")
+    await world.phases("Held", "Idle")
+    assert world.get(ROUTES, "web")["spec"] == before
+    assert rollouts(unleash, flag) == ["0"]

@@ -61,6 +61,7 @@ FULL_CANARY: dict[str, Any] = {
             }
         ],
         "identity": "Auto",
+        "buckets": {"header": "X-Edge-Bucket", "group": "shop"},
         "drain": "20s",
     },
     "strategy": {"type": "Canary", "scaleDownDelay": "5m", "ramp": "Adaptive", "baseline": "Stable", "placement": "SideBySide"},

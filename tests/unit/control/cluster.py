@@ -93,6 +93,7 @@ class Gateway:
     def __init__(self, access: Access) -> None:
         self._api = access
         self.accepts: Callable[[Object], bool] = lambda _route: True
+        self.controller = "paper.test/gateway"
 
     def start(self) -> Iterable[Key]:
         return []
@@ -112,8 +113,7 @@ class Gateway:
         resolved = all(self._api.get("services", key[0], b["name"]) for b in backends)
         conditions = [self._condition(route, "Accepted", self.accepts(route)), self._condition(route, "ResolvedRefs", resolved)]
         parents = [
-            {"parentRef": ref, "controllerName": "paper.test/gateway", "conditions": conditions}
-            for ref in route["spec"].get("parentRefs") or []
+            {"parentRef": ref, "controllerName": self.controller, "conditions": conditions} for ref in route["spec"].get("parentRefs") or []
         ]
         if not _said(status_of(route).get("parents"), parents):
             self._api.update(ROUTES, route | {"status": {"parents": parents}}, subresource="status")

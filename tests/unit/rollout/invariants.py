@@ -9,7 +9,7 @@ from daemon.rollout import model as m
 from daemon.rollout.capacity import balanced, weight_for
 from daemon.rollout.clock import epoch
 from daemon.rollout.decide import decide
-from daemon.rollout.shares import bounded
+from daemon.rollout.shares import bounded, within
 from daemon.rollout.steps import StepPlan, plan_of
 from flags.plan import PATIENCE
 from tests.unit.rollout.world import World
@@ -30,6 +30,7 @@ def check_all(world: World, seen: m.Observed, before: CanaryStatus, decision: m.
         p3,
         p3_forward,
         p3_back,
+        both_or_neither,
         p3_pods,
         whole_steps,
         ceilings,
@@ -144,7 +145,7 @@ def p3_forward(world: World, seen: m.Observed, before: CanaryStatus, decision: m
     ready = seen.canary.available if seen.canary else 0
     if seen.routes and seen.workload is not None:
         assert weight_for(ready, seen.workload.replicas, weight) == weight, f"{rising} with {ready} pods"
-    wide = [a for a in rising if a.name in _wide(world)]
+    wide = [a for a in rising if a.name in _wide(world) - _aligned(world)]
     assert not wide or weight == _whole(world, rollout), f"{wide} at {weight} %, below the step's weight"
     assert not [f for f in seen.flags if f.error and not f.open], f"{rising} while a source is away"
 
@@ -157,6 +158,25 @@ def p3_back(world: World, seen: m.Observed, before: CanaryStatus, decision: m.De
     first = _before_the_weight(world, seen)
     zero = m.SetWeight(weight=0) in decision.actions
     assert not (zero and first and world.now < epoch(rollout.abort_at) + PATIENCE), f"traffic before {first}"
+
+
+def both_or_neither(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
+    """An aligned flag is never raised above what the route gives, and falls before a weight that is to be less, for five seconds at most."""
+    given = min((0 if r.picked else r.weight or 0 for r in seen.routes), default=0)
+    for action in decision.actions:
+        if isinstance(action, m.SetFlag) and action.name in _aligned(world):
+            stands = _flag(seen, action.name).percent or 0
+            assert action.percent <= max(given, 0 if action.percent > stands else stands - 1), f"{action} at {given} %"
+    wanted = decision.status.rollout.weight_wanted if decision.status.rollout is not None else None
+    if decision.status.phase not in EXPOSED or wanted is None or wanted >= given:
+        return
+    late = [f for f in _before_the_weight(world, seen) if f.name in _aligned(world) and (f.percent or 0) > wanted]
+    waiting = before.waiting
+    waited = waiting is not None and waiting.reason == "FlagFirst" and world.now - epoch(waiting.since or "") >= PATIENCE
+    pods = seen.canary.available if seen.canary else 0
+    carried = seen.workload is not None and weight_for(pods, seen.workload.replicas, given) == given
+    if late and not waited and carried:
+        assert not [a for a in decision.actions if isinstance(a, m.SetWeight) and a.weight < given], f"traffic before {late}"
 
 
 def p3_pods(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decision) -> None:
@@ -173,13 +193,14 @@ def whole_steps(world: World, seen: m.Observed, before: CanaryStatus, decision: 
     if decision.status.phase not in ("Progressing", "Paused", "Inconclusive"):
         return
     wanted = _step(world, rollout).flags
-    below = _wide(world) if _due(world, rollout) < _whole(world, rollout) else set()
+    due = _due(world, rollout)
+    below = _wide(world) - _aligned(world) if due < _whole(world, rollout) else set()
     status = {f.name: f for f in decision.status.flags}
     for view in seen.flags:
         if view.name in below:
             assert (view.percent or 0) <= wanted[view.name].percent, view
         elif not view.open:
-            asked = bounded(wanted[view.name], status.get(view.name))
+            asked = bounded(within(wanted[view.name], due), status.get(view.name))
             assert (view.percent, view.seen, view.error) == (asked.percent, True, ""), view
             assert {s.cohort: s.percent for s in view.cohorts} == {c.name: c.percent for c in asked.cohorts}, view
 
@@ -208,6 +229,8 @@ def falls(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Deci
     if judge.wanted_weight >= judge.weight or status.rollout is None or before.rollout is None:
         return
     if status.waiting is not None and status.waiting.reason in ("RouteTakenBack", "WorkloadMissing"):
+        return
+    if status.waiting is not None and status.waiting.reason == "FlagFirst" and world.now < epoch(status.waiting.since or "") + PATIENCE:
         return
     wish = judge.wanted_weight
     assert (status.rollout.weight_wanted or 0) <= wish
@@ -263,6 +286,10 @@ def _before_the_weight(world: World, seen: m.Observed) -> list[m.FlagView]:
 
 def _wide(world: World) -> set[str]:
     return {f.name for f in plan_of(world.spec_in_force(), gitops=False).flags if f.mode != "Gated"}
+
+
+def _aligned(world: World) -> set[str]:
+    return {f.name for f in plan_of(world.spec_in_force(), gitops=False).flags if f.mode == "Aligned"}
 
 
 def _flag(seen: m.Observed, name: str) -> m.FlagView:

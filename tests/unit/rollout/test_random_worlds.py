@@ -51,11 +51,12 @@ class Worlds(RuleBasedStateMachine):
         kinds = {r: draw(st.sampled_from(KINDS), label=r) for r in REVISIONS[1:]}
         image = draw(st.sampled_from(("", "shop:2")), label="image")  # of two of them: what failed may come back in other clothes
         spec: dict[str, Any] = {"on_rollback": draw(st.sampled_from(("Restore", "Hold")))}
-        flags = draw(st.sampled_from((0, 0, 1, 2)), label="flags")
+        flags, mode = draw(st.sampled_from((0, 0, 1, 2)), label="flags"), "Gated"
         if flags == 1:
             spec |= flagged()
         elif flags:
-            spec |= two_flags(draw(st.sampled_from(("Gated", "Aligned", "Independent")), label="mode"))
+            mode = draw(st.sampled_from(("Gated", "Aligned", "Independent")), label="mode")
+            spec |= two_flags(mode)
         adaptive = draw(st.booleans(), label="adaptive")
         if adaptive:
             spec["strategy"] = Strategy(ramp="Adaptive")
@@ -64,7 +65,7 @@ class Worlds(RuleBasedStateMachine):
         self.world = world(
             *(Version(r, judge=k, image=image if r in ("v2", "v4") else "") for r, k in kinds.items()),
             spec=spec,
-            routed=draw(st.booleans(), label="routed") or draw(st.booleans()) or "strategy" in spec,
+            routed=draw(st.booleans(), label="routed") or draw(st.booleans()) or adaptive or mode == "Aligned",
             recreate=draw(st.booleans(), label="recreate") and draw(st.booleans()),
             hpa=Autoscaler() if draw(st.booleans(), label="autoscaler") else None,
             replicas=draw(st.sampled_from((4, 1, 7)), label="replicas"),

@@ -36,10 +36,10 @@ def flagged(percents: tuple[int, ...] = (), on_promotion: Any = "Keep") -> dict[
 
 
 def two_flags(mode: Any = "Gated", on_promotion: Any = "Remove") -> dict[str, Any]:
-    """Two flags, each of a source of its own: the second one with another mode, rising and falling."""
+    """Two flags, each of a source of its own: the second one with another mode, rising and falling; aligned, as far as its weight."""
     steps = [
         Step(weight=w, flags=[FlagStep(name="new-checkout", percent=p), FlagStep(name="other", percent=q)], dwell=DWELL)
-        for w, p, q in ((5, 10, 50), (50, 60, 20))
+        for w, p, q in ((5, 10, 5 if mode == "Aligned" else 50), (50, 60, 20))
     ]
     return {"flags": [Flag(name="new-checkout"), Flag(name="other", mode=mode, on_promotion=on_promotion)], "steps": steps}
 
