@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -85,6 +86,10 @@ def wrong(answers: Sequence[dict[str, Any]], version: str, percent: int) -> list
     return [a for a in answers if not (a["version"] == version) == (a["flag"] is True) == within(GROUP, a["user"], percent)]
 
 
+def _agreed(edge: Edge, host: str, users: Sequence[str], percent: int) -> bool:
+    return not wrong(met(edge, host, users), "v2", percent)
+
+
 def test_a_user_has_the_new_pods_and_the_flag_or_neither(front: Shop, unleash: Unleash, edge: Edge) -> None:
     """20,000 requests at 1, 10 and 50 %: not one with half of it. Then the abort: flag first, then the route, by others' logs."""
     aligned = Aligned(front, unleash)
@@ -94,7 +99,7 @@ def test_a_user_has_the_new_pods_and_the_flag_or_neither(front: Shop, unleash: U
     for weight, requests in REQUESTS.items():
         aligned.reached(weight)
         probes = [*USERS[:40], *sorted(USERS, key=lambda user: bucket(GROUP, user))[:20]]
-        eventually(lambda p=probes, w=weight: not wrong(met(edge, front.host, p), "v2", w), "the gateway and all SDKs have it", 30)
+        eventually(partial(_agreed, edge, front.host, probes, weight), "the gateway and all SDKs have it", 30)
         answers = met(edge, front.host, [USERS[n % len(USERS)] for n in range(requests)])
         assert len(answers) == requests
         assert not wrong(answers, "v2", weight), wrong(answers, "v2", weight)[:3]
@@ -130,7 +135,7 @@ def test_at_the_promotion_nobody_loses_the_flag(front: Shop, unleash: Unleash, e
     front.push("v2", FLAG_KEY=aligned.flag)
     aligned.reached(50)
     users = USERS[:60]
-    eventually(lambda: not wrong(met(edge, front.host, users), "v2", 50), "the gateway and all SDKs have it", 30)
+    eventually(partial(_agreed, edge, front.host, users, 50), "the gateway and all SDKs have it", 30)
     front.order("promote")
     lost: list[dict[str, Any]] = []
 
