@@ -3,11 +3,21 @@
 Each of them ends as its owner wrote, and none waits for ever (promise P6).
 """
 
+from typing import Final
+
 from daemon.api.status import VerdictStatus
 from daemon.rollout import leave, promotion, ramp, rollback, sentence
 from daemon.rollout.clock import epoch, stamp
-from daemon.rollout.steps import OutcomePlan
+from daemon.rollout.steps import ALL, OutcomePlan
 from daemon.rollout.turn import Turn
+
+ABSENT: Final = ("NoData", "ProviderError")
+"""What the judge says where there is nothing to judge by."""
+
+
+def proven_before_switch(turn: Turn) -> bool:
+    """All requests are on the canary, and were given to it after a proof: the judge can compare nothing any more, and need not."""
+    return turn.step.weight == ALL and turn.rollout.proven_at is not None
 
 
 def deadline(turn: Turn) -> float | None:
@@ -20,7 +30,7 @@ def _note_no_data(turn: Turn) -> str | None:
     """Since when there is nothing to judge by; returns the kind of absence."""
     judge = turn.seen.judge
     code = judge.code if judge is not None else "NoData"
-    absent = code if code in ("NoData", "ProviderError") else None
+    absent = code if code in ABSENT else None
     if absent and turn.rollout.no_data_since is None:
         turn.roll(no_data_since=stamp(turn.now))
     if absent is None and turn.rollout.no_data_since is not None:
@@ -43,7 +53,7 @@ def outcome_due(turn: Turn) -> bool:
     if absence_due(turn):
         return True
     ends = deadline(turn)
-    decided = turn.seen.judge is not None and turn.seen.judge.action == "Promote"
+    decided = proven_before_switch(turn) or (turn.seen.judge is not None and turn.seen.judge.action == "Promote")
     if ends is not None and turn.now >= ends and not decided:
         give_up(turn, "Deadline")
         return True

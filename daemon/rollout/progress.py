@@ -226,13 +226,15 @@ def _note_proof(turn: Turn) -> None:
 
 
 def _proven(turn: Turn) -> bool:
-    """Whether the evidence allows to leave this step; the last one asks for a proof."""
+    """Whether the evidence allows to leave this step; the last one asks for a proof, and after a switch the one from before it counts."""
     judge = turn.seen.judge
-    if judge is None or judge.action not in ("Advance", "Promote"):
+    if judge is None:
         return False
-    if judge.action == "Promote" or not (turn.last_step or _to_be_switched(turn)):
-        return True
-    return turn.step.weight == 100 and turn.rollout.proven_at is not None
+    if outcomes.proven_before_switch(turn):
+        return judge.code not in outcomes.ABSENT
+    if judge.action == "Advance":
+        return not (turn.last_step or _to_be_switched(turn))
+    return judge.action == "Promote"
 
 
 def exposed(turn: Turn) -> bool:

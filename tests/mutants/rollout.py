@@ -30,6 +30,14 @@ MUTANTS = (
         test=f"{_DISTURBED}::test_pods_that_die_during_the_roll_of_stable_lose_their_weight",
     ),
     Mutant(
+        name="a-proof-before-the-switch-is-forgotten",
+        protects="P6 no endless wait",
+        path="daemon/rollout/outcomes.py",
+        old="turn.step.weight == ALL and turn.rollout.proven_at is not None",
+        new="False",
+        test="tests/unit/rollout/test_blue_green.py::test_a_good_release_switches_once_and_stable_follows",
+    ),
+    Mutant(
         name="no-full-shift-before-a-roll-that-empties-stable",
         protects="P2 capacity",
         path="daemon/rollout/promotion.py",

@@ -261,7 +261,7 @@ def _opinion(opinion: str, *, everything: bool) -> m.JudgeView:
     if opinion == "nodata":
         return msgspec.structs.replace(base, code="NoData", text="no samples")
     if everything:
-        return msgspec.structs.replace(base, action="Advance", code="NoWeight", text="all requests are on one version")
+        return msgspec.structs.replace(base, code="NoControl", text="all traffic is on the canary: there is nothing to compare it with")
     if opinion == "bad":
         return msgspec.structs.replace(base, action="Rollback", code="Worse", text="errors are worse", culprit="errors")
     if opinion == "good":

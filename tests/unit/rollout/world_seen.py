@@ -152,7 +152,7 @@ class SeenWorld(WorldFacts):
             return msgspec.structs.replace(base, code=code, text="no samples" if kind == "nodata" else "Prometheus does not answer")
         everything = bool(self.routes) and all(r.weight == 100 for r in self.routes)
         if everything:  # nothing is left to compare with
-            return msgspec.structs.replace(base, action="Advance", code="NoWeight", text="all requests are on one version")
+            return msgspec.structs.replace(base, code="NoControl", text="all traffic is on the canary: there is nothing to compare it with")
         if bad and seconds > 25:
             return msgspec.structs.replace(base, action="Rollback", code="Worse", text="errors are worse", culprit="errors")
         if base.action == "Inconclusive" or self.mood != "calm":
