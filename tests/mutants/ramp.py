@@ -76,7 +76,7 @@ MUTANTS = (
         name="a-wide-flag-precedes-its-weight",
         protects="lockstep of flags and weight",
         path="daemon/rollout/ramp.py",
-        old="asked if asked.gate is not None else _lowered(turn, name, asked)",
+        old="asked if asked.gate is not None or asked.group else _lowered(turn, name, asked)",
         new="asked",
         test=f"{_RAMP}::test_a_flag_that_reaches_others_waits_for_the_steps_weight",
     ),
