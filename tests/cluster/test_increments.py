@@ -1,8 +1,8 @@
-"""From what processes count to what the judge is given, by way of a real Prometheus: every request once, whatever happens.
+"""From what processes count to what the judge is given, by way of a real server: every request once, whatever happens.
 
-Pods are born, restart, are scaled down and are scraped late; labelled counters appear with their first event; the Prometheus is
-away for a while. The increments of all ticks together are what the processes counted, to the request. Needs the built
-Prometheus and no cluster.
+Pods are born, restart, are scaled down and are scraped late; labelled counters appear with their first event; the server is
+away for a while. The increments of all ticks together are what the processes counted, to the request. A Prometheus, and a
+VictoriaMetrics, which finds what it scraped some seconds later. Needs these two, built, and no cluster.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 import time
 from collections import Counter as Ledger
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -26,7 +27,7 @@ from analyzers.sources.protocol import HttpReply, Partial, Query
 from analyzers.ticks import ProblemKind
 from daemon.control.http import Http
 from tests.testbed import build
-from tests.testbed.lone_prometheus import LonePrometheus
+from tests.testbed.lone_prometheus import LonePrometheus, LoneServer, LoneVictoria
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -34,6 +35,8 @@ METRIC = RatioMetric(
     name="errors", errors=parse_selector('http_requests_total{code=~"5.."}'), total=parse_selector('http_requests_total{code!=""}')
 )
 LATENCY = HistogramMetric(name="latency", buckets=parse_selector("http_request_duration_seconds_bucket"))
+# A VictoriaMetrics finds samples of a new series seconds after those that stood in the same scrape: two scrapes of these are too few.
+DELAYS: dict[type[LoneServer], float] = {LonePrometheus: 0.0, LoneVictoria: 5.0}
 EDGES = (0.1, 0.5, 1.0)
 CODES = ("200", "200", "200", "404", "500", "503")
 
@@ -105,19 +108,19 @@ class CountingHttp(Http):
 
 
 class Scene:
-    """Pods of both arms, the Prometheus over them, and the collector that reads it."""
+    """Pods of both arms, the server over them, and the collector that reads it."""
 
-    def __init__(self, prometheus: LonePrometheus, http: CountingHttp) -> None:
-        self.prometheus, self.http = prometheus, http
+    def __init__(self, server: LoneServer, http: CountingHttp) -> None:
+        self.server, self.http = server, http
         self.ledgers: dict[str, Ledger[str]] = {CANARY: Ledger(), BASELINE: Ledger()}
         self.pods: dict[str, Pod] = {}
         self.started: dict[str, dict[str, float]] = {CANARY: {}, BASELINE: {}}
         self.ticks: list[CollectedTick] = []
         self.problems: Ledger[ProblemKind] = Ledger()
         self.collections = 0
-        source = PrometheusSource(PrometheusOptions(url=prometheus.url), http)
+        self.source = PrometheusSource(PrometheusOptions(url=server.url, ingestion_delay=DELAYS[type(server)]), http)
         latency = msgspec.structs.replace(LATENCY, edges=EDGES)
-        self.collector = Collector(source, [METRIC, latency], scrape_seconds=1.0)
+        self.collector = Collector(self.source, [METRIC, latency], scrape_seconds=1.0)
 
     async def scale(self, arm: str, *names: str) -> None:
         for name in names:
@@ -135,7 +138,7 @@ class Scene:
         await pod.down()
 
     def _tell(self) -> None:
-        self.prometheus.targets({name: (pod.address, {"track": pod.arm}) for name, pod in self.pods.items()})
+        self.server.targets({name: (pod.address, {"track": pod.arm}) for name, pod in self.pods.items()})
 
     async def collect(self) -> None:
         arms = [ArmTargets(name=a, matchers=(Matcher("track", MatchOp.EQUAL, a),), started=self.started[a]) for a in (CANARY, BASELINE)]
@@ -162,25 +165,43 @@ class Scene:
         return sum(codes.values()), sum(n for code, n in codes.items() if code.startswith("5")), bins
 
 
-@pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    lacking = build.missing({"prometheus"})
-    if lacking:
-        pytest.skip("not built: prometheus: run `python -m tests.testbed.build` (needs Go, about ten minutes once)")
-    prometheus, http = LonePrometheus(tmp_path), CountingHttp()
-    made = Scene(prometheus, http)
-    await prometheus.start()
+@asynccontextmanager
+async def _scene(folder: Path, kind: type[LoneServer]) -> AsyncIterator[Scene]:
+    if build.missing({kind.name}):
+        pytest.skip(f"not built: {kind.name}: run `python -m tests.testbed.build` (needs Go, about ten minutes once)")
+    folder.mkdir()
+    server, http = kind(folder), CountingHttp()
+    made = Scene(server, http)
+    await server.start()
     try:
         yield made
     finally:
-        await prometheus.stop()
+        await server.stop()
         for pod in made.pods.values():
             await pod.down()
         await http.close()
 
 
-async def test_increments_are_what_the_processes_counted_to_the_request(scene: Scene) -> None:
-    """Through births of pods and of labels, resets, scale-downs and an outage of the Prometheus; one query a tick for each of the two metrics."""
+@pytest.fixture
+async def scenes(tmp_path: Path) -> AsyncIterator[list[Scene]]:
+    """One for each kind of server; what waits for scrapes can wait beside each other."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(_scene(tmp_path / kind.name, kind)) for kind in DELAYS]
+
+
+async def test_increments_are_what_the_processes_counted_to_the_request(scenes: list[Scene]) -> None:
+    """Through births of pods and of labels, resets, scale-downs and an outage of the server; one query a tick for each of the two metrics."""
+    await asyncio.gather(*(_through_everything(scene) for scene in scenes))
+    for scene in scenes:
+        name = scene.server.name
+        assert {arm: scene.counted(arm) for arm in (CANARY, BASELINE)} == {arm: scene.served(arm) for arm in (CANARY, BASELINE)}, name
+        assert scene.served(CANARY)[1] > 11
+        assert scene.problems[ProblemKind.PROVIDER_ERROR] > 0
+        assert [t.index for t in scene.ticks] == list(range(scene.ticks[0].index, scene.ticks[-1].index + 1)), name
+        assert scene.http.requests <= 2 * scene.collections, name
+
+
+async def _through_everything(scene: Scene) -> None:
     dice = random.Random(20261123)
     await scene.scale(BASELINE, "b-1", "b-2", "b-3")
     await scene.scale(CANARY, "c-1")
@@ -215,43 +236,38 @@ async def test_increments_are_what_the_processes_counted_to_the_request(scene: S
     await playing
     end = time.time()
     await scene.collect_until(lambda: scene.ticks[-1].at > end)
-    assert {arm: scene.counted(arm) for arm in (CANARY, BASELINE)} == {arm: scene.served(arm) for arm in (CANARY, BASELINE)}
-    assert scene.served(CANARY)[1] > 11
-    assert scene.problems[ProblemKind.PROVIDER_ERROR] > 0
-    assert [t.index for t in scene.ticks] == list(range(scene.ticks[0].index, scene.ticks[-1].index + 1))
-    assert scene.http.requests <= 2 * scene.collections
 
 
 async def _edges_are_those_of_both(scene: Scene) -> None:
     """Bounds that one version alone has are left out, and what fell between them is not."""
-    source = PrometheusSource(PrometheusOptions(url=scene.prometheus.url), scene.http)
     arms = {a: ArmTargets(name=a, matchers=(Matcher("track", MatchOp.EQUAL, a),)) for a in (CANARY, BASELINE)}
-    found = await resolve(source, [LATENCY], arms[BASELINE], now=time.time(), other=arms[CANARY])
+    found = await resolve(scene.source, [LATENCY], arms[BASELINE], now=time.time(), other=arms[CANARY])
     assert found.metric is not None
     assert found.metric.edges == EDGES
 
 
 async def _outage(scene: Scene) -> None:
-    """The Prometheus stops; pods go on counting, one in a label that it never saw; then it is back."""
-    await scene.prometheus.stop()
+    """The server stops; pods go on counting, one in a label that it never saw; then it is back."""
+    await scene.server.stop()
     before = scene.problems[ProblemKind.PROVIDER_ERROR]
     scene.pods["b-2"].serve("502", 5)
     for pod in scene.pods.values():
         pod.serve("200", 30)
     while scene.problems[ProblemKind.PROVIDER_ERROR] < before + 3:
         await asyncio.sleep(0.1)
-    await scene.prometheus.start()
+    await scene.server.start()
 
 
-async def test_a_truncated_answer_of_a_real_prometheus_holds(scene: Scene) -> None:
+async def test_a_truncated_answer_of_a_real_prometheus_holds(tmp_path: Path) -> None:
     """Its own words for it arrive, and the samples are marked as not all."""
-    await scene.scale(CANARY, "c-1")
-    pod = scene.pods["c-1"]
-    for code in ("200", "404", "500"):
-        pod.serve(code)
-    await pod.seen()
-    source = PrometheusSource(PrometheusOptions(url=scene.prometheus.url, parameters={"limit": "1"}), scene.http)
-    (outcome,) = await source.fetch([Query(selector=Selector("http_requests_total"))], at=time.time(), window=60.0, deadline=5.0)
+    async with _scene(tmp_path / "alone", LonePrometheus) as scene:
+        await scene.scale(CANARY, "c-1")
+        pod = scene.pods["c-1"]
+        for code in ("200", "404", "500"):
+            pod.serve(code)
+        await pod.seen()
+        source = PrometheusSource(PrometheusOptions(url=scene.server.url, parameters={"limit": "1"}), scene.http)
+        (outcome,) = await source.fetch([Query(selector=Selector("http_requests_total"))], at=time.time(), window=60.0, deadline=5.0)
     assert isinstance(outcome, Partial)
     assert len(outcome.series) == 1
     assert "truncated" in outcome.warnings[0]

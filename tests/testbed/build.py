@@ -1,7 +1,7 @@
 """Builds the real parts of the tests from source modules, once, into a cache that later runs share.
 
 Tests on mocks prove little about a controller, and no binary may be downloaded from a release page where the tests run: so etcd,
-Kubernetes, Prometheus, kwok and Helm are compiled from their published Go modules, and Unleash is installed from npm with a locked
+Kubernetes, Prometheus, VictoriaMetrics, kwok and Helm are compiled from their published Go modules, and Unleash is installed from npm with a locked
 tree of dependencies, on a Node that PyPI ships. Each part carries a stamp of everything that decides its content; a part with a
 matching stamp is left alone, so a second run costs nothing.
 
@@ -306,6 +306,13 @@ def _istio_parts() -> list[Part]:
     ]
 
 
+def _metric_server(folder: str, package: str, version: str) -> Part:
+    """By a module of our own: theirs replace some that they need, and such a one cannot be installed by name."""
+    output, flags = bin_dir() / package.rpartition("/")[2], f"-s -w -X {version}"
+    make = _compile(folder, package, output, flags, "-mod=mod")
+    return Part(name=output.name, inputs=(flags, *_module_files(SOURCES / folder)), outputs=(output,), make=make)
+
+
 def parts() -> list[Part]:
     """Every part, in the order of building: what most tests need comes first."""
     out = bin_dir()
@@ -324,19 +331,17 @@ def parts() -> list[Part]:
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"):
         make = _compile("k8s", f"k8s.io/kubernetes/cmd/{name}", out / name, kube_flags, "-mod=mod")
         found.append(Part(name=name, inputs=(name, kube_flags, *kube_sources), outputs=(out / name,), make=make))
-    package, flags = (
-        "github.com/prometheus/prometheus/cmd/prometheus",
-        f"-s -w -X github.com/prometheus/common/version.Version={prometheus_version()}",
-    )
-    make = _compile("prometheus", package, out / "prometheus", flags, "-mod=mod")
-    found.append(Part(name="prometheus", inputs=(flags, *_module_files(SOURCES / "prometheus")), outputs=(out / "prometheus",), make=make))
+    prometheus, victoria = "github.com/prometheus/prometheus", "github.com/VictoriaMetrics/VictoriaMetrics"
+    says = f"github.com/prometheus/common/version.Version={prometheus_version()}"
+    found.append(_metric_server("prometheus", f"{prometheus}/cmd/prometheus", says))
+    says = f"{victoria}/lib/buildinfo.Version={_required('victoriametrics', victoria)}"
+    found.append(_metric_server("victoriametrics", f"{victoria}/app/victoria-metrics", says))
     found.append(Part(name="kwok", inputs=(KWOK,), outputs=(out / "kwok",), make=_install("sigs.k8s.io/kwok/cmd/kwok", KWOK, out / "kwok")))
     flags = f"-s -w -X helm.sh/helm/v4/internal/version.version={HELM}"
     make = _install("helm.sh/helm/v4/cmd/helm", HELM, out / "helm", flags)
     found.append(Part(name="helm", inputs=(flags,), outputs=(out / "helm",), make=make))
-    crd = share_dir() / "gateway-api" / "gateway.networking.k8s.io_httproutes.yaml"
+    crd, stages = share_dir() / "gateway-api" / "gateway.networking.k8s.io_httproutes.yaml", share_dir() / "kwok" / "stages.yaml"
     found.append(Part(name="gateway-api", inputs=(GATEWAY_API,), outputs=(crd,), make=_gateway_crds))
-    stages = share_dir() / "kwok" / "stages.yaml"
     found.append(Part(name="kwok-stages", inputs=(KWOK, *KWOK_STAGES), outputs=(stages,), make=_kwok_stages))
     peers = Part(name="peer-crds", inputs=(FLAGGER, ARGO_ROLLOUTS), outputs=(peer_crds() / "rollout-crd.yaml",), make=_peer_crds)
     carbon = graphite() / "bin" / "carbon-cache.py"

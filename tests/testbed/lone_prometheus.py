@@ -1,6 +1,6 @@
-"""A real Prometheus alone, without a cluster: it scrapes processes of the test, which it finds through a file.
+"""A real Prometheus, or a VictoriaMetrics, alone, without a cluster: it scrapes processes of the test, which it finds through a file.
 
-For tests of what a Prometheus does with counters: births, resets, targets that go, and itself being away for a while.
+For tests of what a server does with counters: births, resets, targets that go, and itself being away for a while.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ import yaml
 from tests.testbed import build
 
 
-class LonePrometheus:
+class LoneServer:
     """One on a free loopback port; `targets` may be told anew at any time. Its data survive `stop` and `start`."""
 
-    def __init__(self, folder: Path, *, interval: str = "1s", features: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> None:
-        self.folder, self._features, self._options = folder, features, options
+    name = ""
+    ready = ""
+
+    def __init__(self, folder: Path, *, interval: str = "1s", options: tuple[str, ...] = ()) -> None:
+        self.folder, self._options = folder, options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -44,27 +47,22 @@ class LonePrometheus:
         fresh.write_text(json.dumps(groups))
         fresh.replace(self._file)
 
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
     async def start(self, timeout: float = 30.0) -> None:
-        options = [
-            f"--config.file={self._config}",
-            f"--storage.tsdb.path={self.folder / 'data'}",
-            f"--web.listen-address=127.0.0.1:{self.port}",
-            "--log.level=warn",
-            *(f"--enable-feature={f}" for f in self._features),
-            *self._options,
-        ]
-        log = (self.folder / "prometheus.log").open("ab")
-        with log:
-            self._process = subprocess.Popen([str(build.bin_dir() / "prometheus"), *options], stdout=log, stderr=log)
+        log = self.folder / f"{self.name}.log"
+        with log.open("ab") as file:
+            self._process = subprocess.Popen([*self.command(), *self._options], stdout=file, stderr=file)
         deadline = time.monotonic() + timeout
         while not await asyncio.to_thread(self._ready):
             if time.monotonic() > deadline or self._process.poll() is not None:
-                raise RuntimeError(f"Prometheus is not ready: {(self.folder / 'prometheus.log').read_text()[-2000:]}")
+                raise RuntimeError(f"{self.name} is not ready: {log.read_text()[-2000:]}")
             await asyncio.sleep(0.1)
 
     def _ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}{self.ready}", timeout=5) as answer:
                 return int(answer.status) == 200
         except OSError:
             return False
@@ -75,3 +73,37 @@ class LonePrometheus:
             self._process.terminate()
             await asyncio.to_thread(self._process.wait, 20)
         self._process = None
+
+
+class LonePrometheus(LoneServer):
+    name = "prometheus"
+    ready = "/-/ready"
+
+    def command(self) -> list[str]:
+        return [
+            str(build.bin_dir() / "prometheus"),
+            f"--config.file={self._config}",
+            f"--storage.tsdb.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--log.level=warn",
+        ]
+
+
+class LoneVictoria(LoneServer):
+    """VictoriaMetrics, all in one process: what it scraped is found two or three seconds later."""
+
+    name = "victoria-metrics"
+    ready = "/health"
+
+    def command(self) -> list[str]:
+        return [
+            str(build.bin_dir() / "victoria-metrics"),
+            f"-promscrape.config={self._config}",
+            "-promscrape.config.strictParse=false",  # it has the interval of looking at the file as a flag
+            "-promscrape.fileSDCheckInterval=1s",
+            f"-storageDataPath={self.folder / 'data'}",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+            "-retentionPeriod=1d",
+            "-loggerLevel=WARN",
+            "-memory.allowedBytes=64MiB",
+        ]
