@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import analyzers, control, edges, judge, judge_data, kube, line, observing, picks, ramp, rollout, webhook
+from tests.mutants import aligned, analyzers, control, edges, judge, judge_data, kube, line, observing, picks, ramp, rollout, webhook
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -18,6 +18,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *ramp.MUTANTS,
     *line.MUTANTS,
     *picks.MUTANTS,
+    *aligned.MUTANTS,
     *webhook.MUTANTS,
     *observing.MUTANTS,
 )

@@ -78,12 +78,15 @@ async def test_a_share_at_random_is_none_that_was_written(tmp_path: Path, name: 
             for backend in bench.shape.lists(spec)[0]:
                 backend[bench.shape.dialect.weight] = 10 if bench.shape.service(backend) == CANARY else 90
 
+        def without_rule(spec: Any) -> None:
+            (spec.get("rules") or spec["routes"]).pop()
+
         def narrower(spec: Any) -> None:
             rule = (spec.get("rules") or spec["routes"])[-1]
             (rule.get("matches") or [{}])[0].pop("path", None)
             rule["filters" if "matches" in rule else "timeoutPolicy"] = []
 
-        for edit, weight in ((random_share, 10), (narrower, 10)):
+        for edit, weight in ((random_share, 10), (narrower, 10), (without_rule, 10)):
             bench.edit(edit, "someone")
             bench.look()
             found = view(bench, undo)
