@@ -142,6 +142,7 @@ def _wait_start(turn: Turn, wanted: int) -> None:
             f"every parent of the route must accept the canary backend at weight 0{': ' + problems if problems else ''}",
             "RouteAccepting",
         )
+        turn.look_at(turn.now + 1)  # a route that reports nothing is in force after a time, and nothing else says so
     turn.wait(reason, message, until=turn.stage_deadline(), way_out=f"linnet abort {turn.name}")
     if turn.overdue:
         rollback.begin(turn, "CapacityTimeout" if reason == "Capacity" else "RouteTimeout", f"{message}, for too long")

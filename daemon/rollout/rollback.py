@@ -247,6 +247,7 @@ def away(turn: Turn) -> bool:
             until=turn.stage_deadline(),
             way_out="the canary's pods end at that time at the latest",
         )
+        turn.look_at(turn.now + 1)  # as at the start: time alone may be what is missing
         return False
     if leaving and turn.waited("CanaryLeaving") == 0 and not drained(turn, "Draining", "canary", "the canary's pods end then"):
         return False

@@ -11,6 +11,14 @@ _ISTIO = "tests/unit/traffic/test_virtualservice.py"
 
 MUTANTS = (
     Mutant(
+        name="a-route-that-only-time-settles-wakes-nobody",
+        protects="P6 waits",
+        path="daemon/rollout/progress.py",
+        old="        turn.look_at(turn.now + 1)  # a route that reports nothing is in force after a time, and nothing else says so\n",
+        new="",
+        test="tests/unit/rollout/test_waits_that_end.py::test_a_full_shift_whose_route_is_never_accepted_ends",
+    ),
+    Mutant(
         name="a-hand-on-our-backend-is-the-original",
         protects="P1 route restore",
         path="daemon/control/execute.py",

@@ -382,6 +382,8 @@ def p6(world: World, seen: m.Observed, before: CanaryStatus, decision: m.Decisio
         same_stage = before.rollout is not None and before.rollout.stage_started_at == status.rollout.stage_started_at
         if same_stage and before.waiting.until is not None and before.rollout is not None and before.rollout.step == status.rollout.step:
             assert epoch(waiting.until) <= epoch(before.waiting.until) + 0.002, f"{waiting.reason} moves its own deadline"
+    if waiting.reason in ("RouteAccepting", "RouteReporting"):
+        assert decision.again_in is not None and decision.again_in <= 1, "a route that reports nothing wakes nobody when its time is over"
     if decision.again_in is not None:
         assert decision.again_in > 0
 
