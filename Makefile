@@ -50,6 +50,9 @@ types: venv ## mypy --strict and pyright
 crds: venv ## write the CRDs into the chart
 	$(BIN)/python -m daemon.api.crds charts/linnet
 
+walk: venv ## a random walk of releases with everybody in their way (ARGS="--seed 7 --releases 500 --shops 12")
+	@$(BIN)/python -m tests.walk $(ARGS)
+
 mutants: venv ## apply each committed patch to shipped code; its test must go red
 	$(BIN)/python -m tests.mutants.run $(ARGS)
 
@@ -82,4 +85,4 @@ image: ## build the container image
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help venv lock demo demo-real unit test test-kubernetes lint types crds mutants bench bench-api bench-flags bench-judge docs image clean
+.PHONY: help venv lock demo demo-real unit test test-kubernetes lint types crds walk mutants bench bench-api bench-flags bench-judge docs image clean

@@ -10,6 +10,7 @@ is `admin`.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -221,9 +222,10 @@ class ApiServer:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
         await response.prepare(request)
-        async for line in watch.lines():
-            await response.write(line)
-        await response.write_eof()
+        with contextlib.suppress(ConnectionResetError):  # a client that was killed says no goodbye
+            async for line in watch.lines():
+                await response.write(line)
+            await response.write_eof()
         return response
 
     async def _create(self, request: web.Request, target: Target) -> web.Response:

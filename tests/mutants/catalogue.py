@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import aligned, analyzers, control, edges, judge, judge_data, kube, line, observing, picks, ramp, rollout, webhook
+from tests.mutants import aligned, analyzers, control, edges, judge, judge_data, kube, line, observing, picks, ramp, rollout, walk, webhook
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -21,4 +21,5 @@ MUTANTS: tuple[Mutant, ...] = (
     *aligned.MUTANTS,
     *webhook.MUTANTS,
     *observing.MUTANTS,
+    *walk.MUTANTS,
 )
