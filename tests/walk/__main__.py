@@ -34,15 +34,23 @@ async def main(options: argparse.Namespace) -> int:
     ends: Counter[str] = Counter()
     with tempfile.TemporaryDirectory(prefix="linnet-walk-") as folder:
         async with PaperGround(Path(folder)).ready() as ground:
-            failures = await walk(ground, plans, ends, "w", stop=not options.keep_going)
+            failures: list[Failure] = []
+
+            def tell(failure: Failure) -> None:
+                failures.append(failure)
+                print(f"\n{failure}", flush=True)
+
+            try:
+                async with asyncio.timeout(options.minutes * 60):
+                    await walk(ground, plans, ends, "w", stop=not options.keep_going, tell=tell)
+            except TimeoutError:
+                print(f"stopped after {options.minutes:g} minutes")
             kept = ground.tracebacks()
         print(
             f"{sum(ends.values())} releases in {time.monotonic() - began:.0f} s: {dict(ends.most_common())}; {len(kept)} tracebacks in the log"
         )
         if not failures:
             return 0
-        for failure in failures:
-            print(f"\n{failure}", flush=True)
         await _shrink(failures[0], options)
     return 1
 
@@ -67,6 +75,7 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shops", type=int, default=8, help="how many walk side by side")
     parser.add_argument("--replay", type=Path)
     parser.add_argument("--shrink", type=int, default=12, help="how often a failure is played again to shorten it")
+    parser.add_argument("--minutes", type=float, default=60.0, help="stops then, whatever is left of the plan")
     parser.add_argument("--keep-going", action="store_true", help="the other shops go on after a failure")
     parser.add_argument("--no-kills", dest="kills", action="store_false")
     return parser.parse_args(arguments)

@@ -24,7 +24,15 @@ class Failure:
         return f"{self.plan}\n" + "\n".join(f"    {line}" for line in self.trace) + f"\n{self.broken}"
 
 
-async def walk(ground: Ground, plans: Sequence[Plan], ends: Counter[str], prefix: str, *, stop: bool = True) -> list[Failure]:
+async def walk(
+    ground: Ground,
+    plans: Sequence[Plan],
+    ends: Counter[str],
+    prefix: str,
+    *,
+    stop: bool = True,
+    tell: Callable[[Failure], None] | None = None,
+) -> list[Failure]:
     """Plays all plans at once; with `stop` the first failure ends the others."""
     walkers = [Walker(ground, plan, f"{prefix}-{plan.number}") for plan in plans]
     failures: list[Failure] = []
@@ -35,15 +43,19 @@ async def walk(ground: Ground, plans: Sequence[Plan], ends: Counter[str], prefix
         except Broken as error:
             plan = walker.plan.only(*walker.done)
             failures.append(Failure(plan=plan, broken=str(error), trace=tuple(walker.seen.trace)))
+            if tell is not None:
+                tell(failures[-1])
             if stop:
                 for task in tasks:
                     if task is not asyncio.current_task():
                         task.cancel()
 
     tasks = [asyncio.create_task(one(walker)) for walker in walkers]
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    for walker in walkers:
-        ends.update(walker.ends)
+    try:
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        for walker in walkers:
+            ends.update(walker.ends)
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
