@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from daemon.cli.asking import Asked, asked_options
 from daemon.cli.cluster import OK, Access, CliError, Cluster, access_options, deployment_name, dump, run, seconds
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ MOST_WINDOWS: Final = 400
 @click.command()
 @click.argument("target", metavar="deploy/NAME")
 @access_options()
-@click.option("--prometheus", metavar="URL", help="Whom to ask; by default the MetricSource `default` of the namespace.")
+@asked_options
 @click.option("--since", default="72h", show_default=True, callback=seconds, help="How far to look back.")
 @click.option("--window", default="30m", show_default=True, callback=seconds, help="Length of one trial.")
 @click.option("--interval", default="15s", show_default=True, callback=seconds, help="At which the pods were scraped.")
@@ -35,9 +36,7 @@ MOST_WINDOWS: Final = 400
     "--worse-by", default=1.0, show_default=True, type=click.FloatRange(0.01, 50), metavar="PP", help="Errors added to see it found."
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def aa(
-    target: str, access: Access, prometheus: str | None, since: float, window: float, interval: float, worse_by: float, output: str
-) -> None:
+def aa(target: str, access: Access, asked: Asked, since: float, window: float, interval: float, worse_by: float, output: str) -> None:
     """Judge a service against itself, in windows of its past in which nothing was released, and say how often that went wrong.
 
     In each window one pod plays the canary, then half of them. Exit codes: 0; 1 where nothing could be compared, or where more windows
@@ -45,7 +44,7 @@ def aa(
     """
 
     async def body(cluster: Cluster) -> int:
-        made = await _Trials(cluster, deployment_name(target), prometheus, interval).run(since, window, worse_by / 100)
+        made = await _Trials(cluster, deployment_name(target), asked, interval).run(since, window, worse_by / 100)
         found, left_out, alpha = made
         if output == "json":
             import msgspec
@@ -59,8 +58,8 @@ def aa(
 
 
 class _Trials:
-    def __init__(self, cluster: Cluster, name: str, url: str | None, interval: float) -> None:
-        self._cluster, self._name, self._url, self._interval = cluster, name, url, interval
+    def __init__(self, cluster: Cluster, name: str, asked: Asked, interval: float) -> None:
+        self._cluster, self._name, self._asked, self._interval = cluster, name, asked, interval
 
     async def run(self, since: float, length: float, excess: float) -> tuple[list[Findings], int, float]:
         """What became of each size of canary, how many windows were left out, and the share of mistakes that was promised."""
@@ -78,7 +77,7 @@ class _Trials:
         deployment = await self._cluster.deployment(self._cluster.namespace, self._name)
         http = Http()
         try:
-            resolved, source = await means(self._cluster, deployment, http, url=self._url, interval=self._interval)
+            resolved, source = await means(self._cluster, deployment, http, asked=self._asked, interval=self._interval)
             metrics = await self._metrics(resolved, source)
             config = judge_config(resolved, metrics)
             placebos, left_out = await self._play(source, metrics, config, (number, length), excess)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from daemon.cli.asking import Asked, asked_options
 from daemon.cli.cluster import OK, Access, CliError, Cluster, access_options, deployment_name, dump, run, seconds
 
 if TYPE_CHECKING:
@@ -32,10 +33,10 @@ DEADLINE: Final = 20.0
 @click.argument("target", metavar="deploy/NAME")
 @access_options()
 @click.option("--last", type=click.IntRange(1, 10), default=1, show_default=True, help="How many releases, newest first.")
-@click.option("--prometheus", metavar="URL", help="Whom to ask; by default the MetricSource `default` of the namespace.")
+@asked_options
 @click.option("--interval", default="15s", show_default=True, callback=seconds, help="At which the pods were scraped.")
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def backtest(target: str, access: Access, last: int, prometheus: str | None, interval: float, output: str) -> None:
+def backtest(target: str, access: Access, last: int, asked: Asked, interval: float, output: str) -> None:
     """Say what Linnet would have done in the last releases of a Deployment, from Prometheus' history.
 
     Needs the Deployment's ReplicaSets and a Prometheus that scraped its pods with a `pod` label; neither the daemon nor a Canary. With
@@ -43,7 +44,7 @@ def backtest(target: str, access: Access, last: int, prometheus: str | None, int
     """
 
     async def body(cluster: Cluster) -> int:
-        found = await _Backtest(cluster, deployment_name(target), prometheus, interval).run(last)
+        found = await _Backtest(cluster, deployment_name(target), asked, interval).run(last)
         if output == "json":
             dump(found)
         else:
@@ -61,8 +62,8 @@ def _told(one: dict[str, Any]) -> str:
 
 
 class _Backtest:
-    def __init__(self, cluster: Cluster, name: str, url: str | None, interval: float) -> None:
-        self._cluster, self._name, self._url, self._interval = cluster, name, url, interval
+    def __init__(self, cluster: Cluster, name: str, asked: Asked, interval: float) -> None:
+        self._cluster, self._name, self._asked, self._interval = cluster, name, asked, interval
 
     async def run(self, last: int) -> list[dict[str, Any]]:
         from daemon.cli.past import means
@@ -74,7 +75,7 @@ class _Backtest:
             raise CliError(f"Deployment {self._name} has one ReplicaSet only: there is no release in its history to look at")
         http = Http()
         try:
-            resolved, source = await means(self._cluster, deployment, http, url=self._url, interval=self._interval)
+            resolved, source = await means(self._cluster, deployment, http, asked=self._asked, interval=self._interval)
             pairs = list(zip(sets[1:], sets, strict=False))[:last]  # (old, new), newest first
             return [await self._one(resolved, source, old, new) for old, new in pairs]
         finally:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from daemon.cli.cluster import FAILED, OK, dump
+from daemon.cli.asking import catalogue_option
+from daemon.cli.cluster import FAILED, OK, Access, dump
 
 if TYPE_CHECKING:
     import yaml
@@ -28,11 +29,27 @@ _PART: Final = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 
 @click.command()
 @click.argument("paths", metavar="FILE...", nargs=-1, required=True)
-@click.option("--live", metavar="URL", help="A Prometheus that is asked what the queries of templates and Canaries return today.")
+@click.option(
+    "--live",
+    metavar="URL|metricsource/NAME",
+    help="A Prometheus that is asked what the queries of templates and Canaries return today; by name with its credentials.",
+)
 @click.option("--arg", "args", metavar="NAME=VALUE", multiple=True, help="With --live: what a release would give a template (repeatable).")
-@click.option("-n", "--namespace", default="default", show_default=True, help="With --live: where Canaries are that name none.")
+@click.option("-n", "--namespace", default="default", show_default=True, help="With --live: where Canaries are that name none, and NAME.")
+@click.option("--kubeconfig", type=click.Path(dir_okay=False), help="With --live metricsource/NAME: otherwise as kubectl finds it.")
+@click.option("--context", help="With --live metricsource/NAME: context of the kubeconfig.")
+@catalogue_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def lint(paths: tuple[str, ...], live: str | None, args: tuple[str, ...], namespace: str, output: str) -> None:
+def lint(
+    paths: tuple[str, ...],
+    live: str | None,
+    args: tuple[str, ...],
+    namespace: str,
+    kubeconfig: str | None,
+    context: str | None,
+    catalogue_namespace: str,
+    output: str,
+) -> None:
     """Check manifests: files, folders, or - for standard input. Offline, but for --live.
 
     With --live a query that returns nothing, NaN, or many series where one is looked at, a counter without pods, and a server whose clock
@@ -41,6 +58,7 @@ def lint(paths: tuple[str, ...], live: str | None, args: tuple[str, ...], namesp
     if not all("=" in a for a in args):
         raise click.UsageError("--arg is NAME=VALUE, such as --arg service=shop")
     given = dict(a.split("=", maxsplit=1) for a in args)
+    access = Access(kubeconfig=kubeconfig, context=context, namespaces=(namespace,))
     findings: list[dict[str, Any]] = []
     checked = 0
     for name, text in texts(paths):
@@ -50,7 +68,7 @@ def lint(paths: tuple[str, ...], live: str | None, args: tuple[str, ...], namesp
             else:
                 findings.append(found)
         if live is not None and not any(f["file"] == name and f.get("level") != "warning" for f in findings):
-            findings += _today(name, text, live, given, namespace)
+            findings += _today(name, text, (live, access, catalogue_namespace), given)
     wrong = [f for f in findings if f.get("level") != "warning"]
     if output == "json":
         dump(findings)
@@ -64,17 +82,19 @@ def lint(paths: tuple[str, ...], live: str | None, args: tuple[str, ...], namesp
     sys.exit(FAILED if wrong else OK)
 
 
-def _today(name: str, text: str, url: str, given: dict[str, str], namespace: str) -> Iterator[dict[str, Any]]:
+def _today(name: str, text: str, asked: tuple[str, Access, str], given: dict[str, str]) -> Iterator[dict[str, Any]]:
     """What is wrong with the answers that the queries of sound objects get now."""
     import asyncio
 
-    from daemon.cli.live import SourceAway, look
+    from daemon.cli.live import Server, SourceAway, look
 
+    target, access, catalogue = asked
+    server = Server(target, access, access.namespaces[0], catalogue)
     objects = [pair for node, body in _documents(text) for pair in _unlisted(node, body)]
     try:
-        answers = asyncio.run(look([body for _, body in objects], url, given, namespace))
+        answers = asyncio.run(look([body for _, body in objects], server, given))
     except SourceAway as e:
-        click.echo(f"linnet: {url} cannot be asked: {e}", err=True)
+        click.echo(f"linnet: {target} cannot be asked: {e}", err=True)
         sys.exit(2)
     for (node, body), found in zip(objects, answers, strict=True):
         label = f"{body.get('kind', '?')}/{(body.get('metadata') or {}).get('name', '?')}"

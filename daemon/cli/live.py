@@ -1,4 +1,4 @@
-"""`linnet lint --live`: what the queries of manifests return today, asked of the Prometheus that a release would ask.
+"""`linnet lint --live`: what the queries of manifests return today, asked of the Prometheus that a release would ask, as it would be asked.
 
 A query can be sound and still say nothing: of a service of another name, of a sum without pods, of a counter that is born with the first
 error. Each of these shows only where the data are, and best before the first release waits for them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -25,15 +26,18 @@ from daemon.api.analysis import AnalysisTemplateSpec, TemplateMetric
 from daemon.api.canary import CanarySpec, Metric
 from daemon.api.defaults import effective, is_restarts
 from daemon.cli.advice import divided
-from daemon.cli.past import told
+from daemon.cli.cluster import Access, CliError, connected
+from daemon.cli.past import opened, source_named, told
 from daemon.control import objects as ours
 from daemon.control.http import Http
 from daemon.control.measuring import candidates
 from daemon.control.resolved import Resolved
+from daemon.kube.errors import KubeError
 from daemon.kube.objects import ObjectMeta
 
 DEADLINE: Final = 20.0
 AWAY: Final = frozenset({FailureKind.UNREACHABLE, FailureKind.TIMEOUT, FailureKind.UNAUTHORIZED, FailureKind.FORBIDDEN})
+SOURCE_WORDS: Final = ("metricsource", "metricsources", "metricsources.linnet.dev")
 _ALL: Final = ("all(", "any(", "len(", "#")
 
 
@@ -50,12 +54,36 @@ class SourceAway(Exception):
     """The server could not be asked at all: nothing is known of the queries."""
 
 
-async def look(bodies: list[dict[str, Any]], url: str, values: Mapping[str, str], namespace: str) -> list[list[Found]]:
+class Server(NamedTuple):
+    """Whom to ask: an address, or `metricsource/NAME` of a cluster, as a release in `namespace` would find it."""
+
+    target: str
+    access: Access
+    namespace: str
+    catalogue: str
+
+
+async def look(bodies: list[dict[str, Any]], server: Server, values: Mapping[str, str]) -> list[list[Found]]:
     """For each object (an AnalysisTemplate or a Canary; others have none) what its queries return now."""
+    async with _asked(server) as source:
+        live = _Live(source, values, server.namespace)
+        return [[found async for found in live.of(body)] for body in bodies]
+
+
+@asynccontextmanager
+async def _asked(server: Server) -> AsyncIterator[PrometheusSource]:
+    """With the credentials of a MetricSource, where one is named; those are read with the rights of whoever asks."""
+    kind, slash, name = server.target.partition("/")
     http = Http()
     try:
-        live = _Live(PrometheusSource(PrometheusOptions(url=url), http), values, namespace)
-        return [[found async for found in live.of(body)] for body in bodies]
+        if slash and kind.lower() in SOURCE_WORDS:
+            async with connected(server.access) as cluster:
+                item = await source_named(cluster, server.namespace, name, server.catalogue)
+                yield await opened(cluster, item, http)
+        else:
+            yield PrometheusSource(PrometheusOptions(url=server.target), http)
+    except (CliError, KubeError) as e:
+        raise SourceAway(str(e)) from e
     finally:
         await http.close()
 

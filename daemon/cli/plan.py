@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from daemon.cli.asking import Asked, asked_options
 from daemon.cli.cluster import OK, Access, CliError, Cluster, access_options, deployment_name, dump, run
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ DEADLINE: Final = 20.0
 @click.command()
 @click.argument("target", metavar="deploy/NAME")
 @access_options()
-@click.option("--prometheus", metavar="URL", help="Whom to ask; by default the MetricSource `default` of the namespace.")
+@asked_options
 @click.option(
     "--worse-by", default=1.0, show_default=True, type=click.FloatRange(0.01, 50), metavar="PP", help="Excess of errors to notice."
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def plan(target: str, access: Access, prometheus: str | None, worse_by: float, output: str) -> None:
+def plan(target: str, access: Access, asked: Asked, worse_by: float, output: str) -> None:
     """Say how long a release will take, from the last quarter of an hour of the service's own traffic.
 
     For each share of the traffic: the canary requests and minutes until a version that fails so much more is stopped, and until one as
@@ -35,7 +36,7 @@ def plan(target: str, access: Access, prometheus: str | None, worse_by: float, o
     """
 
     async def body(cluster: Cluster) -> int:
-        used, found = await _planned(cluster, deployment_name(target), prometheus, worse_by / 100)
+        used, found = await _planned(cluster, deployment_name(target), asked, worse_by / 100)
         if output == "json":
             import msgspec
 
@@ -47,7 +48,7 @@ def plan(target: str, access: Access, prometheus: str | None, worse_by: float, o
     run(access, body)
 
 
-async def _planned(cluster: Cluster, name: str, url: str | None, excess: float) -> tuple[Usage, list[Plan]]:
+async def _planned(cluster: Cluster, name: str, asked: Asked, excess: float) -> tuple[Usage, list[Plan]]:
     import msgspec
 
     from analyzers import planner
@@ -60,7 +61,7 @@ async def _planned(cluster: Cluster, name: str, url: str | None, excess: float) 
     deployment = await cluster.deployment(cluster.namespace, name)
     http = Http()
     try:
-        resolved, source = await means(cluster, deployment, http, url=url, interval=None)
+        resolved, source = await means(cluster, deployment, http, asked=asked, interval=None)
         metric, used = await _traffic(resolved, source, deployment)
         if not is_error_ratio(metric):
             raise CliError("the spec has no metric that counts failed requests: the planner has nothing to plan with")

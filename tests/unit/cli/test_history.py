@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,17 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp import web as http
 
 from tests.sandbox.workbench import service, web
-from tests.unit.cli.world import World, metric_source, world
+from tests.unit.cli.world import Object, World, metric_source, world
 
 
 @asynccontextmanager
-async def prometheus(rate: float | None = 10.0, status: int = 200) -> AsyncIterator[str]:
-    """Each pod counts `rate` requests a second, a fiftieth of which fail; None: no series at all."""
+async def prometheus(
+    rate: float | None = 10.0, status: int = 200, *, authority: trustme.CA | None = None, seen: list[tuple[str, str]] | None = None
+) -> AsyncIterator[str]:
+    """Each pod counts `rate` requests a second, a fiftieth of which fail; None: no series at all.
+
+    With a certificate of `authority`; who asked is put into `seen`.
+    """
 
     async def query(request: http.Request) -> http.Response:
+        if seen is not None:
+            seen.append((request.headers.get("Authorization", ""), request.headers.get("X-Scope-OrgID", "")))
         text = str((await request.post()).get("query", ""))
         now = int(time.time())
         result: list[Any] = []
@@ -40,9 +50,12 @@ async def prometheus(rate: float | None = 10.0, status: int = 200) -> AsyncItera
     app.router.add_post("/api/v1/query", query)
     runner = http.AppRunner(app)
     await runner.setup()
-    await http.TCPSite(runner, "127.0.0.1", 0).start()
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if authority else None
+    if authority is not None and secure is not None:
+        authority.issue_cert("127.0.0.1").configure_cert(secure)
+    await http.TCPSite(runner, "127.0.0.1", 0, ssl_context=secure).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"http{'s' if secure else ''}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 
@@ -77,6 +90,62 @@ async def test_a_metric_source_of_the_namespace_is_asked_unless_one_is_named(sho
         shop.apply(source)
         done = await shop.run("plan", "deploy/web")
     assert done.exit_code == 0, done.output
+
+
+def _guarded(url: str, authority: trustme.CA, *, admits: str = "default") -> list[Object]:
+    """A MetricSource of the catalogue behind a login, a header and a certificate of its own; a Canary whose metric names it."""
+    secret = {"token": b"s3same", "ca": authority.cert_pem.bytes()}
+    source = metric_source(url)
+    source["metadata"]["name"] = "deep"
+    source["spec"]["allowedNamespaces"] = [admits]
+    source["spec"]["prometheus"] |= {
+        "auth": {"bearerSecretRef": {"name": "deep", "key": "token"}},
+        "headers": {"X-Scope-OrgID": "shop"},
+        "caSecretRef": {"name": "deep", "key": "ca"},
+    }
+    metrics = [{"name": "errors", "preset": "HTTPErrorRatio", "sourceRef": {"name": "deep"}}]
+    spec = {"workloadRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"}, "analysis": {"metrics": metrics}}
+    held = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "deep", "namespace": "linnet-system"}}
+    canary = {"apiVersion": "linnet.dev/v1alpha1", "kind": "Canary", "metadata": {"name": "web", "namespace": "default"}, "spec": spec}
+    return [source, held | {"data": {k: base64.b64encode(v).decode() for k, v in secret.items()}}, canary]
+
+
+async def test_the_source_that_the_canary_names_is_asked_as_the_daemon_asks_it(shop: World, tmp_path: Path) -> None:
+    """By its certificate, header and token, from the catalogue; lint as well, by its name."""
+    authority = trustme.CA()
+    asked: list[tuple[str, str]] = []
+    async with prometheus(authority=authority, seen=asked) as url:
+        shop.apply(*_guarded(url, authority))
+        done = await shop.run("plan", "deploy/web")
+        file = tmp_path / "canary.json"
+        file.write_text(json.dumps(_guarded(url, authority)[-1]))
+        linted = await shop.run("lint", str(file), "--live", "metricsource/deep", "-o", "json")
+        bare = await shop.run("lint", str(file), "--live", url)
+    assert done.exit_code == 0, done.output
+    assert {f["reason"] for f in json.loads(linted.stdout)} <= {"NothingToday", "OtherPods"}, linted.output
+    assert asked and set(asked) == {("Bearer s3same", "shop")}
+    assert bare.exit_code == 2 and "certificate" in bare.output, bare.output
+
+
+async def test_a_source_that_cannot_be_used_is_named_with_the_way_out(shop: World) -> None:
+    """Not admitted, of no such name, without its Secret, and one of several."""
+    authority = trustme.CA()
+    source, secret, canary = _guarded("https://127.0.0.1:1", authority, admits="elsewhere")
+    shop.apply(source, canary)
+    foreign = await shop.run("plan", "deploy/web")
+    shop.bench.change("metricsources.linnet.dev", "deep", lambda o: o["spec"].update(allowedNamespaces=["default"]), ns="linnet-system")
+    missing = await shop.run("plan", "deploy/web")
+    shop.apply(secret)
+    other = await shop.run("plan", "deploy/web", "--source", "shallow")
+    more = {"name": "more", "preset": "HTTPErrorRatio"}
+    shop.bench.change("canaries.linnet.dev", "web", lambda o: o["spec"]["analysis"]["metrics"].append(more))
+    several = await shop.run("plan", "deploy/web")
+    both = await shop.run("plan", "deploy/web", "--source", "deep", "--prometheus", "http://127.0.0.1:1")
+    assert "does not admit namespace default" in foreign.output
+    assert "MetricSource linnet-system/deep cannot be asked: Secret linnet-system/deep does not exist" in missing.output
+    assert "no metric of this Canary is asked of a MetricSource shallow: there are deep" in other.output
+    assert "asked of deep, default: say which with --source NAME" in several.output
+    assert [r.exit_code for r in (foreign, missing, other, several, both)] == [1, 1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("command", ["plan", "backtest"])

@@ -101,7 +101,10 @@ class World:
 
     async def run(self, *arguments: str, as_file: Path | None = None, stdin: str | None = None) -> Result:
         """`linnet ...` as the admin of the cluster."""
-        words = [*arguments, *([] if arguments[0] == "lint" else ["--kubeconfig", str(as_file or self.kubeconfig)])]
+        words = [
+            *arguments,
+            *([] if arguments[0] == "lint" and "--live" not in arguments else ["--kubeconfig", str(as_file or self.kubeconfig)]),
+        ]
         return await asyncio.to_thread(CliRunner().invoke, main, words, input=stdin)
 
     async def spawn(self, *arguments: str) -> tuple[int, str]:
