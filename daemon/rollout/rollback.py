@@ -13,6 +13,7 @@ from daemon.rollout.capacity import weight_for
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
     DeleteCanary,
+    EnsureCanary,
     FinishFlag,
     FlagView,
     ReleaseHold,
@@ -39,7 +40,7 @@ ABSENT: Final = frozenset({"NoData", "ProviderError"})
 def begin(turn: Turn, reason: str, cause: str) -> None:
     """Starts the way back. `cause` completes 'rolled back after ...: '."""
     rollout = turn.rollout
-    turn.recall(SetWeight, SetFlag, FinishFlag)
+    turn.recall(SetWeight, SetFlag, FinishFlag, EnsureCanary)
     turn.enter("RollingBack")
     turn.roll(
         rollback="Exposure",

@@ -265,8 +265,8 @@ MUTANTS = (
         name="canary-deleted-before-weight-0",
         protects="P3 pods last",
         path="daemon/rollout/rollback.py",
-        old="    turn.recall(SetWeight, SetFlag, FinishFlag)\n",
-        new="    turn.recall(SetWeight, SetFlag, FinishFlag)\n    turn.do(DeleteCanary())\n",
+        old="    turn.recall(SetWeight, SetFlag, FinishFlag, EnsureCanary)\n",
+        new="    turn.recall(SetWeight, SetFlag, FinishFlag, EnsureCanary)\n    turn.do(DeleteCanary())\n",
         test=f"{_SEARCH}[flag]",
     ),
     Mutant(

@@ -39,7 +39,11 @@ class Walker(Hands):
 
     def take(self, event: Event) -> None:
         self.seen.alive_since = self.ground.alive_since
-        self.seen.take(event)
+        try:
+            self.seen.take(event)
+        except Exception as error:
+            self.seen.broken.append(f"the checker itself: {error!r} at {event.target}")  # and not the API server's fault
+            raise
 
     async def walk(self) -> None:
         await self.ground.open(self.namespace)

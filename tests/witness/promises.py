@@ -107,11 +107,11 @@ class Promises(Known):
             return
         if self._now - self._foreign_pods < RACE:
             return
-        carried = max(carried(ready, stable, wanted) for ready in {r[1] for r in self._ready} for _, _, stable, wanted in self._ready)
-        if weight > carried:
+        most = max(carried(ready, stable, wanted) for ready in {r[1] for r in self._ready} for _, _, stable, wanted in self._ready)
+        if weight > most:
             self._says(
                 "P2",
-                f"{weight} % was written on {self._ready[-1][1]} ready canary pods of {self._ready[-1][3]} that serve all: {carried} % at most",
+                f"{weight} % was written on {self._ready[-1][1]} ready canary pods of {self._ready[-1][3]} that serve all: {most} % at most",
             )
 
     def _p2_floor(self, event: Event, before: Object | None, after: Object | None) -> None:

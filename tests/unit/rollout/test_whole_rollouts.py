@@ -203,6 +203,17 @@ def test_capacity_that_never_comes_ends_at_the_progress_deadline() -> None:
     assert "0 of 1 canary pods are available" in w.status.sentence
 
 
+def test_no_canary_is_made_by_the_pass_that_ends_its_release() -> None:
+    """What it was about to write on the way forward includes pods: a canary that is made now would only have to be taken away."""
+    w = releasing(capacity=0)
+    w.broken = {m.EnsureCanary}  # the API server refuses it, until the deadline
+    w.run(lambda w: w.phase == "RollingBack")
+    assert w.last is not None
+    assert not [a for a in w.last.actions if isinstance(a, m.EnsureCanary)]
+    w.settle()
+    assert w.phase in ("Idle", "Held")
+
+
 def test_a_route_that_nobody_accepts_ends_at_the_progress_deadline() -> None:
     """A parent that never reports the backend resolved gets no traffic."""
     w = world(Version("v2"))
