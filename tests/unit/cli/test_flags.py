@@ -9,7 +9,9 @@ import pytest
 from daemon.api.status import CohortStatus, FlagStatus, FlagUsage
 from daemon.cli import flags
 from daemon.cli.consult import _unmet
-from tests.unit.cli.world import world
+from flags.buckets import bucket
+from tests.sandbox.workbench import service, web
+from tests.unit.cli.world import canary, route, world
 
 FILE = {"flags": {"new": {"state": "ENABLED", "variants": {"on": True, "off": False}, "defaultVariant": "off"}}}
 FLAGGED: dict[str, Any] = {
@@ -47,6 +49,19 @@ async def test_each_share_is_shown_and_people_can_ask_whom_it_lets_in(tmp_path: 
         assert (missed.exit_code, "there are: new" in missed.output) == (1, True), missed.output
         wrong = await w.run("cohort", "who", "web", "--user", "u1", "--property", "plan")
         assert (wrong.exit_code, "write KEY=VALUE" in wrong.output) == (2, True), wrong.output
+
+
+async def test_whom_an_aligned_flag_lets_in_goes_by_the_group_of_the_route(tmp_path: Path) -> None:
+    """Not by the flag's key, which is the group of any other flag."""
+    ref = {"name": "unleash", "key": "token"}
+    unleash = {"url": "http://127.0.0.1:9", "environment": "production", "tokenSecretRef": ref}
+    meta = {"name": "default", "namespace": "default"}
+    source = {"apiVersion": "linnet.dev/v1alpha1", "kind": "FlagSource", "metadata": meta, "spec": {"type": "Unleash", "unleash": unleash}}
+    async with world(tmp_path) as w:
+        w.apply(service(), route(), source, web("app:v1", 3), canary(flags=[{"name": "new", "mode": "Aligned"}]))
+        asked = await w.run("cohort", "who", "web", "--user", "ann", "-o", "json")
+        assert asked.exit_code == 0, asked.output
+        assert [found["bucket"] for found in json.loads(asked.output)] == [bucket("linnet", "ann")] != [bucket("new", "ann")]
 
 
 @pytest.mark.parametrize(
