@@ -20,7 +20,7 @@ from tests.witness.audit import Event
 from tests.witness.folded import notes, version
 
 Object = dict[str, Any]
-SETTLES = 60.0  # seconds without any news of a release that is not over, while everybody does their part
+SETTLES = 150.0  # seconds without any news of a release that is not over, while everybody does their part
 PATIENCE = 5.0  # seconds that everything stands still before a disturbance that is still to come is waited for no more
 LOOK = 0.1
 

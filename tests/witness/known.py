@@ -11,7 +11,7 @@ from typing import Any
 from tests.witness.audit import Event
 from tests.witness.folded import REVISION, TRACK, Folded, Object, labels, notes, share, stored_versions, version
 
-RACE = 2.5  # seconds between what one writer does and what another can know of it, on a machine that has other things to do
+RACE = 4.0  # seconds between what one writer does and what another can know of it, on a machine that has other things to do
 NAME = "shop"
 VERBS_OF_PEOPLE = ("promote", "override", "hotfix", "undo")
 # Ends that say nothing against a version: what somebody took away, or a newer version overtook.

@@ -33,8 +33,8 @@ from tests.witness.folded import (
 )
 from tests.witness.known import NAME, RACE, Known
 
-BOUND = 30.0  # seconds for new requests to be off the canary, a new daemon's start included
-OVERTIME = 25.0  # seconds that a wait may outlast its own deadline
+BOUND = 60.0  # seconds for new requests to be off the canary, a new daemon's start included
+OVERTIME = 90.0  # seconds that a wait may outlast its own deadline
 # Waits for a person, or for what its owner wrote down: they have no end of their own.
 FOR_PEOPLE = frozenset(
     [
