@@ -21,7 +21,7 @@ from analyzers.ramp import Signals, next_weight
 from analyzers.ratio_judge import RatioJudge
 from analyzers.reasons import Reasons
 from analyzers.restart_judge import RestartJudge
-from analyzers.stats.combine import Conclusion, Share, conclude, leader
+from analyzers.stats.combine import Conclusion, Share, conclude, leader, total_log_e
 from analyzers.stats.split import ABSOLUTE_BAND, RELATIVE_BAND, SplitState, SplitTest, mirrored_share
 from analyzers.ticks import Action, Answer, Assignment, Code, Reason, Tick, Verdict
 
@@ -217,7 +217,8 @@ class Judge:
     def _watch_both_arms(self, tick: Tick) -> None:
         """A baseline that sickens right after the canary got more traffic: perhaps a shared lock or pool. No blame, weight 0."""
         s = self._s
-        sick = any(m.bad_run >= 2 for m in self._metrics.values())
+        # What happened once is expected the second time: one tick of it is enough.
+        sick = any(m.bad_run >= (1 if s.coincidences else 2) for m in self._metrics.values())
         soon = self._within(s.raised_index, self._config.ticks(COINCIDENCE_SECONDS) + 2)
         if sick and soon and not s.in_coincidence and tick.weight > 0:
             self._set(in_coincidence=True, coincidences=s.coincidences + 1)
@@ -304,7 +305,7 @@ class Judge:
                 if final
                 else (hold, pending, 0.0, (say.both_worsened(final=False),))
             )
-        retreat = self._retreat(tick, total)
+        retreat = self._retreat(tick, total_log_e(s for s in self._shares() if self._metrics[s.metric].soon_told))
         waits = self._waits(say, tick, total, settled=settled, warm=warm)
         if not any(r.code is Code.DATA_PROBLEM for r in waits) and self._nothing_seen(tick):
             return hold, Verdict.NO_DATA, retreat, (say.no_canary_traffic(s.unseen_expected),)
@@ -346,7 +347,9 @@ class Judge:
         return tuple(reasons)
 
     def _retreat(self, tick: Tick, total: float) -> float | None:
-        """The lowest weight that still brings 30 requests a scrape, from 5 : 1 against until it leans bad no more."""
+        """The lowest weight that still brings 30 requests a scrape, from 5 : 1 against until it leans bad no more. `total` is without the
+        metrics that every change of the weight silences for their lag: to retreat from those would be not to hear them.
+        """
         if total >= RETREAT_AT:
             self._set(retreated=True)
         elif total < 0.0:

@@ -168,6 +168,11 @@ class MetricJudge(ABC, Generic[E_co]):
     @abstractmethod
     def line(self) -> MetricEvidence: ...
 
+    @property
+    def soon_told(self) -> bool:
+        """Whether a change of the weight silences it no longer than all else."""
+        return self._config.ticks(self._metric.lag) <= self._config.settle_scrapes
+
     def skip(self, ticks: int) -> None:
         self._evidence, self.used_now = None, False
         self._sequential.skip(ticks)

@@ -36,8 +36,15 @@ class RatioJudge(MetricJudge[Evidence]):
     @property
     def excess_upper(self) -> float | None:
         upper = self.evidence.excess_upper
+        if self._metric.worse is Worse.LOWER:
+            return self._most_lost(upper)
         within = upper is not None and upper <= self._metric.unacceptable.slack
-        return 0.0 if within or self._metric.worse is Worse.LOWER else upper
+        return 0.0 if within else upper
+
+    def _most_lost(self, upper: float | None) -> float:
+        """While all that the baseline usually has may be lost, it is; how much less is lost takes longer to tell than a climb may wait."""
+        usual = self._health.rate or 0.0
+        return usual if upper is None or upper >= usual else 0.0
 
     @property
     def usual_failures(self) -> float:

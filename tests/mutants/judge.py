@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.model import Mutant
 
+_HARM = "tests/unit/analyzers/test_judge_harm.py"
 _RULES = "tests/unit/analyzers/test_judge_rules.py"
 _JUDGE = "tests/unit/analyzers/test_judge.py"
 _STATS = "tests/unit/analyzers/test_stats.py"
@@ -244,6 +245,22 @@ MUTANTS = (
         old="        if total >= RETREAT_AT:\n",
         new="        if total >= 1e9:\n",
         test=f"{_JUDGE}::test_leaning_evidence_lowers_the_weight_before_the_verdict",
+    ),
+    Mutant(
+        name="flees-from-what-it-then-cannot-hear",
+        protects="judge: retreat",
+        path="analyzers/judge.py",
+        old="total_log_e(s for s in self._shares() if self._metrics[s.metric].soon_told)",
+        new="total_log_e(self._shares())",
+        test=f"{_HARM}::test_orders_that_come_late_are_not_fled_from",
+    ),
+    Mutant(
+        name="climbs-before-the-first-outcome",
+        protects="judge: risk budget",
+        path="analyzers/ratio_judge.py",
+        old="return usual if upper is None or upper >= usual else 0.0",
+        new="return 0.0",
+        test=f"{_HARM}::test_half_of_the_traffic_waits_for_the_first_orders",
     ),
     Mutant(
         name="an-outage-waits-for-the-warm-up",
