@@ -17,7 +17,12 @@ from daemon.api.routers import KNOWN, RouteRef
 from daemon.api.structure import nearest
 from daemon.api.validation import validate
 
-_OURS: Final = (names.HOLD, names.CANARY_MARK, names.HELD_MARK)  # may stand on a Deployment, but say nothing about how to release
+_OURS: Final = (
+    names.HOLD,
+    names.CANARY_MARK,
+    names.HELD_MARK,
+    names.AUTHOR_MARK,
+)  # may stand on a Deployment, but say nothing about how to release
 _KNOWN: Final = (*names.OPT_IN_ANNOTATIONS, names.HOLD)
 _FLAG_KEY: Final = re.compile(r"[A-Za-z0-9_.~-]{1,200}")
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")

@@ -129,12 +129,21 @@ class Pause(Model, frozen=True, kw_only=True):
 
 
 class Approval(Model, frozen=True, kw_only=True):
-    """A person's yes: the exposure stays, and harm still ends it."""
+    """People's yes: the exposure stays, and harm still ends it."""
 
     timeout: Annotated[Duration, doc("How long it is waited for; the judge's deadline waits as well.")]
     on_timeout: Annotated[
         Literal["Rollback", "Promote", "Wait"] | None,
-        doc("Where nobody answers in time: Rollback (the default), Promote (go on), or Wait without end."),
+        doc("Where too few answer in time: Rollback (the default), Promote (go on), or Wait without end."),
+    ] = None
+    approvers: Annotated[Annotated[int, msgspec.Meta(ge=1, le=8)] | None, doc("How many different people must say yes. Default 1.")] = None
+    among: Annotated[
+        Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=128)]], msgspec.Meta(min_length=1, max_length=32)] | None,
+        doc("Whose yes counts, by the user names that the API server knows. Default: whoever may approve."),
+    ] = None
+    not_by_author: Annotated[
+        bool | None,
+        doc("Whoever wrote the template that is held cannot approve it; where that is not on record, nobody can. Default false."),
     ] = None
 
 

@@ -33,6 +33,9 @@ def _steps(spec: CanarySpec, path: str) -> Errors:
     if not any(step.flags for step in steps):
         yield fault(f"{path}.steps", None, "give the flags no shares: say what share sees each flag, step by step", "Required")
     for index, step in enumerate(steps):
+        if step.approval is not None and step.approval.not_by_author:
+            text = "is not on record where no template is held, so nobody could approve; leave it out, and name whose yes counts with among"
+            yield fault(f"{path}.steps[{index}].approval.notByAuthor", None, f"the author {text}")
         if step.weight is not None:
             text = "a weight is a share of traffic, and with traffic.mode None there is none to move; write flags with their percent"
             yield fault(f"{path}.steps[{index}].weight", step.weight, text)

@@ -27,6 +27,8 @@ OPT_IN_ANNOTATIONS: Final = (PROFILE, MODE, STEPS, FLAGS, ROUTE, NOTIFY, SERVICE
 # What Linnet writes on a user's Deployment.
 CANARY_MARK: Final = f"{GROUP}/canary"  # adopted: the value is the Canary's name; the hold policies look for it
 HELD_MARK: Final = f"{GROUP}/held"  # set by the policy (or by `hold: Always`) in the write that pauses
+AUTHOR_MARK: Final = f"{GROUP}/author"  # who wrote what is held, a name a line: stamped by the policy beside the mark above
+HOLD_MARKS: Final = (HELD_MARK, AUTHOR_MARK)  # gone with the hold
 
 # What Linnet reads on a Namespace, where it is told to.
 MAX_ROLLOUTS: Final = f"{GROUP}/max-rollouts"  # releases under way at once

@@ -218,6 +218,16 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".identity",
         ),
     ),
+    "Approval": (
+        Rule(
+            rule="!has(self.among) || size(self.among) == 0 || size(self.among) >= (has(self.approvers) ? self.approvers : 1)",
+            message="asks for more people than it names: nobody could ever give it; name more, or lower approvers",
+            field=".approvers",
+        ),
+        Rule(
+            rule="!has(self.among) || self.among.all(n, self.among.exists_one(m, m == n))", message="names somebody twice", field=".among"
+        ),
+    ),
     "Step": (
         Rule(
             rule=f"(has(self.weight) || {_HAS_STEP_FLAGS} || (has(self.dwell) && !has(self.match) && !has(self.mirror)) ? 1 : 0) + {_count(STEP_KINDS)} == 1",

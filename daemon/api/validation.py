@@ -13,6 +13,7 @@ from daemon.api import bluegreen, names, observing, picks, rules
 from daemon.api.aligned import aligned_faults
 from daemon.api.analysis import AnalysisTemplateSpec
 from daemon.api.analysis_faults import analysis_faults, args_faults, template_faults, templates_only_faults
+from daemon.api.approvals import approval_faults
 from daemon.api.bounds import port_faults, positive
 from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import CanarySpec, Flag, NotifyRoute, ReleaseSpec, Step, Traffic, WorkloadRef
@@ -21,7 +22,6 @@ from daemon.api.fields import Model
 from daemon.api.flagsonly import flags_only_faults
 from daemon.api.gates import all_gate_faults, gate_faults
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
-from daemon.api.quantities import parse_duration
 from daemon.api.routers import KNOWN
 from daemon.api.shares import cohort_faults, share_faults
 from daemon.api.source_faults import flag_source_faults, metric_source_faults
@@ -234,8 +234,8 @@ def _step(step: Step, path: str) -> Errors:
         yield from positive(step.dwell.min_duration, f"{path}.dwell.minDuration")
     if step.pause is not None:
         yield from positive(step.pause.duration, f"{path}.pause.duration")
-    if step.approval is not None and parse_duration(step.approval.timeout) <= 0:
-        yield fault(f"{path}.approval.timeout", step.approval.timeout, "must be longer than 0s: somebody has to read it first")
+    if step.approval is not None:
+        yield from approval_faults(step.approval, f"{path}.approval")
     if step.gate is not None:
         yield from gate_faults(step.gate, f"{path}.gate")
     if step.analysis is not None:

@@ -258,7 +258,7 @@ def _deployment(body: dict[str, Any], profiles: dict[str, dict[str, Any]]) -> li
     if asks and not opted_in(annotations):
         text = f"is missing: without it the other annotations do nothing; add {names.PROFILE}: web"
         errors.append(FieldError(path=f"metadata.annotations[{names.PROFILE}]", reason="Required", message=text))
-    for mark in (names.CANARY_MARK, names.HELD_MARK):
+    for mark in (names.CANARY_MARK, names.HELD_MARK, names.AUTHOR_MARK):
         if mark in annotations:
             text = "is written by Linnet; take it out of the manifest, or each apply will fight with it"
             errors.append(FieldError(path=f"metadata.annotations[{mark}]", reason="InvalidValue", value=annotations[mark], message=text))

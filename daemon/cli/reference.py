@@ -59,6 +59,11 @@ OTHERS: Final[Sequence[tuple[str, str, str]]] = (
         f"Held; `{names.HELD_BY_POLICY}`, `{names.HELD_BY_WEBHOOK}` or `{names.HELD_ALWAYS}`. Not for manifests.",
     ),
     (
+        names.AUTHOR_MARK,
+        "the API server, on the Deployment",
+        "Who wrote a template since the hold began, a user name a line, for approvals with `notByAuthor`. Gone with the hold. Not for manifests.",
+    ),
+    (
         names.ACTION,
         "you, on the Canary",
         (

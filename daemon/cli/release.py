@@ -119,7 +119,7 @@ async def let_go(client: Client, item: Deployment) -> Deployment:
     from daemon.kube.resources import DEPLOYMENTS
 
     operations: list[Operation] = [test(pointer("spec", "template"), item.spec.template), *switch_off(item)]
-    operations.append(remove(pointer("metadata", "annotations", names.HELD_MARK)))
+    operations += [remove(pointer("metadata", "annotations", m)) for m in names.HOLD_MARKS if item.metadata.annotation(m)]
     if item.spec.paused:
         operations.append(remove(pointer("spec", "paused")))
     return await client.json_patch(DEPLOYMENTS, item.namespace, item.name, operations)

@@ -102,5 +102,5 @@ class Adopter:
 
 def asks(annotations: Mapping[str, str]) -> bool:
     """Whether any annotation is, or wants to be, one of ours that says how to release."""
-    own = (names.CANARY_MARK, names.HELD_MARK, names.HOLD)
+    own = (names.CANARY_MARK, names.HELD_MARK, names.AUTHOR_MARK, names.HOLD)
     return any(key.startswith(f"{names.GROUP}/") and key not in own for key in annotations)

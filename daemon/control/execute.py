@@ -164,7 +164,7 @@ class Executor:
         stored = self._revisions.stored(item.namespace, item.name, action.revision)
         if stored is None:
             raise WorkloadError(f"the template of {action.revision} is not stored", reason="NotStored")
-        self._keep(await hold.put_template(self._client, item, self._revisions.template(stored)))
+        self._keep(await hold.put_template(self._client, item, self._revisions.template(stored), action.by))
 
     async def _resize(self, resolved: Resolved, action: m.ResizeReplicaSets) -> None:
         await resize(self._client, self._caches.sets_of(self._deployment(resolved)), action.sizes)

@@ -37,6 +37,7 @@ class WorkloadView(Fact, frozen=True, kw_only=True):
     complete: bool  # observed, every pod updated and available, no old pod left
     paused: bool = False
     held: str | None = None  # value of the held mark
+    authors: tuple[str, ...] = ()  # who wrote what is held, by the API server's stamp; empty = not on record
     hold_off: bool = False  # the owner's break-glass annotation
     adopted: bool = True  # carries our mark
     active: tuple[ReplicaSetView, ...] = ()
@@ -373,6 +374,7 @@ class PutTemplate(Action, frozen=True, kw_only=True):
 
     revision: str
     expected: str
+    by: str  # whose word it was
 
 
 class ResizeReplicaSets(Action, frozen=True, kw_only=True):

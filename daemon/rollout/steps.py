@@ -34,6 +34,9 @@ class ApprovalPlan(Fact, frozen=True, kw_only=True):
 
     timeout: float
     on_timeout: Literal["Rollback", "Promote", "Wait"] = "Rollback"
+    approvers: int = 1
+    among: tuple[str, ...] = ()
+    not_by_author: bool = False
 
 
 class GatePlan(Fact, frozen=True, kw_only=True):
@@ -259,4 +262,12 @@ def _gate(gate: StepGate | ReleaseGate, name: str, at: GatePoint | Literal["Step
 
 def _approval(step: Step) -> ApprovalPlan | None:
     asked = step.approval
-    return None if asked is None else ApprovalPlan(timeout=parse_duration(asked.timeout), on_timeout=asked.on_timeout or "Rollback")
+    if asked is None:
+        return None
+    return ApprovalPlan(
+        timeout=parse_duration(asked.timeout),
+        on_timeout=asked.on_timeout or "Rollback",
+        approvers=asked.approvers or 1,
+        among=tuple(dict.fromkeys(asked.among or [])),
+        not_by_author=bool(asked.not_by_author),
+    )

@@ -60,7 +60,7 @@ def begin(turn: Turn, command: Command) -> None:
         return
     wish = UndoStatus(revision=found.revision, leaving=leaving, by=by, why=why[:1000], at=stamp(turn.now), at_once=found.stable_by in GOOD)
     turn.set(undo=wish)
-    turn.do(PutTemplate(revision=found.revision, expected=leaving))
+    turn.do(PutTemplate(revision=found.revision, expected=leaving, by=by))
 
 
 def _revert(turn: Turn, found: RecordView) -> str:
@@ -77,7 +77,7 @@ def pending(turn: Turn) -> None:
     if wish is None or turn.workload.revision == wish.revision:
         return
     if turn.workload.revision == wish.leaving and turn.elapsed(wish.at) < PATIENCE:
-        turn.do(PutTemplate(revision=wish.revision, expected=wish.leaving))
+        turn.do(PutTemplate(revision=wish.revision, expected=wish.leaving, by=wish.by))
         turn.look_at(turn.now + 1)
     else:
         turn.set(undo=None)

@@ -63,8 +63,14 @@ def hold(request: Request) -> list[Operation]:
     canary = old.annotation(names.CANARY_MARK) if canary is None else canary
     if canary is None:
         return []
-    marks = {names.HELD_MARK: names.HELD_BY_WEBHOOK, names.CANARY_MARK: canary}
+    marks = {names.HELD_MARK: names.HELD_BY_WEBHOOK, names.CANARY_MARK: canary, names.AUTHOR_MARK: _authors(request, old)}
     return [*_annotate(request.object, marks), add(pointer("spec", "paused"), value=True)]
+
+
+def _authors(request: Request, old: _Object) -> str:
+    """Everybody who wrote a template since the hold began: whoever restarts what is held does not take its author's place."""
+    before = (old.annotation(names.AUTHOR_MARK) or "").split("\n") if old.annotation(names.HELD_MARK) is not None else []
+    return "\n".join(dict.fromkeys([*filter(None, before), request.user_info.username]))
 
 
 def author(request: Request) -> list[Operation]:

@@ -37,7 +37,7 @@ async def adopt(client: Client, item: Deployment, canary: str | None) -> Deploym
     """Puts our mark on the Deployment, or takes it off (`canary` None). The hold policies look for it."""
     have = item.metadata.annotation(names.CANARY_MARK)
     if canary is None:
-        marks = [k for k in (names.CANARY_MARK, names.HELD_MARK) if item.metadata.annotation(k)]
+        marks = [k for k in (names.CANARY_MARK, *names.HOLD_MARKS) if item.metadata.annotation(k)]
         return await _patch(client, item, [remove(_mark(k)) for k in marks]) if marks else item
     if have == canary:
         return item
@@ -49,14 +49,17 @@ def _with_annotations(item: Deployment) -> list[Operation]:
     return [] if item.metadata.annotations else [at_version(item.metadata.resource_version), add(ANNOTATIONS, {})]
 
 
+def _unmark(item: Deployment) -> list[Operation]:
+    """What the hold wrote beside the pause."""
+    return [remove(_mark(key)) for key in names.HOLD_MARKS if item.metadata.annotation(key)]
+
+
 async def release(client: Client, item: Deployment) -> Deployment:
     """Un-pauses, if and only if the template is the one in `item`. A newer one that landed meanwhile stays held."""
     operations = [test(TEMPLATE, item.spec.template)]
     if item.spec.paused:
         operations.append(remove(PAUSED))
-    if item.metadata.annotation(names.HELD_MARK):
-        operations.append(remove(_mark(names.HELD_MARK)))
-    return await _patch(client, item, operations)
+    return await _patch(client, item, [*operations, *_unmark(item)])
 
 
 async def pause(client: Client, item: Deployment) -> Deployment:
@@ -79,15 +82,19 @@ async def restore_template(client: Client, item: Deployment, template: Mapping[s
     A pause of the owner's (no held mark) is left alone.
     """
     ours = item.spec.paused and item.metadata.annotation(names.HELD_MARK)
-    return await _put(client, item, template, [remove(PAUSED), remove(_mark(names.HELD_MARK))] if ours else [])
+    return await _put(client, item, template, [remove(PAUSED), *_unmark(item)] if ours else [])
 
 
-async def put_template(client: Client, item: Deployment, template: Mapping[str, Any]) -> Deployment:
-    """Writes a stored template over the one in `item`, held in the same write: what people go back to rolls by a decision, not by itself."""
-    marks = (
-        [] if item.metadata.annotation(names.HELD_MARK) else [*_with_annotations(item), add(_mark(names.HELD_MARK), names.HELD_BY_POLICY)]
+async def put_template(client: Client, item: Deployment, template: Mapping[str, Any], by: str) -> Deployment:
+    """Writes a stored template over the one in `item`, held in the same write: what people go back to rolls by a decision, not by itself.
+
+    Whose word it was (`by`) is the author of what is held now.
+    """
+    held = item.metadata.annotation(names.HELD_MARK)
+    marks = [] if held else [add(_mark(names.HELD_MARK), names.HELD_BY_POLICY)]
+    return await _put(
+        client, item, template, [add(PAUSED, value=True), *_with_annotations(item), *marks, add(_mark(names.AUTHOR_MARK), by)]
     )
-    return await _put(client, item, template, [add(PAUSED, value=True), *marks])
 
 
 async def _put(client: Client, item: Deployment, template: Mapping[str, Any], beside: list[Operation]) -> Deployment:

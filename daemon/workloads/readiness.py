@@ -48,6 +48,7 @@ def workload_view(
         complete=complete,
         paused=item.spec.paused,
         held=item.metadata.annotation(names.HELD_MARK) or None,
+        authors=tuple(filter(None, (item.metadata.annotation(names.AUTHOR_MARK) or "").split("\n"))),
         hold_off=item.metadata.annotation(names.HOLD) == "off",
         adopted=bool(item.metadata.annotation(names.CANARY_MARK)),
         active=active,

@@ -198,6 +198,20 @@ CASES = (
         promise=Seen(code=403, image=BAD, paused=True, held=True, adopted=False, message="linnet promote --override"),
         harm=Seen(image=BAD, paused=False, held=True, adopted=False),
     ),
+    Case(
+        name="another author of what is held is refused",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, annotate(author="bob")),
+        promise=Seen(code=403, image=BAD, paused=True, held=True, message="stamped by the API server"),
+        harm=HELD,
+    ),
+    Case(
+        name="another author beside the break-glass is the owner's",
+        annotations=ADOPTED,
+        steps=(hold_it, mark_held, annotate(author="bob", hold="off")),
+        promise=HELD,
+        harm=None,
+    ),
     # What stays free.
     Case(
         name="Linnet releases what it judged",

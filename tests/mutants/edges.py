@@ -68,10 +68,10 @@ MUTANTS = (
         name="anyone-lets-go-of-what-is-held",
         protects="un-pausing is Linnet's",
         path="charts/linnet/files/hold-policies.yaml",
-        old="""      || !(has(object.metadata.annotations) && 'linnet.dev/held' in object.metadata.annotations)
+        old="""      ? oldObject.metadata.annotations['linnet.dev/author'] : '')
   - name: not-linnet
 """,
-        new="""      || !(has(object.metadata.annotations) && 'linnet.dev/held' in object.metadata.annotations)
+        new="""      ? oldObject.metadata.annotations['linnet.dev/author'] : '')
   - name: never
     expression: "false"
   - name: not-linnet

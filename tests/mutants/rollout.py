@@ -11,8 +11,25 @@ _WHOLE = "tests/unit/rollout/test_whole_rollouts.py"
 _SEARCH = "tests/unit/rollout/test_search.py::test_every_state_keeps_the_promises_and_has_a_way_out"
 _FLOOR = "tests/unit/rollout/test_floor.py"
 _COMMANDS = "tests/unit/rollout/test_commands.py"
+_APPROVAL = "tests/unit/rollout/test_approval.py"
 
 MUTANTS = (
+    Mutant(
+        name="one-person-is-two",
+        protects="approvals",
+        path="daemon/rollout/approval.py",
+        old="    if by == OWNER or by in signed(turn):\n",
+        new="    if by == OWNER:\n",
+        test=f"{_APPROVAL}::test_two_people_are_two_people",
+    ),
+    Mutant(
+        name="the-author-approves",
+        protects="approvals",
+        path="daemon/rollout/approval.py",
+        old="    if plan.not_by_author and by in authors(turn):\n",
+        new="    if plan.not_by_author and by in authors(turn)[:1]:\n",
+        test=f"{_APPROVAL}::test_an_author_does_not_approve_their_own_work",
+    ),
     Mutant(
         name="weight-beyond-ready-pods",
         protects="P2 capacity",

@@ -22,6 +22,7 @@ GOOD: dict[str, dict[str, Any]] = {
 
 HALF = {"name": "new-checkout", "percent": 50, "cohorts": [{"name": "beta", "percent": 100}], "mayShrink": False}
 
+WHOSE = {"approvers": 2, "among": ["ada", "bob"], "notByAuthor": True}
 HOOK: dict[str, Any] = {
     "url": "https://gates.example/checkout",
     "signingKeySecretRef": {"name": "gates", "key": "key"},
@@ -80,7 +81,7 @@ FULL_CANARY: dict[str, Any] = {
         {"name": "room", "scale": 60},
         {"name": "qa", "gate": {"webhook": HOOK, "timeout": "20m", "onTimeout": "Wait"}},
         {"name": "tests", "gate": {"job": JOB, "timeout": "20m"}},
-        {"name": "sign-off", "approval": {"timeout": "24h", "onTimeout": "Wait"}},
+        {"name": "sign-off", "approval": {"timeout": "24h", "onTimeout": "Wait", **WHOSE}},
         {
             "name": "check",
             "analysis": {

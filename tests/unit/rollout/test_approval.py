@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from daemon.api.canary import Approval, Step
@@ -121,3 +123,102 @@ def test_a_scale_step_has_its_pods_before_the_next_begins() -> None:
     sizes = [a.replicas for a in w.acted if isinstance(a, m.EnsureCanary)]
     assert sizes == [4]
     assert w.canaries["v2"].available == 4
+
+
+BOB, CAROL, MALLORY = "bob", "carol", "mallory"
+
+
+def counted(on_timeout: str | None = None, *, authors: tuple[str, ...] = (MALLORY,), **asked: Any) -> World:
+    """A release that waits for people, each of whom counts once."""
+    steps = [
+        Step(name="smoke", weight=5, dwell=DWELL),
+        Step(name="sign-off", approval=Approval(timeout="1h", on_timeout=on_timeout, **asked)),  # type: ignore[arg-type]
+        Step(name="half", weight=50, dwell=DWELL),
+    ]
+    w = releasing(spec={"steps": steps})
+    w.authors = authors
+    w.run(lambda w: w.status.waiting is not None and w.status.waiting.reason == "Approval")
+    return w
+
+
+def names_of(w: World) -> list[str]:
+    assert w.status.rollout is not None
+    return [a.by for a in w.status.rollout.approvals]
+
+
+def says(w: World, by: str, n: int = 0) -> str:
+    """One more yes; the refusal, if it was refused."""
+    before = len(w.told("CommandRefused"))
+    w.tick(7)
+    w.say("approve", by=by, step="sign-off", raw=f"approve@v2#by={by};n={n}")
+    w.turn()
+    told = w.told("CommandRefused")
+    return told[-1] if len(told) > before else ""
+
+
+def test_two_people_are_two_people() -> None:
+    """The same one again, and an old yes applied again, count once; the judge's time is given back once, when all is said."""
+    w = counted(approvers=2)
+    assert w.status.waiting is not None
+    assert "waits for the approval of 2 people" in w.status.waiting.message
+    deadline = w.status.rollout.deadline_at if w.status.rollout else None
+    assert says(w, BOB) == ""
+    assert "bob approved step sign-off already; it waits for somebody else" in says(w, BOB, 1)
+    assert "(1 of 2: bob)" in w.status.waiting.message
+    assert w.status.rollout is not None
+    assert (w.status.step, w.status.rollout.deadline_at) == ("2/3 sign-off", deadline)
+    assert says(w, CAROL) == ""
+    assert "approved by carol, 2 of 2" in w.told("Approved")[-1]
+    assert names_of(w) == [BOB, CAROL]
+    assert w.status.rollout.deadline_at > (deadline or "")  # type: ignore[operator]
+    assert "is approved already" in says(w, BOB, 2) or w.status.step == "3/3 half"
+    w.settle()
+    assert w.status.stable_revision == "v2"
+
+
+def test_an_author_does_not_approve_their_own_work() -> None:
+    """Neither does anybody else who wrote to it since; the refusal says why, and another person's yes counts."""
+    w = counted(not_by_author=True, authors=(MALLORY, BOB))
+    assert w.status.waiting is not None
+    assert "not by its author mallory or bob" in w.status.waiting.message
+    for author in (MALLORY, BOB):
+        assert f"{author} wrote v2, and step sign-off asks for somebody else's yes" in says(w, author)
+    assert names_of(w) == []
+    assert says(w, CAROL) == ""
+    w.settle()
+    assert w.status.stable_revision == "v2"
+
+
+def test_where_no_author_is_on_record_nobody_is_taken_for_another() -> None:
+    """Said when the step begins, with the way out; a yes is refused, and a promotion on a person's word goes."""
+    w = counted(not_by_author=True, authors=())
+    assert "nobody can give it: who wrote this revision is not on record; linnet promote|abort checkout" in w.told("Paused")[-1]
+    assert "who wrote v2 is not on record" in says(w, CAROL)
+    w.say("promote", by=CAROL)
+    w.settle()
+    assert w.status.stable_revision == "v2"
+
+
+def test_only_those_who_were_named_count() -> None:
+    """And where too few of them are left beside the author, that is said at once instead of waited for."""
+    w = counted(among=[BOB, CAROL])
+    assert "ada is not among those whose yes counts for step sign-off: bob, carol" in says(w, "ada")
+    assert says(w, BOB) == ""
+    assert w.settle().status.stable_revision == "v2"
+    w = counted(among=[BOB, MALLORY], approvers=2, not_by_author=True)
+    assert "too few are left who can give it; linnet promote|abort checkout" in w.told("Paused")[-1]
+
+
+@pytest.mark.parametrize("by", ["", "onTimeout"])
+def test_a_yes_that_is_counted_has_a_name_of_its_own(by: str) -> None:
+    """An unnamed one could be said twice, and the owner's rule is nobody's name."""
+    assert "refused" in says(counted(approvers=2), by)
+
+
+def test_too_few_in_time_end_as_the_owner_wrote() -> None:
+    """With the names of those who did say yes."""
+    w = counted(approvers=2)
+    says(w, BOB)
+    w.settle()
+    assert w.status.stable_revision == "v1"
+    assert "only bob approved step sign-off in time" in w.status.sentence

@@ -107,6 +107,7 @@ class WorldFacts:
         self.versions.setdefault(self.stable, Version(self.stable))
         self.paused = False
         self.held: str | None = None
+        self.authors: tuple[str, ...] = ()  # of what is held
         self.hold_off = False
         self.adopted = False
         self.exists = True
@@ -159,7 +160,7 @@ class WorldFacts:
         text = raw or f"{verb}@{about}#{self.now}"
         if verb in ACCOUNTABLE:
             expires, more = (self.now + 600 if expires is None else expires), {"why": "the till is down", **more}
-        self.command = m.Command(verb=verb, revision=about, raw=text, by="ada", expires=expires, **more)  # type: ignore[arg-type]
+        self.command = m.Command(verb=verb, revision=about, raw=text, expires=expires, **{"by": "ada", **more})  # type: ignore[arg-type]
         return self
 
     def taken(self, weight: int | None, manager: str) -> None:

@@ -93,6 +93,7 @@ class SeenWorld(WorldFacts):
             complete=complete,
             paused=self.paused,
             held=self.held,
+            authors=self.authors if self.held else (),
             hold_off=self.hold_off,
             adopted=self.adopted,
             active=active,

@@ -46,6 +46,7 @@ async def test_a_write_is_paused_and_marked(api_server: TestClient[Any, Any]) ->
     assert await patch(api_server, "/hold", review(OURS, {**OURS, "team": "shop"})) == [
         {"op": "add", "path": "/metadata/annotations/linnet.dev~1held", "value": "webhook"},
         {"op": "add", "path": "/metadata/annotations/linnet.dev~1canary", "value": "checkout"},
+        {"op": "add", "path": "/metadata/annotations/linnet.dev~1author", "value": "alice"},
         {"op": "add", "path": "/spec/paused", "value": True},
     ]
 
@@ -53,10 +54,24 @@ async def test_a_write_is_paused_and_marked(api_server: TestClient[Any, Any]) ->
 @pytest.mark.parametrize("annotations", [None, {}])
 async def test_a_manifest_without_the_mark_stays_adopted(api_server: TestClient[Any, Any], annotations: dict[str, str] | None) -> None:
     """`kubectl replace` of the user's own file."""
+    marks = {"linnet.dev/held": "webhook", "linnet.dev/canary": "checkout", "linnet.dev/author": "alice"}
     assert await patch(api_server, "/hold", review(OURS, annotations)) == [
-        {"op": "add", "path": "/metadata/annotations", "value": {"linnet.dev/held": "webhook", "linnet.dev/canary": "checkout"}},
+        {"op": "add", "path": "/metadata/annotations", "value": marks},
         {"op": "add", "path": "/spec/paused", "value": True},
     ]
+
+
+@pytest.mark.parametrize(
+    ("held", "before", "after"),
+    [("webhook", "bob", "bob\nalice"), ("webhook", "alice\nbob", "alice\nbob"), (None, "bob", "alice"), ("webhook", None, "alice")],
+)
+async def test_everybody_who_wrote_since_the_hold_began_is_an_author(
+    api_server: TestClient[Any, Any], held: str | None, before: str | None, after: str
+) -> None:
+    """As the policy has it, and whatever the write itself says of its author."""
+    old = {**OURS, **({"linnet.dev/held": held} if held else {}), **({"linnet.dev/author": before} if before else {})}
+    operations = await patch(api_server, "/hold", review(old, {**OURS, "linnet.dev/author": "mallory"}))
+    assert {"op": "add", "path": "/metadata/annotations/linnet.dev~1author", "value": after} in operations
 
 
 async def test_nobody_else_s_deployment_is_touched(api_server: TestClient[Any, Any]) -> None:
