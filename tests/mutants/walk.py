@@ -32,14 +32,6 @@ MUTANTS = (
         test=_WALK,
     ),
     Mutant(
-        name="walk-pods-before-weight",
-        protects="P3 order",
-        path="daemon/rollout/rollback.py",
-        old="        turn.do(SetWeight(weight=0))\n        problems",
-        new="        turn.do(SetWeight(weight=0) if turn.seen.canary is None else DeleteCanary())\n        problems",
-        test=_WALK,
-    ),
-    Mutant(
         name="walk-memory-lost-on-restart",
         protects="P9 memory",
         path="daemon/workloads/revisions.py",
