@@ -76,7 +76,7 @@ class Known:
             self._learn_route(event, before, after, theirs=theirs)
         elif event.resource == "horizontalpodautoscalers" and theirs and after is not None:
             if before is None or before["spec"].get("minReplicas") != after["spec"].get("minReplicas"):
-                self.minimum, self._foreign_scaler = after["spec"].get("minReplicas"), event.finished
+                self.minimum, self._foreign_scaler = after["spec"].get("minReplicas"), event.finished if before is not None else 0.0
         elif event.resource == "configmaps" and event.name == "flags" and theirs and after is not None:
             self.flags = after.get("data")
         elif event.resource == "canaries":
