@@ -242,6 +242,11 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             rule="!(has(self.match) || has(self.mirror)) || (has(self.dwell) && has(self.dwell.minDuration) && !has(self.dwell.minRequests))",
             message="a match or mirror step needs dwell.minDuration, and no minRequests: say how long these requests reach the canary",
         ),
+        Rule(
+            rule="!has(self.weight) || self.weight < 100 || !has(self.dwell) || !has(self.dwell.minRequests)",
+            message="requests are counted where two versions are compared, and at weight 100 there is one; say minDuration",
+            field=".dwell",
+        ),
     ),
     "StepMatch": (
         Rule(

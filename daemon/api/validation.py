@@ -231,6 +231,9 @@ def _step(step: Step, path: str) -> Errors:
     if step.dwell is not None:
         if step.dwell.min_duration is None and step.dwell.min_requests is None:
             yield fault(f"{path}.dwell", None, "needs minDuration, minRequests or both; or leave dwell out")
+        if step.weight == 100 and step.dwell.min_requests is not None:
+            text = "requests are counted where two versions are compared, and at weight 100 there is one; say minDuration"
+            yield fault(f"{path}.dwell.minRequests", step.dwell.min_requests, text)
         yield from positive(step.dwell.min_duration, f"{path}.dwell.minDuration")
     if step.pause is not None:
         yield from positive(step.pause.duration, f"{path}.pause.duration")

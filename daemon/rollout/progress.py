@@ -291,13 +291,14 @@ def _dwelt(turn: Turn) -> bool:
 def _requested(turn: Turn) -> bool:
     """The least requests of the step."""
     judge = turn.seen.judge
-    seen = (judge.canary_requests if judge else 0) - turn.rollout.requests_before
+    # A judge that was restored from its log may have counted less than the one before it, which had ticks that were not yet stored.
+    seen = max(0, (judge.canary_requests if judge else 0) - turn.rollout.requests_before)
     if seen >= turn.step.requests:
         return True
     if not outcomes.outcome_due(turn):
         turn.wait(
             "Requests",
-            f"{max(0, seen)} of {turn.step.requests} canary requests of this step",
+            f"{seen} of {turn.step.requests} canary requests of this step",
             until=outcomes.deadline(turn),
             way_out=f"linnet promote|abort {turn.name}",
         )

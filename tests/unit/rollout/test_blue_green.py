@@ -117,6 +117,15 @@ def test_a_daemon_that_dies_loses_nothing(place: Callable[[], World], after: int
     w.as_found()
 
 
+def test_a_judge_that_forgot_its_last_ticks_does_not_hold_the_switched_release() -> None:
+    """What was counted between the last stored tick and the daemon's death is gone, and after the switch nothing is counted any more."""
+    w = switched()
+    w.exposure["v2"] = 0.0
+    w.settle()
+    assert w.status.stable_revision == "v2"
+    w.as_found()
+
+
 def test_the_old_version_stays_warm_for_its_delay() -> None:
     """Its pods are replaced only after that, and the status says until when."""
     w = warm()
