@@ -77,6 +77,7 @@ bench-judge: venv ## what the judge decides, and what that costs, beside stock r
 docs: venv ## the generated pages of docs/reference
 	$(BIN)/python -m daemon.cli.reference docs/reference
 	$(BIN)/python -m tests.dataplanes.table
+	$(BIN)/python -m tests.cluster.strategies
 	$(BIN)/python -m tests.mutants.table
 
 image: ## build the container image
