@@ -1,4 +1,4 @@
-"""The eight kinds as whole objects, and the one list of them that CRDs, validation, clients and documentation go through."""
+"""The nine kinds as whole objects, and the one list of them that CRDs, validation, clients and documentation go through."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
@@ -11,6 +11,7 @@ from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import CanarySpec, ReleaseSpec
 from daemon.api.errors import ApiError
 from daemon.api.fields import LocalRef, Model, doc
+from daemon.api.groups import ReleaseGroupSpec, ReleaseGroupStatus
 from daemon.api.sources import ADMITS, AllowedNamespaces, FlagSourceSpec, MetricSourceSpec, NotifierSpec, NotifierStatus
 from daemon.api.status import CanaryStatus
 
@@ -88,6 +89,12 @@ class Notifier(Resource, frozen=True, kw_only=True):
 class Freeze(Resource, frozen=True, kw_only=True):
     spec: FreezeSpec
     kind: str = "Freeze"
+
+
+class ReleaseGroup(Resource, frozen=True, kw_only=True):
+    spec: ReleaseGroupSpec
+    kind: str = "ReleaseGroup"
+    status: ReleaseGroupStatus = ReleaseGroupStatus()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +210,20 @@ KINDS: Final = (
             Column(name="Until", path=".spec.until"),
             Column(name="Reason", path=".spec.reason"),
             AGE,
+        ),
+    ),
+    Kind(
+        name="ReleaseGroup",
+        plural="releasegroups",
+        resource=ReleaseGroup,
+        spec=ReleaseGroupSpec,
+        status=ReleaseGroupStatus,
+        subresource=True,
+        columns=(
+            Column(name="Phase", path=".status.phase"),
+            Column(name="Progress", path=".status.progress"),
+            AGE,
+            Column(name="Message", path=".status.sentence", wide=True),
         ),
     ),
 )

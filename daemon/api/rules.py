@@ -390,6 +390,13 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".until",
         ),
     ),
+    "ReleaseGroupSpec": (
+        Rule(
+            rule="self.members.all(m, !has(m.after) || m.after.all(a, a != m.name && self.members.exists(n, n.name == a)))",
+            message="has an after that names the member itself, or no member of this group; name other members, or leave it out",
+            field=".members",
+        ),
+    ),
     "Provider": (
         Rule(
             rule=f"{_count(_PROVIDERS)} == 1",

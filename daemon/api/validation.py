@@ -21,6 +21,7 @@ from daemon.api.errors import ApiError, Errors, FieldError, InvalidObjectError, 
 from daemon.api.fields import Model
 from daemon.api.flagsonly import flags_only_faults
 from daemon.api.gates import all_gate_faults, gate_faults
+from daemon.api.groups import ReleaseGroupSpec, group_faults
 from daemon.api.kinds import KINDS, CanaryProfileSpec, Kind, R, decode, kind_named
 from daemon.api.routers import KNOWN
 from daemon.api.shares import cohort_faults, share_faults
@@ -51,6 +52,7 @@ def validate(spec: Model, *, path: str = "spec") -> list[FieldError]:
         FlagSourceSpec: flag_source_faults,
         AnalysisTemplateSpec: template_faults,
         FreezeSpec: freeze_faults,
+        ReleaseGroupSpec: group_faults,
         NotifierSpec: digest_faults,
     }
     check = checks.get(type(spec))

@@ -50,11 +50,11 @@ _SEEN: Final = ("list", "watch")  # kept by an informer, never read one by one
 RULES: Final = (
     Rule(
         group="linnet.dev",
-        resources=("canaryprofiles", "metricsources", "flagsources", "notifiers", "freezes", "analysistemplates"),
+        resources=("canaryprofiles", "metricsources", "flagsources", "notifiers", "freezes", "releasegroups", "analysistemplates"),
         verbs=_SEEN,
     ),
     Rule(group="linnet.dev", resources=("canaries",), verbs=(*_SEEN, "create", "patch", "delete")),
-    Rule(group="linnet.dev", resources=("canaries/status", "notifiers/status"), verbs=("patch",)),
+    Rule(group="linnet.dev", resources=("canaries/status", "notifiers/status", "releasegroups/status"), verbs=("patch",)),
     Rule(group="linnet.dev", resources=("analysisruns",), verbs=("get", "list", "create", "patch", "delete")),
     Rule(group="apps", resources=("deployments",), verbs=(*_READ, "create", "patch", "delete")),
     Rule(group="apps", resources=("replicasets",), verbs=(*_SEEN, "patch")),

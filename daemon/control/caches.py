@@ -43,6 +43,11 @@ def _by_release(item: ours.Canary) -> list[str]:
     return [QUEUED] if item.status.queued_since else []
 
 
+def _by_member(item: ours.ReleaseGroup) -> list[str]:
+    """Of the spec, and of a release that began with another one."""
+    return [f"{item.namespace}/{name}" for name in item.names]
+
+
 def _by_our_owner(item: KubeObject) -> list[str]:
     owner = item.metadata.label(names.OWNER)
     return [f"{item.namespace}/{owner}"] if owner else []
@@ -75,6 +80,9 @@ class Caches:
         self.flag_sources: Informer[ours.FlagSource] = Informer(client, ours.FLAG_SOURCES, namespaces=wide)
         self.notifiers: Informer[ours.Notifier] = Informer(client, ours.NOTIFIERS, namespaces=wide)
         self.freezes: Informer[ours.Freeze] = Informer(client, ours.FREEZES, namespaces=wide)
+        self.groups: Informer[ours.ReleaseGroup] = Informer(
+            client, ours.RELEASE_GROUPS, namespaces=scope, indexes={"member": _by_member, "namespace": by_namespace}
+        )
         self.templates: Informer[ours.AnalysisTemplate] = Informer(client, ours.ANALYSIS_TEMPLATES, namespaces=wide)
         self.deployments: Informer[Deployment] = Informer(client, res.DEPLOYMENTS, namespaces=scope, indexes={"ours": _by_our_owner})
         self.replica_sets: Informer[ReplicaSet] = Informer(
@@ -110,6 +118,7 @@ class Caches:
             self.flag_sources,
             self.notifiers,
             self.freezes,
+            self.groups,
             self.templates,
             self.deployments,
             self.replica_sets,

@@ -30,6 +30,7 @@ from daemon.control.flagsources import FlagSources
 from daemon.control.gates import GateProbe
 from daemon.control.gating import GateBoard
 from daemon.control.gating import Ports as GatePorts
+from daemon.control.groups import Groups
 from daemon.control.guard import Guard, GuardedHttp
 from daemon.control.http import Http
 from daemon.control.jobs import JobRunner
@@ -205,7 +206,10 @@ class _Leader:
         digests = Digests(client, caches, resolver, teller, cluster=options.cluster_name)
         adopter = Adopter(client, caches, teller, resolver)
         adoptions: Controller[Key] = Controller("adoption", adopter.reconcile, observe=self._daemon.metrics.reconciled)
-        stops = Wakeups(caches, canaries.queue, adoptions.queue, options.catalogue_namespace).subscribe()
+        groups: Controller[Key] = Controller(
+            "group", Groups(client, caches, resolver, recorder).reconcile, observe=self._daemon.metrics.reconciled
+        )
+        stops = Wakeups(caches, canaries.queue, adoptions.queue, groups.queue, options.catalogue_namespace).subscribe()
         async with asyncio.TaskGroup() as last:
             # These outlive the rest, so that what was done is told.
             words = [last.create_task(coroutine) for coroutine in (recorder.run(), teller.run())]
@@ -221,6 +225,7 @@ class _Leader:
                         digests.run(),
                         canaries.run(),
                         adoptions.run(),
+                        groups.run(),
                     ):
                         group.create_task(coroutine)
             finally:

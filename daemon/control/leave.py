@@ -1,9 +1,10 @@
-"""All leave from outside, for one Canary, in one list: what follows its annotations, freezes, release windows, and its turn."""
+"""All leave from outside, for one Canary, in one list: what follows its annotations, freezes, release windows, its groups, and its turn."""
 
 import time
 from collections.abc import Callable, Iterator
 
 from daemon.api.windows import known_zone
+from daemon.control import groups
 from daemon.control.caches import Caches
 from daemon.control.following import following
 from daemon.control.line import Line
@@ -28,6 +29,7 @@ class Leave:
             *self._freezes(resolved, now),
             # One of an unknown zone is a fault that keeps the Canary from starting anything.
             *timetable.window_permits([w for w in resolved.spec.windows or () if known_zone(w.time_zone)], now),
+            *groups.permits(self._caches, resolved.canary),
             *([turn] if turn is not None else []),
         )
 

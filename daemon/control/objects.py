@@ -7,6 +7,7 @@ from daemon.api.analysis import AnalysisRunSpec, AnalysisRunStatus, AnalysisTemp
 from daemon.api.calendar import FreezeSpec
 from daemon.api.canary import CanarySpec
 from daemon.api.fields import LocalRef
+from daemon.api.groups import ReleaseGroupSpec, ReleaseGroupStatus
 from daemon.api.kinds import CanaryProfileSpec
 from daemon.api.sources import FlagSourceSpec, MetricSourceSpec, NotifierSpec, NotifierStatus
 from daemon.api.status import CanaryStatus
@@ -40,6 +41,16 @@ class Freeze(KubeObject, frozen=True, kw_only=True):
     spec: FreezeSpec
 
 
+class ReleaseGroup(KubeObject, frozen=True, kw_only=True):
+    spec: ReleaseGroupSpec
+    status: ReleaseGroupStatus = ReleaseGroupStatus()
+
+    @property
+    def names(self) -> set[str]:
+        """Of the spec's members, and of those of a release that began with another spec."""
+        return {m.name for m in self.spec.members} | {m.name for m in self.status.members}
+
+
 class AnalysisTemplate(KubeObject, frozen=True, kw_only=True):
     spec: AnalysisTemplateSpec
 
@@ -55,5 +66,6 @@ METRIC_SOURCES: Final = custom(names.GROUP, names.VERSION, "metricsources", "Met
 FLAG_SOURCES: Final = custom(names.GROUP, names.VERSION, "flagsources", "FlagSource", FlagSource)
 NOTIFIERS: Final = custom(names.GROUP, names.VERSION, "notifiers", "Notifier", Notifier)
 FREEZES: Final = custom(names.GROUP, names.VERSION, "freezes", "Freeze", Freeze)
+RELEASE_GROUPS: Final = custom(names.GROUP, names.VERSION, "releasegroups", "ReleaseGroup", ReleaseGroup)
 ANALYSIS_TEMPLATES: Final = custom(names.GROUP, names.VERSION, "analysistemplates", "AnalysisTemplate", AnalysisTemplate)
 ANALYSIS_RUNS: Final = custom(names.GROUP, names.VERSION, "analysisruns", "AnalysisRun", AnalysisRun)

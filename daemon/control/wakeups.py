@@ -18,8 +18,9 @@ from daemon.kube.store import Key
 class Wakeups:
     """Feeds the queues of the two controllers from the caches."""
 
-    def __init__(self, caches: Caches, canaries: WorkQueue[Key], adoptions: WorkQueue[Key], catalogue: str) -> None:
+    def __init__(self, caches: Caches, canaries: WorkQueue[Key], adoptions: WorkQueue[Key], groups: WorkQueue[Key], catalogue: str) -> None:
         self._caches = caches
+        self._groups = groups
         self._canaries = canaries
         self._adoptions = adoptions
         self._catalogue = catalogue
@@ -40,6 +41,7 @@ class Wakeups:
         return [
             self._on(caches.canaries, self._canary),
             caches.canaries.store.add_handler(self._stake, replay=False),
+            self._on(caches.groups, self._group),
             self._on(caches.deployments, self._deployment),
             self._on(caches.replica_sets, self._owned),
             self._on(caches.pods, self._owned),
@@ -58,6 +60,15 @@ class Wakeups:
 
     def _canary(self, item: KubeObject) -> None:
         self._canaries.add(item.key)
+        for found in self._caches.groups.store.by("member", f"{item.namespace}/{item.name}"):
+            self._groups.add(found.key)
+
+    def _group(self, item: KubeObject) -> None:
+        """Its members, and whoever else speaks of them: a Canary may be in one group only."""
+        for found in self._caches.groups.store.by("namespace", item.namespace):
+            self._groups.add(found.key)
+        for canary in self._caches.canaries.store.by("namespace", item.namespace):
+            self._canaries.add(canary.key)
 
     def _stake(self, old: Canary | None, new: Canary | None) -> None:
         """A release that began, ended, joined the line or left it: those who wait have another place, or their turn."""

@@ -165,6 +165,10 @@ def _override(turn: Turn, command: Command) -> None:
 
 def _retry(turn: Turn, _: Command) -> None:
     turn.do(ForgetFailure(revision=turn.workload.revision))
+    if leave.grouped(turn):  # it asks for leave like a new version, and starts with the others
+        plans = [msgspec.structs.replace(p, failed=p.failed and p.revision != turn.workload.revision) for p in turn.status.flag_plans]
+        turn.set(verdict=None, flag_plans=plans)
+        return
     progress.begin(turn, overridden=True)
 
 

@@ -14,7 +14,7 @@ from daemon.rollout.model import Command, Permit
 from daemon.rollout.turn import EXPOSED, Turn
 
 Move = Literal["start", "advance", "promote"]
-OWNED: Final = ("PermitFreeze", "PermitWindow", "PermitQueue", "Gate", "GateOverdue")
+OWNED: Final = ("PermitFreeze", "PermitWindow", "PermitQueue", "PermitGroup", "Gate", "GateOverdue")
 _GIVEN: Final[Mapping[Move, Callable[[Permit], bool]]] = {
     "start": lambda p: p.start and not p.must_abort,
     "advance": lambda p: p.advance,
@@ -30,16 +30,36 @@ _FORWARD: Final[Mapping[str, Move]] = {
 
 
 def withheld(turn: Turn, move: Move) -> Permit | None:
-    """The leave that is waited for the longest, of what this move lacks."""
-    lacking = [p for p in turn.seen.permits if not p.gate and not _GIVEN[move](p) and not _exempt(turn, p) and not _outlived(turn, p)]
-    return max(lacking, key=lambda p: (not p.queue, p.owned, p.until or float("inf")), default=None)
+    """The leave that is waited for the longest, of what this move lacks. Of a group's for the promotion see `barrier`."""
+    asked = [p for p in turn.seen.permits if not p.gate and not (p.group and move == "promote")]
+    lacking = [p for p in asked if not _GIVEN[move](p) and not _exempt(turn, p) and not _outlived(turn, p)]
+    return max(lacking, key=lambda p: (not p.queue, p.owned, not p.group, p.until or float("inf")), default=None)
+
+
+def barrier(turn: Turn) -> Permit | None:
+    """The group that does not yet promote. It counts those as ready that come here, so this is asked when nothing else is lacking."""
+    return next((p for p in turn.seen.permits if p.group and not p.promote and not _exempt(turn, p)), None)
+
+
+def barred(turn: Turn) -> bool:
+    """Whether a release that could be promoted now waits for the rest of its group."""
+    permit = barrier(turn)
+    if permit is not None:
+        wait(turn, permit)
+    return permit is not None
+
+
+def ending(turn: Turn) -> tuple[str, str] | None:
+    """Reason and cause where something outside ends this release."""
+    found = next((p for p in turn.seen.permits if p.must_abort), None)
+    return None if found is None else ("GroupRolledBack" if found.group else "Aborted", found.why)
 
 
 def _exempt(turn: Turn, permit: Permit) -> bool:
-    """A hotfix has its reason; a person's undo is a way back, and none of those stands in a line."""
+    """A hotfix has its reason; a person's undo is a way back, and none of those stands in a line or waits for a group."""
     rollout = turn.status.rollout
     hotfix = rollout is not None and rollout.hotfix and permit.owned and permit.hotfix
-    return hotfix or (permit.queue and turn.status.undo is not None)
+    return hotfix or ((permit.queue or permit.group) and turn.status.undo is not None)
 
 
 def _outlived(turn: Turn, permit: Permit) -> bool:
@@ -106,8 +126,15 @@ def refusal(turn: Turn, command: Command) -> str:
         return "" if barred is None else f"{barred.why}; it refuses hotfixes: {_past(turn, barred)}"
     if move is None or (command.verb == "set-weight" and (command.weight or 0) <= turn.step.weight):
         return ""
-    permit = withheld(turn, move)
+    if command.verb == "retry" and grouped(turn):
+        return ""
+    permit = withheld(turn, move) or (barrier(turn) if move == "promote" else None)
     return "" if permit is None or not permit.owned else f"{permit.why}; {_past(turn, permit)}"
+
+
+def grouped(turn: Turn) -> bool:
+    """Whether a release of this may only start together with others."""
+    return any(p.group and not p.start for p in turn.seen.permits)
 
 
 def overtime(turn: Turn) -> float:

@@ -167,6 +167,7 @@ class Permit(Fact, frozen=True, kw_only=True):
     owned: bool = False  # its owner wrote it down: it is waited for as long as it lasts, and no plain verb steps over it
     hotfix: bool = True  # whether a hotfix passes
     gate: str = ""  # the gate that this answers for: it speaks of no other move
+    group: bool = False  # of a release group: its promotion is asked about last, and going back with it blames nobody
     queue: bool = False  # a place in the line of releases: said where nothing else is lacking, and no way back stands in it
 
 

@@ -88,6 +88,8 @@ def carry_out(turn: Turn, outcome: OutcomePlan, waited: float, reason: str, word
         if withheld is not None:
             leave.wait(turn, withheld)
             return False
+        if leave.barred(turn):
+            return True
         turn.roll(rollback_cause=words[:1000])
         promotion.begin(turn, "Owner")
     return due is not None

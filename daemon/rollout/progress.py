@@ -67,7 +67,7 @@ def derailed(turn: Turn) -> bool:
     """Whether something ended this rollout; the way back has begun if so."""
     rollout, workload, canary = turn.rollout, turn.workload, turn.canary
     judge = turn.seen.judge
-    abort = next((p for p in turn.seen.permits if p.must_abort), None)
+    abort = leave.ending(turn)
     if workload.revision == turn.status.stable_revision:
         what = "plan for the flags" if turn.plan.flags_only else "template"
         rollback.begin(turn, "Withdrawn", f"the stable {what} was applied again")
@@ -78,7 +78,7 @@ def derailed(turn: Turn) -> bool:
     elif workload.replicas == 0:
         rollback.begin(turn, "ScaledToZero", "the Deployment was scaled to zero")
     elif abort is not None:
-        rollback.begin(turn, "Aborted", abort.why)
+        rollback.begin(turn, *abort)
     elif canary is not None and canary.fatal:
         rollback.begin(turn, "PodsFailing", canary.failing)
     elif judge is not None and judge.code == checks.FAILED:
@@ -187,10 +187,10 @@ def progressing(turn: Turn) -> None:
         _wait_evidence(turn)
     elif (last and not turn.rollout.hotfix and not _baked(turn)) or not gating.opened(turn, "Promotion" if last else "EachStep"):
         return
-    elif last:
-        promotion.begin(turn, "Hotfix" if turn.rollout.hotfix else "Proven")
-    else:
+    elif not last:
         advance(turn)
+    elif not leave.barred(turn):
+        promotion.begin(turn, "Hotfix" if turn.rollout.hotfix else "Proven")
 
 
 def _climbing(turn: Turn) -> None:
@@ -357,7 +357,7 @@ def undecided(turn: Turn) -> None:
         withheld = leave.withheld(turn, "promote")
         if withheld is not None:
             leave.wait(turn, withheld)
-        elif gating.opened(turn, "Promotion"):
+        elif gating.opened(turn, "Promotion") and not leave.barred(turn):
             promotion.begin(turn, "Proven")
         return
     outcome = turn.plan.inconclusive

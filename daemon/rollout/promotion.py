@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from daemon.api.status import PromotionStage, RouteStatus
-from daemon.rollout import aligning, checks, returning, rollback, sentence
+from daemon.rollout import aligning, checks, leave, returning, rollback, sentence
 from daemon.rollout.capacity import balanced, pods_for, settle_sizes, weight_for
 from daemon.rollout.clock import epoch, stamp
 from daemon.rollout.model import (
@@ -100,9 +100,8 @@ def _derailed(turn: Turn) -> bool:
         rollback.begin(turn, "ScaledToZero", "the Deployment was scaled to zero")
     elif judge is not None and judge.action == "Rollback" and rollout.promote_reason == "Proven":
         rollback.begin(turn, checks.FAILED if judge.code == checks.FAILED else "Worse", judge.text)
-    elif any(p.must_abort for p in turn.seen.permits):
-        why = next(p.why for p in turn.seen.permits if p.must_abort)
-        rollback.begin(turn, "Aborted", why)
+    elif (ended := leave.ending(turn)) is not None:
+        rollback.begin(turn, *ended)
     else:
         return False
     return True

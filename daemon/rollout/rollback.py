@@ -33,7 +33,7 @@ SWIFT: Final = 0.25  # seconds between two looks at what traffic waits for
 HISTORY: Final = 10
 
 # Ends of a rollout that say nothing about the revision: it is not remembered as failed.
-BLAMELESS: Final = frozenset({"Superseded", "Withdrawn", "ScaledToZero", "Bypassed", "Deleted"})
+BLAMELESS: Final = frozenset({"Superseded", "Withdrawn", "ScaledToZero", "Bypassed", "Deleted", "GroupRolledBack"})
 ABSENT: Final = frozenset({"NoData", "ProviderError"})
 
 
@@ -53,7 +53,7 @@ def begin(turn: Turn, reason: str, cause: str) -> None:
         pick_at_abort=next((r.picked for r in turn.seen.routes if r.picked), ""),
         flags_at_abort=_raised(turn),
     )
-    if reason not in BLAMELESS:
+    if reason not in BLAMELESS or reason == "GroupRolledBack":
         turn.tell("RollingBack", f"{sentence.subject(turn)} is rolled back: {cause}", warning=True)
     elif reason != "Withdrawn":
         turn.tell("Superseded", f"{sentence.subject(turn)} ends at {sentence.stood_at(turn)}: {cause}")
@@ -203,9 +203,12 @@ def _staying(turn: Turn) -> int:
 def _say(turn: Turn) -> None:
     """The verdict is told as soon as nobody is exposed; the cleaning up is nobody's news."""
     rollout = turn.rollout
+    text = sentence.rolled_back(turn)
+    if rollout.rollback_reason == "GroupRolledBack":  # people are told, and nothing is said against the version
+        turn.set(sentence=text)
+        turn.tell("RolledBack", text, warning=True)
     if rollout.rollback_reason in BLAMELESS:
         return
-    text = sentence.rolled_back(turn)
     turn.set(
         sentence=text,
         verdict=VerdictStatus(

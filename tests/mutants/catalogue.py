@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from tests.mutants import aligned, analyzers, control, edges, judge, judge_data, kube, line, observing, picks, ramp, rollout, walk, webhook
+from tests.mutants import (
+    aligned,
+    analyzers,
+    control,
+    edges,
+    group,
+    judge,
+    judge_data,
+    kube,
+    line,
+    observing,
+    picks,
+    ramp,
+    rollout,
+    walk,
+    webhook,
+)
 from tests.mutants.model import Mutant
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -17,6 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *control.MUTANTS,
     *ramp.MUTANTS,
     *line.MUTANTS,
+    *group.MUTANTS,
     *picks.MUTANTS,
     *aligned.MUTANTS,
     *webhook.MUTANTS,

@@ -5,14 +5,14 @@ scenarios shows. Secrets are read one by one, by name: never listed, and none wa
 {{- define "linnet.rules" -}}
 # What users write, and the catalogue: informers.
 - apiGroups: [linnet.dev]
-  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, releasegroups, analysistemplates]
   verbs: [list, watch]
 # Adoption makes a Canary for an annotated Deployment and takes it away with the annotation; the finalizer guards the route.
 - apiGroups: [linnet.dev]
   resources: [canaries]
   verbs: [list, watch, create, patch, delete]
 - apiGroups: [linnet.dev]
-  resources: [canaries/status, notifiers/status]
+  resources: [canaries/status, notifiers/status, releasegroups/status]
   verbs: [patch]
 # The judge's evidence, one object a rollout; listed to keep a bounded number.
 - apiGroups: [linnet.dev]
@@ -102,7 +102,7 @@ route, a flag or an autoscaler is among them, so nothing of a user's can change,
 {{- define "linnet.observeRules" -}}
 # What users write, and the catalogue: informers.
 - apiGroups: [linnet.dev]
-  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, analysistemplates]
+  resources: [canaryprofiles, metricsources, flagsources, notifiers, freezes, releasegroups, analysistemplates]
   verbs: [list, watch]
 # A Canary for an annotated Deployment, taken away with the annotation.
 - apiGroups: [linnet.dev]
@@ -110,7 +110,7 @@ route, a flag or an autoscaler is among them, so nothing of a user's can change,
   verbs: [list, watch, create, patch, delete]
 # What would have been done, and when the last digest went out.
 - apiGroups: [linnet.dev]
-  resources: [canaries/status, notifiers/status]
+  resources: [canaries/status, notifiers/status, releasegroups/status]
   verbs: [patch]
 # The judge's evidence.
 - apiGroups: [linnet.dev]

@@ -18,6 +18,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "FlagSource": {"type": "Flagd", "flagd": {"configMapRef": {"name": "flags", "key": "flags.json"}}},
     "Notifier": {"urlSecretRef": {"name": "slack", "key": "url"}},
     "Freeze": {"reason": "the sale"},
+    "ReleaseGroup": {"members": [{"name": "api"}, {"name": "web"}]},
 }
 
 HALF = {"name": "new-checkout", "percent": 50, "cohorts": [{"name": "beta", "percent": 100}], "mayShrink": False}
@@ -301,6 +302,10 @@ MORE_GOOD: dict[str, list[dict[str, Any]]] = {
             "selector": {"matchLabels": {"tier": "front"}},
             "hotfixes": "Refused",
         },
+    ],
+    "ReleaseGroup": [
+        GOOD["ReleaseGroup"],
+        {"members": [{"name": "web", "after": ["api"]}, {"name": "api"}], "start": "All", "gather": "2m", "deadline": "8h"},
     ],
     "Notifier": [GOOD["Notifier"], {"urlSecretRef": {"name": "slack", "key": "url"}, "allowedNamespaces": ["*"]}],
 }
