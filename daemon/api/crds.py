@@ -12,6 +12,7 @@ import yaml
 
 from daemon.api import fields, lists, names, patterns, profiles, rules
 from daemon.api.kinds import KINDS, Column, Kind
+from daemon.api.rule import Rule, of_form
 from daemon.api.schema import STRUCT, Node, tree
 from daemon.api.structure import planned_message
 
@@ -67,22 +68,22 @@ def _list_type(struct: str, field: str) -> Node:
     return {"x-kubernetes-list-type": "set" if (struct, field) in lists.SETS else "atomic"}
 
 
-def _validations(node: Node, struct: str, field: str) -> list[rules.Rule]:
+def _validations(node: Node, struct: str, field: str) -> list[Rule]:
     if node.get(fields.PLANNED):
         # Nothing below a refused field is worth a second message.
-        return [rules.Rule(rule="false", message=planned_message((struct, field)))]
-    found: list[rules.Rule] = []
+        return [Rule(rule="false", message=planned_message((struct, field)))]
+    found: list[Rule] = []
     values = node.get(fields.PLANNED_VALUES)
     if values:
         text = planned_message((struct, field))
         listed = ", ".join(f"'{value}'" for value in values)
-        found.append(rules.Rule(rule=f"!(self in [{listed}])", message=f"{', '.join(values)}: {text}", expression=f"self + ': {text}'"))
+        found.append(Rule(rule=f"!(self in [{listed}])", message=f"{', '.join(values)}: {text}", expression=f"self + ': {text}'"))
     limit = node.get(fields.BUILT_ITEMS)
     if limit is not None:
         text = f"more than {limit}: {planned_message((struct, field))}"
-        found.append(rules.Rule(rule=f"size(self) <= {limit}", message=text))
+        found.append(Rule(rule=f"size(self) <= {limit}", message=text))
     if node.get("pattern") in patterns.MEANING:
-        found.append(rules.of_form(node["pattern"]))
+        found.append(of_form(node["pattern"]))
     found.extend(lists.lookup(rules.FIELD_RULES, struct, field) or ())
     found.extend(rules.STRUCT_RULES.get(str(node.get(STRUCT, "")), ()))
     return found

@@ -4,41 +4,19 @@ Tables by struct and field, so that a rule follows its struct into every kind th
 same in Python for the merged spec, where profile and object have met; one table of wrong objects is run through both.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from daemon.api import analysis, fields, names, patterns, sources
+from daemon.api import names
 from daemon.api.lists import Key
 from daemon.api.picks import MEANING as PICK_WORDS
 from daemon.api.picks import NAMES as PICKED_BY
+from daemon.api.referred_rules import OWN_PARAMETERS, REFERRED_RULES
 from daemon.api.routers import KNOWN
+from daemon.api.rule import COUNT, DAY, FACTOR, PORT, POSITIVE, Rule, count
 
 STEP_KINDS: Final = ("pause", "approval", "analysis", "match", "mirror", "scale", "gate")
 METRIC_KINDS: Final = ("preset", "ratio", "histogram", "gauge")
 SERVICE_LIMIT: Final = names.NAME_LIMIT - len(names.CANARY_SUFFIX)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One CEL rule. `field` is the path under the node that the error names, `expression` a message with the value in it."""
-
-    rule: str
-    message: str
-    expression: str | None = None
-    field: str | None = None
-
-    def to_schema(self) -> dict[str, Any]:
-        wire = {"rule": self.rule, "message": self.message, "messageExpression": self.expression, "fieldPath": self.field}
-        return {key: value for key, value in wire.items() if value is not None}
-
-
-def of_form(pattern: str) -> Rule:
-    """The rule that stands for a pattern."""
-    return Rule(rule=f"self.matches(r'{pattern}')", message=f"must be {patterns.MEANING[pattern]}")
-
-
-def _count(present: tuple[str, ...]) -> str:
-    return " + ".join(f"(has(self.{field}) ? 1 : 0)" for field in present)
 
 
 _HAS_STEP_FLAGS = "(has(self.flags) && size(self.flags) > 0)"
@@ -52,28 +30,10 @@ _SAME_FLAG = (
 )
 _UNDECLARED = "s.flags.all(f, has(self.flags) && self.flags.exists(g, g.name == f.name))"
 
-# Said without duration(), which would complain of a malformed one a second time.
-POSITIVE: Final = Rule(rule="self.matches('[1-9]')", message="must be longer than 0s; leave it out for the default")
-COUNT: Final = Rule(
-    rule="type(self) == int ? (int(self) >= -1 && int(self) <= 10000) : string(self).matches('^([0-9]{1,5}|-1|[{][{] *args[.][-A-Za-z0-9_.]+ *[}][}])$')",
-    message="must be a whole number up to 10000, or one arg that becomes one",
-)
-PORT: Final = Rule(
-    rule="type(self) == int ? (int(self) >= 1 && int(self) <= 65535) : string(self).matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",
-    message="must be a port number from 1 to 65535 or a port's name",
-)
-DAY: Final = Rule(rule="timestamp(self) > timestamp('2000-01-01T00:00:00Z')", message="is no day of the calendar of this century")
-FACTOR: Final = Rule(
-    rule="!self.matches('^0+([.][0-9]*)?x')",
-    message="a factor below 1x would refuse even a canary as good as stable; write 1.1x or 10% for 'a tenth worse'",
-)
-
 # Presets whose values are not shares of requests.
 LATENCY_PRESETS: Final = ["HTTPLatency", "GRPCLatency", "EnvoyLatency"]
 RELATIVE_PRESETS: Final = [*LATENCY_PRESETS, "CPUPerRequest", "QueueAge"]
 _RELATIVE: Final = f"has(self.histogram) || has(self.gauge) || (has(self.preset) && self.preset in {RELATIVE_PRESETS})"
-OWN_PARAMETERS: Final = ["query", "time", "timeout"]
-
 _BLUE_GREEN: Final = "has(self.strategy) && has(self.strategy.type) && self.strategy.type == 'BlueGreen'"
 _OBSERVES: Final = "has(self.mode) && self.mode == 'Observe'"
 _RELEASE: Final = (
@@ -137,20 +97,6 @@ _RELEASE: Final = (
     ),
 )
 
-NEEDS: Final = {
-    "Scrape": "its port",
-    "Datadog": "its keys",
-    "InfluxDB": "its url, org and token",
-    "CloudWatch": "its sigV4",
-    "NewRelic": "its accountId and key",
-    "Dynatrace": "its url and token",
-    "Splunk": "its realm and token",
-    "GoogleCloudMonitoring": "its project and key",
-    "Web": "its url and counters",
-}
-"""What the block of a MetricSource cannot do without."""
-
-_PROVIDERS: Final = tuple(fields.wire(name) for name in analysis.PROVIDERS)
 _KINDS: Final = ", ".join(f"'{kind}'" for kind in KNOWN)
 _GROUPED: Final = ", ".join(f"'{kind}.{group}'" for kind, group in KNOWN.items())
 _DESCRIBED: Final = "(has(self.traffic.routers) && self.traffic.routers.exists(d, d.kind == r.kind))"
@@ -230,7 +176,7 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "Step": (
         Rule(
-            rule=f"(has(self.weight) || {_HAS_STEP_FLAGS} || (has(self.dwell) && !has(self.match) && !has(self.mirror)) ? 1 : 0) + {_count(STEP_KINDS)} == 1",
+            rule=f"(has(self.weight) || {_HAS_STEP_FLAGS} || (has(self.dwell) && !has(self.match) && !has(self.mirror)) ? 1 : 0) + {count(STEP_KINDS)} == 1",
             message=f"a step is an exposure (weight and/or flags, with dwell) or exactly one of {', '.join(STEP_KINDS)}; make it two steps",
         ),
         Rule(
@@ -281,7 +227,7 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
     ),
     "Metric": (
         Rule(
-            rule=f"{_count(METRIC_KINDS)} == 1",
+            rule=f"{count(METRIC_KINDS)} == 1",
             message=f"a metric has exactly one of {', '.join(METRIC_KINDS)}; for errors: preset: HTTPErrorRatio",
         ),
         Rule(
@@ -322,107 +268,7 @@ STRUCT_RULES: Final[dict[str, tuple[Rule, ...]]] = {
             field=".then",
         ),
     ),
-    "MetricSourceSpec": tuple(
-        rule
-        for kind, block in ((kind, fields.wire(name)) for kind, name in sources.METRIC_SOURCES.items())
-        for rule in (
-            Rule(
-                rule=f"self.type != '{kind}' || has(self.{block})",
-                message=f"type {kind} needs {block} with {NEEDS.get(kind, 'its url')}",
-                field=f".{block}",
-            ),
-            Rule(
-                rule=f"self.type == '{kind}' || !has(self.{block})",
-                message=f"goes with type {kind}; remove it or change type",
-                field=f".{block}",
-            ),
-        )
-    ),
-    "FlagdSource": (
-        Rule(rule="has(self.configMapRef) != has(self.featureFlagRef)", message="needs exactly one of configMapRef and featureFlagRef"),
-    ),
-    "FlagSourceSpec": (
-        Rule(
-            rule="self.type != 'Flagd' || has(self.flagd)",
-            message="type Flagd needs flagd with its configMapRef or featureFlagRef",
-            field=".flagd",
-        ),
-        Rule(rule="self.type == 'Flagd' || !has(self.flagd)", message="goes with type Flagd; remove it or change type", field=".flagd"),
-        Rule(
-            rule="self.type != 'Unleash' || has(self.unleash)",
-            message="type Unleash needs unleash with its url, environment and tokenSecretRef",
-            field=".unleash",
-        ),
-        Rule(
-            rule="self.type == 'Unleash' || !has(self.unleash)",
-            message="goes with type Unleash; remove it or change type",
-            field=".unleash",
-        ),
-        Rule(
-            rule="self.type != 'LaunchDarkly' || has(self.launchDarkly)",
-            message="type LaunchDarkly needs launchDarkly with its project, environment and tokenSecretRef",
-            field=".launchDarkly",
-        ),
-        Rule(
-            rule="self.type == 'LaunchDarkly' || !has(self.launchDarkly)",
-            message="goes with type LaunchDarkly; remove it or change type",
-            field=".launchDarkly",
-        ),
-        Rule(rule="self.type != 'HTTP' || has(self.http)", message="type HTTP needs http with its url, read and set", field=".http"),
-        Rule(rule="self.type == 'HTTP' || !has(self.http)", message="goes with type HTTP; remove it or change type", field=".http"),
-    ),
-    "ReleaseWindow": (
-        Rule(
-            rule="(has(self.opens) ? self.opens : '00:00') != (has(self.closes) ? self.closes : '24:00')",
-            message="it closes when it opens, so it never opens; leave opens and closes out for whole days",
-            field=".closes",
-        ),
-        Rule(
-            rule="!has(self.opens) || self.opens != '24:00'",
-            message="24:00 is the end of a day; a window that opens then opens on the next day at 00:00",
-            field=".opens",
-        ),
-    ),
-    "FreezeSpec": (
-        Rule(
-            rule="!has(self.from) || !has(self.until) || timestamp(self.from) < timestamp(self.until)",
-            message="is not after from, so it never holds; give it a later end, or leave it out",
-            field=".until",
-        ),
-    ),
-    "ReleaseGroupSpec": (
-        Rule(
-            rule="self.members.all(m, !has(m.after) || m.after.all(a, a != m.name && self.members.exists(n, n.name == a)))",
-            message="has an after that names the member itself, or no member of this group; name other members, or leave it out",
-            field=".members",
-        ),
-    ),
-    "Provider": (
-        Rule(
-            rule=f"{_count(_PROVIDERS)} == 1",
-            message=f"needs exactly one of {', '.join(_PROVIDERS)}",
-        ),
-    ),
-    "TemplateArg": (Rule(rule="!has(self.value) || !has(self.valueFrom)", message="has value and valueFrom; keep one"),),
-    "Arg": (Rule(rule="has(self.value) != has(self.valueFrom)", message="needs exactly one of value and valueFrom"),),
-    "ArgFrom": (Rule(rule="has(self.secretKeyRef) != has(self.fieldRef)", message="needs exactly one of secretKeyRef and fieldRef"),),
-    "ThresholdRange": (Rule(rule="has(self.min) || has(self.max)", message="needs min, max or both"),),
-    "TemplateMetric": (
-        Rule(
-            rule="!has(self.thresholdRange) || !(has(self.successCondition) || has(self.failureCondition))",
-            message="goes without successCondition and failureCondition; keep one way to say it",
-            field=".thresholdRange",
-        ),
-    ),
-    "PrometheusSource": (
-        Rule(rule="!has(self.sigV4) || !has(self.auth)", message="sigV4 signs instead of auth; keep one", field=".sigV4"),
-    ),
-    "HttpAuth": (
-        Rule(
-            rule="has(self.bearerSecretRef) != has(self.basic)",
-            message="needs exactly one of bearerSecretRef and basic; without a login leave auth out",
-        ),
-    ),
+    **REFERRED_RULES,
 }
 
 FIELD_RULES: Final[dict[Key, tuple[Rule, ...]]] = {

@@ -3,7 +3,7 @@
 from analyzers.sources.counts import HOLE
 from analyzers.templates import paths
 from analyzers.templates.errors import PathError
-from daemon.api import rules
+from daemon.api import referred_rules
 from daemon.api.bounds import port_faults, positive
 from daemon.api.errors import Errors, fault
 from daemon.api.fields import Model, wire
@@ -20,8 +20,8 @@ def metric_source_faults(spec: MetricSourceSpec, path: str) -> Errors:
         if isinstance(block, HttpServer) and block.auth is not None:
             yield from _auth(block.auth, f"{path}.{name}.auth")
     for name in (spec.prometheus.parameters if spec.prometheus else None) or {}:
-        if name in rules.OWN_PARAMETERS:
-            yield fault(f"{path}.prometheus.parameters", name, f"{', '.join(rules.OWN_PARAMETERS)} are Linnet's own; remove them")
+        if name in referred_rules.OWN_PARAMETERS:
+            yield fault(f"{path}.prometheus.parameters", name, f"{', '.join(referred_rules.OWN_PARAMETERS)} are Linnet's own; remove them")
     if spec.prometheus is not None and spec.prometheus.sig_v4 is not None and spec.prometheus.auth is not None:
         yield fault(f"{path}.prometheus.sigV4", None, "sigV4 signs instead of auth; keep one")
     for name in METRIC_SOURCES.values():
