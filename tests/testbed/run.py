@@ -1,8 +1,8 @@
 """`make test`: every test that can run here, and a loud list of what could not.
 
-First the fast suites on all cores, then those on real parts, which are built on the way where Go is at hand: two sessions beside
-each other, each with a control plane of its own, for a cluster waits half of its life. Nothing is left out in silence: what is
-collected is compared with what ran, and each real part that ran is named with the version it gave over the wire.
+Real parts are built on the way where Go is at hand. Two sessions run beside each other, each with a control plane of its own where it
+needs one, for a cluster waits half of its life; the fast suites come last, when the long session has the least to do. Nothing is left
+out in silence: what is collected is compared with what ran, and each real part that ran is named with the version it gave over the wire.
 `LINNET_REQUIRE_ALL=1` (CI) makes anything that did not run a failure, and holds every marker to the least number of tests in
 `tests/counts.json`.
 
@@ -188,7 +188,7 @@ def sessions(collected: dict[str, list[str]]) -> list[Session]:
 
 
 def run_all(results: Results, folder: Path) -> None:
-    """Collects everything, runs the fast suites on all cores, then two at a time the sessions on real parts."""
+    """Collects everything, and runs two at a time the sessions on real parts and the fast suites."""
     whole = folder / "collected.jsonl"
     title("collecting")
     if _pytest(["--collect-only", "-qq", "--no-header"], whole, quiet=True) not in (0, NO_TESTS):
@@ -196,9 +196,8 @@ def run_all(results: Results, folder: Path) -> None:
     results.read(whole, collecting=True)
     print(f"{len(results.collected)} tests", flush=True)
     workers = os.environ.get("LINNET_TEST_WORKERS", "2")
-    fast = Session(name="fast suites", arguments=["-n", workers, "--dist", "worksteal", "-m", FAST], isolated=False)
-    run_beside([fast], results, folder)
-    run_beside(sessions(results.collected), results, folder)
+    fast = Session(name="fast", arguments=["-n", workers, "--dist", "worksteal", "-m", FAST], isolated=False)
+    run_beside([*sessions(results.collected), fast], results, folder)
 
 
 def run_beside(beside: list[Session], results: Results, folder: Path) -> None:
@@ -219,18 +218,22 @@ def run_beside(beside: list[Session], results: Results, folder: Path) -> None:
         results.read(reports[session.name], collecting=False)
         if code not in (0, 1, NO_TESTS):
             results.problems.append(f"pytest ended with {code} in {session.name}")
-    try_again(results, folder / f"again-{beside[0].name}.jsonl", isolated=beside[0].isolated)
+    if len(results.failed()) <= SECOND_TRIES:
+        for session in beside:
+            try_again(results, session, reports[session.name])
 
 
-def try_again(results: Results, report: Path, *, isolated: bool) -> None:
+def try_again(results: Results, session: Session, report: Path) -> None:
     """A few failures are tried once more, alone: on a shared machine a deadline may pass by chance. A test that is wrong fails again."""
-    failed = [identity for identity in results.failed() if identity not in results.second]
-    if not 0 < len(failed) <= SECOND_TRIES:
+    first, again = Results(), Results()
+    first.read(report, collecting=False)
+    failed = first.failed()
+    if not failed:
         return
-    title(f"a second try, alone: {len(failed)}")
-    _pytest(failed, report, isolated=isolated)
-    again = Results()
-    again.read(report, collecting=False)
+    title(f"a second try, alone: {len(failed)} of {session.name}")
+    second = report.with_name(f"again-{report.name}")
+    _pytest(failed, second, isolated=session.isolated)
+    again.read(second, collecting=False)
     results.amend(again)
 
 
