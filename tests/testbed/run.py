@@ -174,8 +174,8 @@ def title(text: str) -> None:
 
 
 def sessions(collected: dict[str, list[str]]) -> list[Session]:
-    """The sessions on real parts, the longest first: every marked test is in exactly one."""
-    found = []
+    """The sessions on real parts, each marked test in exactly one: the longest first, then those that leave most of the machine to it."""
+    found: list[Session] = []
     for position, marker in enumerate(MARKERS):
         expression = marker + "".join(f" and not {other}" for other in MARKERS[:position])
         mine = [one for one, marks in collected.items() if marker in marks and not set(marks) & set(MARKERS[:position])]
@@ -184,7 +184,7 @@ def sessions(collected: dict[str, list[str]]) -> list[Session]:
             found.append(Session(name="scenarios", arguments=["-m", expression, SCENARIOS]))
         if set(mine) - within:
             found.append(Session(name=marker, arguments=["-m", expression, *([f"--ignore={SCENARIOS}"] if within else [])]))
-    return found
+    return sorted(found, key=lambda session: (session.name != "scenarios", -found.index(session)))
 
 
 def run_all(results: Results, folder: Path) -> None:

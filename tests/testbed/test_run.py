@@ -113,7 +113,7 @@ def test_every_marked_test_is_in_exactly_one_session(tmp_path: Path) -> None:
     (tmp_path / "tests/test_fast.py").write_text("def test_x(): pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    cluster\n    demo\n    unleash\naddopts = --import-mode=importlib\n")
     planned = sessions({f"{name}::test_x": [marker, "unleash"] for name, marker in marks.items()})
-    assert [session.name for session in planned] == ["scenarios", "cluster", "unleash"]
+    assert [session.name for session in planned] == ["scenarios", "unleash", "cluster"]
     ran = []
     for session in planned:
         command = [sys.executable, "-m", "pytest", "-q", "-rp", "-p", "no:cacheprovider", *session.arguments]
