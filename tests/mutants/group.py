@@ -19,10 +19,8 @@ MUTANTS = (
         name="a-group-goes-back-where-one-is-promoted",
         protects="groups: what cannot go back freezes",
         path="daemon/rollout/group.py",
-        old="""    if any(m.state == "Promoted" for m in status.members):
-        return _freeze(name, status, cause, now)
-""",
-        new="",
+        old='return _enter(status, "Frozen", text[:2000], now)',
+        new='return _enter(status, "RollingBack", text[:2000], now)',
         test=f"{_PURE}::test_where_one_is_promoted_the_group_freezes_and_says_so",
     ),
     Mutant(
