@@ -144,6 +144,18 @@ def observed_condition(
     return _noted(previous, OBSERVED, outcome, message, status=status, generation=generation, revision=revision, now=now)
 
 
+def group_conditions(previous: list[Condition], wrong: str, phase: str, sentence: str, *, generation: int, now: str) -> list[Condition]:
+    """Of a ReleaseGroup: whether it is right, and whether nothing of it moves any more."""
+    frozen = phase == "Frozen"
+    refused: Status = "False" if wrong else "True"
+    stands: Status = "True" if frozen else "False"
+    reason, message = ("Refused", wrong) if wrong else ("Accepted", "")
+    return [
+        _noted(previous, "Accepted", reason, message, status=refused, generation=generation, revision=None, now=now),
+        _noted(previous, "Frozen", phase, sentence if frozen else "", status=stands, generation=generation, revision=None, now=now),
+    ]
+
+
 def _noted(
     previous: list[Condition],
     kind: str,
@@ -155,7 +167,7 @@ def _noted(
     revision: str | None,
     now: str,
 ) -> Condition:
-    """A condition beside those that every Canary has; most are there only while they are true."""
+    """A condition beside those that every Canary has, or of another kind; most are there only while they are true."""
     before = next((c for c in previous if c.type == kind), None)
     return Condition(
         type=kind,

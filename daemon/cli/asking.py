@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from daemon.cli.cluster import CliError, Cluster
+from daemon.cli.cluster import CliError, Cluster, catalogue_option
 
 if TYPE_CHECKING:
     from daemon.control import objects as ours
@@ -30,14 +30,7 @@ class Asked:
     catalogue: str = "linnet-system"
 
 
-def catalogue_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--catalogue-namespace",
-        envvar="LINNET_CATALOGUE_NAMESPACE",
-        default="linnet-system",
-        show_default=True,
-        help="Where MetricSources and profiles are that the namespace has not.",
-    )(function)
+shared_option = catalogue_option("Where MetricSources and profiles are that the namespace has not.")
 
 
 def asked_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,7 +44,7 @@ def asked_options(function: Callable[..., Any]) -> Callable[..., Any]:
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__dict__.update(function.__dict__)
     wrapped = click.option("--source", metavar="NAME", help="The MetricSource to ask, where the Canary's metrics name several.")(
-        catalogue_option(command)
+        shared_option(command)
     )
     return click.option("--prometheus", metavar="URL", help="Whom to ask; by default the MetricSource that the Canary names.")(wrapped)
 

@@ -96,13 +96,12 @@ def system_options(function: Callable[..., Any]) -> Callable[..., Any]:
     wrapped = click.option(
         "--lease-name", envvar="LINNET_LEASE_NAME", default="linnet", show_default=True, help="Lease by which the daemon leads."
     )(wrapped)
-    return click.option(
-        "--catalogue-namespace",
-        envvar="LINNET_CATALOGUE_NAMESPACE",
-        default="linnet-system",
-        show_default=True,
-        help="Where Linnet is installed.",
-    )(wrapped)
+    return catalogue_option("Where Linnet is installed.")(wrapped)
+
+
+def catalogue_option(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """--catalogue-namespace, as `text` explains it."""
+    return click.option("--catalogue-namespace", envvar="LINNET_CATALOGUE_NAMESPACE", default="linnet-system", show_default=True, help=text)
 
 
 class Cluster:

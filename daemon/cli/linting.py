@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from daemon.cli.asking import catalogue_option
+from daemon.cli.asking import shared_option
 from daemon.cli.cluster import FAILED, OK, Access, dump
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _PART: Final = re.compile(r"\.?([^.\[\]]+)|\[([^\]]*)\]")
 @click.option("-n", "--namespace", default="default", show_default=True, help="With --live: where Canaries are that name none, and NAME.")
 @click.option("--kubeconfig", type=click.Path(dir_okay=False), help="With --live metricsource/NAME: otherwise as kubectl finds it.")
 @click.option("--context", help="With --live metricsource/NAME: context of the kubeconfig.")
-@catalogue_option
+@shared_option
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def lint(
     paths: tuple[str, ...],

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
+from daemon.api.conditions import group_conditions
 from daemon.api.groups import GroupPhase, ReleaseGroupStatus, group_faults
-from daemon.api.status import CanaryStatus, Condition
+from daemon.api.status import CanaryStatus
 from daemon.control import objects as ours
 from daemon.control.caches import Caches
 from daemon.control.resolve import Resolver
@@ -57,7 +58,9 @@ class Groups:
         wrong = fault(self._caches, item) or self._watched(item)
         resting = before.phase in group.REST and before.phase != "Frozen"
         after = before if wrong and resting else group.follow(item.name, item.spec, before, self._views(item), now)
-        conditions = _conditions(before, after, wrong, item.metadata.generation, stamp(now))
+        conditions = group_conditions(
+            before.conditions, wrong[:1000], after.phase, after.sentence, generation=item.metadata.generation, now=stamp(now)
+        )
         after = msgspec.structs.replace(after, observed_generation=item.metadata.generation, conditions=conditions)
         written = await self._writer.write(item, before if before.observed_generation is not None else None, after)
         if written is not None:
@@ -149,29 +152,3 @@ def view(status: CanaryStatus) -> group.MemberView:
         waits=waiting.reason if waiting is not None else "",
         text=(rollout.rollback_cause if rollout is not None else last.sentence if last is not None else "")[:500],
     )
-
-
-def _conditions(before: ReleaseGroupStatus, after: ReleaseGroupStatus, wrong: str, generation: int, now: str) -> list[Condition]:
-    accepted = Condition(
-        type="Accepted",
-        status="False" if wrong else "True",
-        reason="Refused" if wrong else "Accepted",
-        message=wrong[:1000],
-        observed_generation=generation,
-        last_transition_time=now,
-    )
-    frozen = Condition(
-        type="Frozen",
-        status="True" if after.phase == "Frozen" else "False",
-        reason=after.phase,
-        message=after.sentence if after.phase == "Frozen" else "",
-        observed_generation=generation,
-        last_transition_time=now,
-    )
-    return [_kept(before.conditions, accepted), _kept(before.conditions, frozen)]
-
-
-def _kept(before: list[Condition], new: Condition) -> Condition:
-    old = next((c for c in before if c.type == new.type), None)
-    same = old is not None and old.status == new.status
-    return msgspec.structs.replace(new, last_transition_time=old.last_transition_time) if same and old is not None else new

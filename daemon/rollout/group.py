@@ -12,7 +12,7 @@ import msgspec
 
 from daemon.api.groups import DEADLINE, GATHER, GroupPhase, Leave, MemberState, MemberStatus, ReleaseGroupSpec, ReleaseGroupStatus, in_order
 from daemon.api.quantities import parse_duration
-from daemon.rollout.clock import since, stamp
+from daemon.rollout.clock import since, span, stamp
 from daemon.rollout.model import Fact, Permit
 
 SOURCE: Final = "Group"
@@ -53,7 +53,7 @@ def follow(name: str, spec: ReleaseGroupSpec, status: ReleaseGroupStatus, views:
     if status.phase == "RollingBack":
         status = _went_back(name, status, views, now)
     elif all(m.state == "Promoted" for m in status.members):
-        text = f"{name} promoted: {_names(status.members)}, after {_span(since(status.started_at, now))}"
+        text = f"{name} promoted: {_names(status.members)}, after {span(since(status.started_at, now))}"
         status = _enter(status, "Promoted", text, now)
     return _leaves(name, status, views, now)
 
@@ -250,8 +250,3 @@ def _names(members: Sequence[MemberStatus]) -> str:
 
 def _seconds(text: str | None, default: float) -> float:
     return default if text is None else parse_duration(text)
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
